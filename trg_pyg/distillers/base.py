@@ -1,0 +1,66 @@
+"""The contract of a distiller: a named composition of losses with its weights."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trg_pyg.models.taps import NetworkInfo, Outputs
+
+
+class Losses(NamedTuple):
+    """What a distiller returns.
+
+    Attributes:
+        total: float32 scalar to be minimised.
+        parts: the unweighted value of each part by name, detached; every part is logged.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a distiller may know of a training step beside the outputs of the two networks.
+
+    Attributes:
+        target: class labels ``[B]``, int64.
+        progress: position in the training, from 0 (first step) to 1 (end).
+        generator: CPU generator for every random draw that a distiller makes; the global generator is never used.
+        index: position of each image in the training set, ``[B]``, int64.
+    """
+
+    target: Tensor
+    progress: float
+    generator: torch.Generator
+    index: Tensor
+
+
+class Distiller(nn.Module, ABC):
+    """Base of all distillers.
+
+    A distiller owns the projections that its losses need, so they train with the student. The typed constructor is
+    the configuration: the first two arguments describe the networks, every other one is an option with a default.
+
+    Args:
+        student: the student's classes and tapped features.
+        teacher: the same of the teacher; ``None`` only where :attr:`needs_teacher` is false.
+    """
+
+    needs_teacher: ClassVar[bool] = True
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
+        """Return the total loss of a batch and its parts."""
+
+    @staticmethod
+    def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:
+        """Sum ``{name: (weight, value)}`` to a total and keep the unweighted values."""
+        total = torch.stack([weight * value for weight, value in parts.values()]).sum()
+        return Losses(total, {name: value.detach() for name, (_, value) in parts.items()})

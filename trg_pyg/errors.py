@@ -1,0 +1,27 @@
+"""The one kind of error that a person can mend by changing what they asked for."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: the message names the value, the place and the remedy in one line.
+
+    Everything in this package that refuses an argument, a file or a configuration raises this class, so that a
+    program can show the line and stop, while a programming mistake keeps its traceback.
+    """
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean a, b?"`` for the known names nearest to ``name``, or the known names if none is near."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {', '.join(close)}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`InputError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InputError(message)
