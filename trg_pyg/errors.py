@@ -25,3 +25,13 @@ def require(condition: bool, message: str) -> None:
     """Raise :class:`InputError` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise InputError(message)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
+    require(value in choices, f"{name}={value}: choose {' or '.join(choices)}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise :class:`InputError` unless ``value`` is above 0."""
+    require(value > 0, f"{name}={value}: it must be positive")

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import NetworkInfo, Outputs
 
 
@@ -64,3 +65,28 @@ class Distiller(nn.Module, ABC):
         """Sum ``{name: (weight, value)}`` to a total and keep the unweighted values."""
         total = torch.stack([weight * value for weight, value in parts.values()]).sum()
         return Losses(total, {name: value.detach() for name, (_, value) in parts.items()})
+
+    @staticmethod
+    def need(teacher: Outputs | None) -> Outputs:
+        """Return the teacher's outputs, or say that they are missing."""
+        if teacher is None:
+            raise InputError("this distiller compares with a teacher, but was given no teacher outputs")
+        return teacher
+
+
+def check_networks(student: NetworkInfo, teacher: NetworkInfo | None) -> NetworkInfo:
+    """Return the teacher's description, or raise :class:`~trg_pyg.errors.InputError` where the two do not compare."""
+    if teacher is None:
+        raise InputError("this distiller needs a teacher: name one, or choose Vanilla")
+    require(
+        student.num_classes == teacher.num_classes,
+        f"teacher has {teacher.num_classes} classes, student and data have {student.num_classes}: "
+        "choose a teacher of the same data set",
+    )
+    return teacher
+
+
+def check_weights(**weights: float) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` where the weight of a loss is negative."""
+    for name, weight in weights.items():
+        require(weight >= 0, f"{name}={weight}: the weight of a loss is 0 (off) or positive")

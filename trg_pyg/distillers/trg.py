@@ -1,0 +1,176 @@
+"""Token-level Relationship Graph distillation."""
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch_geometric.data import Batch
+
+from trg_pyg.distillers.base import Distiller, Losses, Step, check_networks, check_weights
+from trg_pyg.errors import check_choice, require
+from trg_pyg.graphs.base import Scope
+from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.graphs.weights import GaussianWeight
+from trg_pyg.losses.base import Reduction
+from trg_pyg.losses.contextual import ContextualLoss
+from trg_pyg.losses.contrast import TokenContrast
+from trg_pyg.losses.graph_match import GraphMatch
+from trg_pyg.losses.local import LocalStructureLoss
+from trg_pyg.losses.logit import LogitKD
+from trg_pyg.losses.temperature import Curve, TemperatureSchedule
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.tokens.tokenizer import Tokenizer
+
+
+class TRG(Distiller):
+    r"""Knowledge distillation via token-level relationship graphs (arXiv 2306.12442), preset ``trg``.
+
+    .. math:: L = L_{CE} + \lambda L_{KD} + \alpha L_{inner} + \beta L_{local} + \gamma L_{global} + \delta L_{graph}
+
+    The last tap of each network is cut in tokens at the same places; a part whose weight is 0 is not computed.
+    :math:`L_{graph}` is ours; :class:`TRGPaper` is the paper's own objective.
+
+    Args:
+        student: the student's classes and tapped features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: lambda, weight of logit distillation.
+        tau: temperature of the logits.
+        alpha: weight of L_inner, contextual similarity within an image.
+        beta: weight of L_local, neighbours of each token in the graph.
+        gamma: weight of L_global, contrast of tokens across the batch.
+        delta: weight of L_graph, matching of whole images after message passing (ours).
+        patch: edge of a token, in cells of the feature grid common to both networks.
+        tokens_per_image: tokens sampled of each image in each step; null for all.
+        k: neighbours of a token in the graph.
+        sigma: scale of the Gaussian edge weights, or auto (mean squared length of the graph's edges).
+        normalize: unit-length tokens before distances (ours; raw features underflow in the kernel).
+        symmetric: undirected graphs (ours).
+        scope: graph of L_local: all tokens of the batch (paper), or each image's own.
+        local_support: softmax over all nodes (paper), or over a node's neighbours.
+        local_edges: each network on its own edges (paper), or both on the teacher's.
+        local_direction: KL(T || S) for teacher, KL(S || T) for student (as the paper prints it).
+        local_temperature: divides edge weights before the softmax (1 in the paper).
+        inner_structure: contextual similarity over an image's graph, or over all its tokens (dense; paper).
+        reduction: mean over tokens, or sum (paper), of L_local and L_global.
+        tau_start: temperature of L_global at the start of training.
+        tau_end: the same at the end.
+        tau_curve: from start to end as cosine or linear; constant stays at the start.
+        projection_dim: width in which L_global and L_graph compare.
+        hops: rounds of message passing of L_graph.
+        propagation: message passing without parameters (free), or a small learnable network (gnn).
+        readout: from tokens to one vector an image: mean, max or sum.
+        graph_temperature: temperature of L_graph.
+
+    Raises:
+        InputError: an option is impossible; the message names it.
+    """
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 1.0,
+        tau: float = 4.0,
+        alpha: float = 8.0,
+        beta: float = 1.0,
+        gamma: float = 0.5,
+        delta: float = 0.1,
+        patch: int = 1,
+        tokens_per_image: int | None = 16,
+        k: int = 8,
+        sigma: float | Literal["auto"] = 1.0,
+        normalize: bool = True,
+        symmetric: bool = False,
+        scope: Scope = "batch",
+        local_support: Literal["all", "neighbors"] = "neighbors",
+        local_edges: Literal["own", "teacher"] = "teacher",
+        local_direction: Literal["teacher", "student"] = "teacher",
+        local_temperature: float = 0.1,
+        inner_structure: Literal["dense", "graph"] = "graph",
+        reduction: Reduction = "mean",
+        tau_start: float = 0.5,
+        tau_end: float = 0.07,
+        tau_curve: Curve = "cosine",
+        projection_dim: int = 128,
+        hops: int = 1,
+        propagation: Literal["free", "gnn"] = "free",
+        readout: Literal["mean", "max", "sum"] = "mean",
+        graph_temperature: float = 0.1,
+    ) -> None:
+        super().__init__(student, teacher)
+        teacher = check_networks(student, teacher)
+        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, alpha=alpha, beta=beta, gamma=gamma, delta=delta)
+        check_choice("local_edges", local_edges, ("own", "teacher"))
+        require(
+            local_support == "all" or local_edges == "teacher",
+            "local_support=neighbors with local_edges=own: a neighbour that only the teacher has would have "
+            "probability 0 for the student and an infinite divergence; choose local_edges=teacher or local_support=all",
+        )
+        self.weights = {"alpha": alpha, "beta": beta, "gamma": gamma, "delta": delta}
+        self.ce_weight, self.kd_weight, self.local_edges = ce_weight, kd_weight, local_edges
+        self.tokenize = Tokenizer(
+            student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
+        )
+        kernel = GaussianWeight(sigma)
+        self.joint_graph = KNNGraph(k, kernel, normalize=normalize, scope=scope, symmetric=symmetric)
+        self.image_graph = KNNGraph(k, kernel, normalize=normalize, scope="image", symmetric=symmetric)
+        self.inner_on_graph = inner_structure == "graph"
+        self._check_neighbours(k, scope)
+        widths = self.tokenize.student_dim, self.tokenize.teacher_dim
+        self.logit = LogitKD(tau)
+        self.inner = ContextualLoss(inner_structure)
+        self.local = LocalStructureLoss(local_support, local_direction, local_temperature, reduction)
+        self.contrast_temperature = TemperatureSchedule(tau_start, tau_end, tau_curve)
+        # Projections exist only where they train: a parameter without gradient is an error under DDP.
+        self.contrast = TokenContrast(*widths, projection_dim, reduction) if gamma else None
+        self.match = (
+            GraphMatch(*widths, projection_dim, hops, propagation, readout, graph_temperature) if delta else None
+        )
+
+    def _check_neighbours(self, k: int, scope: Scope) -> None:
+        alpha, beta, delta = (self.weights[name] for name in ("alpha", "beta", "delta"))
+        within_image = (alpha and self.inner_on_graph) or delta or (beta and scope == "image")
+        require(
+            not within_image or k < self.tokenize.num_tokens,
+            f"k={k} neighbours within images of {self.tokenize.num_tokens} tokens: a token has "
+            f"{self.tokenize.num_tokens - 1} others; lower k or raise tokens_per_image",
+        )
+
+    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
+        """Return the total with parts ``ce``, ``kd`` and, where their weights are positive, the relational ones."""
+        teacher = self.need(teacher)
+        tokens_s, tokens_t = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator)
+        parts = {
+            "ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target)),
+            "kd": (self.kd_weight, self.logit(student.logits, teacher.logits)),
+        }
+        relations = self.relations(tokens_s, tokens_t, step.progress)
+        return self.weigh(parts | relations)
+
+    def relations(self, student: Tensor, teacher: Tensor, progress: float) -> dict[str, tuple[float, Tensor]]:
+        """Return ``{name: (weight, loss)}`` of the relational parts.
+
+        Args:
+            student: ``[B, n, D_S]``.
+            teacher: ``[B, n, D_T]``, without gradient.
+            progress: position in the training, 0 to 1.
+        """
+        alpha, beta, gamma, delta = self.weights.values()
+        parts: dict[str, tuple[float, Tensor]] = {}
+        image_t: Batch | None = self.image_graph(teacher) if alpha or delta else None
+        if alpha:
+            parts["inner"] = (alpha, self.inner(self.image_graph.reweight(image_t, student), image_t))
+        if beta:
+            joint_t = self.joint_graph(teacher)
+            own = self.local_edges == "own"
+            joint_s = self.joint_graph(student) if own else self.joint_graph.reweight(joint_t, student)
+            parts["local"] = (beta, self.local(joint_s, joint_t))
+        if self.contrast is not None:
+            temperature = self.contrast_temperature(progress)
+            parts["global"] = (gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
+        if self.match is not None:
+            parts["graph"] = (delta, self.match(self.image_graph(student), image_t))
+        return parts

@@ -1,0 +1,23 @@
+"""The student alone."""
+
+from typing import ClassVar
+
+from torch.nn.functional import cross_entropy
+
+from trg_pyg.distillers.base import Distiller, Losses, Step
+from trg_pyg.models.taps import Outputs
+
+
+class Vanilla(Distiller):
+    """Cross-entropy on the labels, no teacher: the baseline of every distillation table, and how teachers are trained.
+
+    Args:
+        student: the student's classes and tapped features.
+        teacher: not used.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
+        """Return the cross-entropy as part ``ce``."""
+        return self.weigh({"ce": (1.0, cross_entropy(student.logits.float(), step.target))})

@@ -1,0 +1,159 @@
+"""The contract of a graph builder."""
+
+import copy
+from abc import abstractmethod
+from collections import defaultdict
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform
+
+from trg_pyg.errors import require
+from trg_pyg.graphs.batch import graph_sizes, join_graphs, make_batch, set_edges
+from trg_pyg.graphs.weights import EdgeWeight
+from trg_pyg.tokens.normalize import full_precision, l2_normalize
+
+Scope = Literal["image", "batch"]
+
+
+class GraphBuilder(BaseTransform):
+    """Tokens of a batch of images to a PyG ``Batch`` with edges and weights.
+
+    A builder says in :meth:`connect` which nodes are joined; this class does the rest. Called on tokens
+    ``[B, N, D]`` it returns a ``Batch``; called on a PyG ``Data`` or ``Batch`` that carries ``x`` it works as any
+    transform of PyG, graphs of unequal sizes included, and replaces the edges.
+
+    Edges are sorted by target, hence grouped by image. Indices carry no gradient; weights are a differentiable
+    function of the tokens. Edges run from ``edge_index[0]`` to ``edge_index[1]``, PyG's source to target.
+
+    Args:
+        weight: function of the two ends of an edge; ``None`` builds a graph without ``edge_weight``.
+        normalize: scale tokens to unit length before distances and weights (``x`` itself is kept as given).
+            Distances of raw features underflow in a Gaussian kernel.
+        scope: ``"image"`` makes one graph of each image. ``"batch"`` makes one graph of all tokens of the batch, so
+            that like patterns of different images are joined: a ``Batch`` of one graph whose node attribute
+            ``image`` says which image a token is of.
+
+    Raises:
+        InputError: an option or the input is impossible; the message says which.
+    """
+
+    def __init__(self, weight: EdgeWeight | None, *, normalize: bool = True, scope: Scope = "image") -> None:
+        require(scope in ("image", "batch"), f"scope={scope}: choose image or batch")
+        self.weight, self.normalize, self.scope = weight, normalize, scope
+
+    @abstractmethod
+    def connect(self, x: Tensor) -> Tensor:
+        """Join the nodes of B graphs of N nodes each.
+
+        Args:
+            x: ``[B, N, D]``, without gradient, normalised if the builder normalises.
+
+        Returns:
+            ``edge_index`` ``[2, E]`` sorted by target; node i of graph b has the number ``b * N + i``.
+        """
+
+    def __call__(self, data: Tensor | Data) -> Any:
+        """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``."""
+        if isinstance(data, Tensor):
+            return self._from_tokens(data)
+        return self.forward(copy.copy(data))
+
+    def _from_tokens(self, tokens: Tensor) -> Batch:
+        require(
+            tokens.dim() == 3 and tokens.shape[0] > 0 and tokens.is_floating_point(),
+            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
+            "a builder takes floating-point tokens [images, tokens, width]",
+        )
+        images, per_image, width = tokens.shape
+        nodes = {"x": tokens.reshape(-1, width)}
+        graphs = tokens
+        if self.scope == "batch":
+            nodes["image"] = torch.arange(images, device=tokens.device).repeat_interleave(per_image)
+            graphs = tokens.reshape(1, -1, width)
+        features = self._features(nodes["x"])
+        edge_index = self.connect(features.detach().view_as(graphs))
+        return make_batch(
+            nodes,
+            edge_index,
+            self._weigh(features, edge_index),
+            num_graphs=graphs.shape[0],
+            edges_per_graph=self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1]),
+        )
+
+    def forward(self, data: Data) -> Data:
+        """Set the edges of ``data``, in place."""
+        x = data.x
+        require(
+            isinstance(x, Tensor) and x.dim() == 2 and x.is_floating_point() and x.shape[0] > 0,
+            f"{data}: a builder needs floating-point node features x of shape [nodes, width]",
+        )
+        if self.scope == "batch" and isinstance(data, Batch):
+            data = join_graphs(data)
+        sizes = graph_sizes(data)
+        features = self._features(x)
+        edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes)
+        edge_weight = self._weigh(features, edge_index)
+        if isinstance(data, Batch):
+            set_edges(data, edge_index, edge_weight, edges_per_graph)
+        else:
+            data.edge_index = edge_index
+            data.pop("edge_weight", None)
+            if edge_weight is not None:
+                data.edge_weight = edge_weight
+        return data
+
+    def reweight(self, graph: Data, tokens: Tensor) -> Data:
+        """Score other tokens on the edges of a graph, as when a student is measured on its teacher's graph.
+
+        Args:
+            graph: a graph that this builder made.
+            tokens: ``[B, N, D']`` or ``[M, D']``, as many nodes as the graph has.
+
+        Returns:
+            A copy of ``graph`` with these tokens as ``x`` and their weights; ``edge_index`` is the same tensor.
+        """
+        x = tokens.reshape(-1, tokens.shape[-1])
+        require(
+            x.shape[0] == graph.num_nodes,
+            f"{x.shape[0]} tokens for a graph of {graph.num_nodes} nodes: both networks need the same tokens",
+        )
+        scored = copy.copy(graph)
+        scored.x = x
+        if self.weight is not None:
+            scored.edge_weight = self._weigh(self._features(x), graph.edge_index)
+        return scored
+
+    def _features(self, x: Tensor) -> Tensor:
+        return l2_normalize(x) if self.normalize else full_precision(x)
+
+    def _weigh(self, features: Tensor, edge_index: Tensor) -> Tensor | None:
+        return None if self.weight is None else self.weight(features, edge_index)
+
+    def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
+        """Count the edges of each graph; a builder whose count is fixed overrides this to save a sync."""
+        return torch.bincount(edge_index[1] // nodes, minlength=graphs).tolist()
+
+    def _connect_ragged(self, x: Tensor, sizes: list[int]) -> tuple[Tensor, list[int]]:
+        """Connect graphs of unequal sizes: all graphs of one size at a time, then back in their order."""
+        starts = [0]
+        for size in sizes:
+            starts.append(starts[-1] + size)
+        of_size: dict[int, list[int]] = defaultdict(list)
+        for number, size in enumerate(sizes):
+            of_size[size].append(number)
+        edges: list[Tensor] = [torch.empty(2, 0, dtype=torch.long)] * len(sizes)
+        for size, numbers in of_size.items():
+            stacked = torch.stack([x[starts[g] : starts[g] + size] for g in numbers])
+            edge_index = self.connect(stacked)
+            counts = self._edges_per_graph(edge_index, len(numbers), size)
+            for place, (g, part) in enumerate(zip(numbers, edge_index.split(counts, dim=1), strict=True)):
+                edges[g] = part + (starts[g] - place * size)
+        return torch.cat(edges, dim=1), [part.shape[1] for part in edges]
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in vars(self).items() if name != "weight")
+        weight = type(self.weight).__name__ if self.weight else None
+        return f"{type(self).__name__}(weight={weight}, {options})"

@@ -1,0 +1,60 @@
+"""k-nearest-neighbour token graph."""
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import coalesce
+
+from trg_pyg.errors import require
+from trg_pyg.graphs.base import GraphBuilder, Scope
+from trg_pyg.graphs.neighbours import nearest_neighbours
+from trg_pyg.graphs.weights import EdgeWeight, GaussianWeight
+
+
+class KNNGraph(GraphBuilder):
+    r"""Each token receives edges from its K nearest tokens by Euclidean distance (TRG, arXiv 2306.12442).
+
+    :math:`A_{ij} = w(t_i, t_j)` if :math:`i \in \mathrm{kNN}(j)`, else 0: a directed graph without self loops in
+    which every node has exactly K incoming edges, nearest first, duplicates and zero vectors included.
+
+    Args:
+        k: neighbours of a token, 1 <= k < number of tokens of a graph.
+        weight: weight of an edge, the paper's Gaussian kernel by default.
+        normalize: unit-length tokens before distances and weights.
+        scope: neighbours within the image, or among all tokens of the batch (the paper's graph).
+        symmetric: add every edge's reverse (ours; the paper's graph is directed). Nodes then have K or more edges.
+        chunk_bytes: largest block of distances held at a time, in bytes.
+
+    Raises:
+        InputError: k is not between 1 and the number of a graph's tokens less one.
+    """
+
+    def __init__(
+        self,
+        k: int = 8,
+        weight: EdgeWeight | None = GaussianWeight(),  # noqa: B008 - a weight has no state
+        *,
+        normalize: bool = True,
+        scope: Scope = "image",
+        symmetric: bool = False,
+        chunk_bytes: int = 64 << 20,
+    ) -> None:
+        super().__init__(weight, normalize=normalize, scope=scope)
+        require(k >= 1, f"K={k}: a token needs at least 1 neighbour")
+        self.k, self.symmetric, self.chunk_bytes = k, symmetric, chunk_bytes
+
+    def connect(self, x: Tensor) -> Tensor:
+        """Return the kNN edges of B graphs of N nodes each, sorted by target, nearest source first."""
+        graphs, nodes, _ = x.shape
+        neighbours = nearest_neighbours(x, self.k, chunk_bytes=self.chunk_bytes)
+        first = torch.arange(0, graphs * nodes, nodes, device=x.device)
+        source = (neighbours + first.view(-1, 1, 1)).flatten()
+        target = torch.arange(graphs * nodes, device=x.device).repeat_interleave(self.k)
+        edge_index = torch.stack([source, target])
+        if self.symmetric:
+            edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
+        return edge_index
+
+    def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
+        if self.symmetric:
+            return super()._edges_per_graph(edge_index, graphs, nodes)
+        return [nodes * self.k] * graphs

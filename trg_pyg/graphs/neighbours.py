@@ -1,0 +1,74 @@
+"""Exact k nearest neighbours by Euclidean distance."""
+
+import torch
+from torch import Tensor
+
+from trg_pyg.errors import require
+from trg_pyg.tokens.normalize import full_precision
+
+
+@torch.no_grad()
+def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Tensor:
+    """Find the k nearest other points of every point, exactly.
+
+    One matrix product and one top-k per chunk of rows; the full distance matrix never exists. Equal distances are
+    ordered by index, so a point among more than k duplicates of itself still has exactly k neighbours, and the same
+    ones every time. Distances are compared in float32 (float64 for float64 input), whatever autocast says.
+
+    Args:
+        x: B sets of N points, ``[B, N, D]``; neighbours are searched inside a set.
+        k: number of neighbours, 1 <= k < N.
+        chunk_bytes: largest block of distances held at a time, in bytes.
+
+    Returns:
+        Indices into the set, ``[B, N, k]``, int64, nearest first, never the point itself.
+
+    Raises:
+        InputError: k is not in 1..N-1.
+    """
+    sets, points, _ = x.shape
+    require(
+        1 <= k < points,
+        f"K={k} neighbours of each of {points} tokens: a token has {points - 1} others; choose K from 1 to {points - 1}"
+        if points > 1
+        else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
+    )
+    # Distances do not change when all points move together, and small coordinates round less.
+    x = full_precision(x.detach())
+    x = x - x.mean(dim=1, keepdim=True)
+    half_square = x.square().sum(-1) / 2
+    rows = max(1, chunk_bytes // (points * x.element_size()))
+    row_step, set_step = min(rows, points), max(1, rows // points)
+    neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
+    with torch.autocast(x.device.type, enabled=False):
+        for s in range(0, sets, set_step):
+            block, offset = x[s : s + set_step], half_square[s : s + set_step, None]
+            for r in range(0, points, row_step):
+                # |a - b|^2 / 2 without |a|^2 / 2, which is the same along a row.
+                score = torch.baddbmm(offset, block[:, r : r + row_step], block.transpose(1, 2), alpha=-1)
+                score.diagonal(r, dim1=1, dim2=2).fill_(torch.inf)
+                neighbours[s : s + set_step, r : r + row_step] = _k_smallest(score, k)
+    return neighbours
+
+
+def _k_smallest(score: Tensor, k: int) -> Tensor:
+    """Indices of the k smallest entries along the last axis, ordered by (value, index)."""
+    values, index = score.topk(k + 1, largest=False)
+    # top-k may return any of several equal entries; where the tie reaches past the k-th, the choice is made again.
+    tied = values[..., k] == values[..., k - 1]
+    index, by_index = index[..., :k].sort(dim=-1)
+    values = values[..., :k].gather(-1, by_index)
+    index = index.gather(-1, values.argsort(dim=-1, stable=True))
+    if tied.any():
+        index[tied] = _k_smallest_among_ties(score[tied], k)
+    return index
+
+
+def _k_smallest_among_ties(score: Tensor, k: int) -> Tensor:
+    """The same for rows ``[R, N]`` in which more than k entries are at most the k-th smallest value; linear in N."""
+    kth = score.kthvalue(k, dim=-1, keepdim=True).values
+    below, equal = score < kth, score == kth
+    room = k - below.sum(-1, keepdim=True)
+    chosen = below | (equal & (equal.cumsum(-1) <= room))
+    index = chosen.nonzero()[:, 1].view(-1, k)
+    return index.gather(-1, score.gather(-1, index).argsort(dim=-1, stable=True))

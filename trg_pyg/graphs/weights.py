@@ -1,0 +1,64 @@
+"""Edge weights: differentiable functions of the two ends of an edge."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from trg_pyg.errors import require
+
+
+class EdgeWeight(ABC):
+    """A weight for each edge, from the features of its ends; gradient flows to the features."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return weights ``[E]`` for node features ``[M, D]`` and edges ``[2, E]``."""
+
+
+def edge_ends(x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+    """Features at the source and at the target of each edge, ``[E, D]`` each."""
+    # index_select, since the backward pass of x[index] is several times slower.
+    return x.index_select(0, edge_index[0]), x.index_select(0, edge_index[1])
+
+
+def squared_distances(x: Tensor, edge_index: Tensor) -> Tensor:
+    """Squared Euclidean length of each edge, ``[E]``, from differences: exactly 0 between duplicates."""
+    source, target = edge_ends(x, edge_index)
+    return (source - target).square().sum(-1)
+
+
+class GaussianWeight(EdgeWeight):
+    r"""Gaussian kernel :math:`A_{ij} = \exp(-\lVert t_i - t_j \rVert^2 / (2 \sigma))` (TRG, arXiv 2306.12442).
+
+    Args:
+        sigma: the kernel's scale, sigma and not sigma squared, as the paper prints it; ``"auto"`` takes the mean
+            squared length of the edges at hand, without gradient.
+
+    Raises:
+        InputError: sigma is not positive.
+    """
+
+    def __init__(self, sigma: float | Literal["auto"] = 1.0) -> None:
+        require(
+            sigma == "auto" or (not isinstance(sigma, str) and sigma > 0),
+            f"sigma={sigma}: the Gaussian kernel needs a positive scale, or auto",
+        )
+        self.sigma = sigma
+
+    def __call__(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return weights in (0, 1], ``[E]``."""
+        squared = squared_distances(x, edge_index)
+        # The floor keeps a graph of nothing but duplicates at weight 1 instead of 0 / 0.
+        sigma = squared.detach().mean().clamp_min(1e-12) if self.sigma == "auto" else self.sigma
+        return (-squared / (2 * sigma)).exp()
+
+
+class CosineWeight(EdgeWeight):
+    """Cosine of the angle between the two ends, in [-1, 1]; 0 where an end is a zero vector."""
+
+    def __call__(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """Return weights in [-1, 1], ``[E]``."""
+        source, target = edge_ends(x, edge_index)
+        return cosine_similarity(source, target, dim=-1, eps=1e-6)

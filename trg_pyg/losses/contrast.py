@@ -1,0 +1,58 @@
+"""TRG's global loss: token contrast across all images of the batch."""
+
+from torch import Tensor
+
+from trg_pyg.errors import check_choice, check_positive, require
+from trg_pyg.losses.base import DistillationLoss, Reduction
+from trg_pyg.losses.info_nce import info_nce
+from trg_pyg.nn.projection import Projection
+
+
+class TokenContrast(DistillationLoss):
+    r"""Each student token picks its own teacher token among those of the whole batch: L_global of TRG (2306.12442).
+
+    InfoNCE (:func:`~trg_pyg.losses.info_nce.info_nce`) on linear projections of both networks' tokens. The teacher's
+    tokens are detached; its projection trains with the student's.
+
+    Args:
+        student_dim: width of a student token.
+        teacher_dim: width of a teacher token.
+        dim: width of the projections.
+        reduction: mean over anchors, or sum (paper).
+        chunk_bytes: largest block of logits held at a time, in bytes.
+
+    Shapes:
+        - student tokens ``[M, D_S]``, teacher tokens ``[M, D_T]``
+
+    Raises:
+        InputError: a width is not positive, or the numbers of tokens differ.
+    """
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        dim: int = 128,
+        reduction: Reduction = "mean",
+        chunk_bytes: int = 64 << 20,
+    ) -> None:
+        super().__init__()
+        check_choice("reduction", reduction, ("mean", "sum"))
+        self.project_student = Projection(student_dim, dim)
+        self.project_teacher = Projection(teacher_dim, dim)
+        self.reduction, self.chunk_bytes = reduction, chunk_bytes
+
+    def forward(self, student: Tensor, teacher: Tensor, temperature: float = 0.07) -> Tensor:
+        """Return the loss at ``temperature`` (tau_g); between 0 and log M where every token finds its own."""
+        check_positive("temperature", temperature)
+        require(
+            student.shape[0] == teacher.shape[0],
+            f"{student.shape[0]} student tokens and {teacher.shape[0]} teacher tokens: take both at the same positions",
+        )
+        return info_nce(
+            self.project_student(student),
+            self.project_teacher(teacher.detach()),
+            temperature,
+            reduction=self.reduction,
+            chunk_bytes=self.chunk_bytes,
+        )

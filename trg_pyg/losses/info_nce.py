@@ -1,0 +1,84 @@
+"""InfoNCE whose logits never exist as a whole."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from trg_pyg.errors import check_choice, check_positive, require
+from trg_pyg.losses.base import Reduction, reduce
+from trg_pyg.tokens.normalize import l2_normalize
+
+
+def info_nce(
+    anchor: Tensor,
+    positive: Tensor,
+    temperature: float,
+    *,
+    reduction: Reduction = "mean",
+    chunk_bytes: int = 64 << 20,
+) -> Tensor:
+    r"""InfoNCE (van den Oord et al., arXiv 1807.03748) with every other item's positive as a negative.
+
+    .. math:: L = -\frac{1}{M} \sum_i
+        \log \frac{\exp(\cos(a_i, b_i) / \tau)}{\sum_j \exp(\cos(a_i, b_j) / \tau)}
+
+    The M x M logits are made and dropped in chunks of rows, in the forward and again in the backward pass: memory is
+    O(M d + chunk). Gradient reaches both arguments.
+
+    Args:
+        anchor: ``[M, d]``.
+        positive: ``[M, d]``; row i belongs to anchor i.
+        temperature: tau, positive.
+        reduction: mean or sum over anchors.
+        chunk_bytes: largest block of logits held at a time, in bytes.
+
+    Returns:
+        A scalar, 0 for a single item.
+
+    Raises:
+        InputError: the shapes differ, or the temperature is not positive.
+    """
+    check_choice("reduction", reduction, ("mean", "sum"))
+    check_positive("temperature", temperature)
+    require(
+        anchor.dim() == 2 and anchor.shape == positive.shape,
+        f"anchors {tuple(anchor.shape)} and positives {tuple(positive.shape)}: both must be [items, width]",
+    )
+    anchor, positive = l2_normalize(anchor), l2_normalize(positive)
+    rows = max(1, chunk_bytes // (anchor.shape[0] * anchor.element_size()))
+    with torch.autocast(anchor.device.type, enabled=False):
+        per_anchor = _StreamedInfoNCE.apply(anchor / temperature, positive, rows)
+    return reduce(per_anchor, reduction)
+
+
+class _StreamedInfoNCE(torch.autograd.Function):
+    """Per-item loss ``[M]`` of anchors that are already divided by the temperature."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, positive: Tensor, rows: int) -> Tensor:
+        log_z = torch.empty_like(anchor[:, 0])
+        for r in range(0, anchor.shape[0], rows):
+            logits = anchor[r : r + rows] @ positive.T
+            log_z[r : r + rows] = logits.logsumexp(1)
+        # A single chunk is within the byte budget, so it is kept instead of being made twice.
+        ctx.save_for_backward(anchor, positive, log_z, logits if rows >= anchor.shape[0] else None)
+        ctx.rows = rows
+        return log_z - (anchor * positive).sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        anchor, positive, log_z, kept = ctx.saved_tensors
+        grad = grad.unsqueeze(1)
+        grad_anchor, grad_positive = -grad * positive, -grad * anchor
+        with torch.autocast(anchor.device.type, enabled=False):
+            for r in range(0, anchor.shape[0], ctx.rows):
+                block = slice(r, r + ctx.rows)
+                logits = anchor[block] @ positive.T if kept is None else kept
+                # The softmax, from the log-partition that the forward pass kept, times the gradient.
+                p = (logits - log_z[block, None]).exp_().mul_(grad[block])
+                grad_anchor[block].addmm_(p, positive)
+                grad_positive.addmm_(p.T, anchor[block])
+        return grad_anchor, grad_positive, None

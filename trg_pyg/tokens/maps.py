@@ -1,0 +1,41 @@
+"""Feature maps and token sequences as one thing: a map."""
+
+from einops import rearrange
+from torch import Tensor
+
+from trg_pyg.errors import require
+from trg_pyg.models.taps import FeatureInfo
+
+
+def as_map(feature: Tensor, info: FeatureInfo) -> Tensor:
+    """Bring a tapped feature to the layout of a convolutional map.
+
+    A vision transformer's patch tokens lie on a grid, so they are a map; class, distillation and register tokens do
+    not, and are dropped.
+
+    Args:
+        feature: what the tap returned, laid out as ``info.layout`` says.
+        info: shape of the tap.
+
+    Returns:
+        ``[B, C, H, W]``.
+
+    Raises:
+        InputError: the feature has not the shape that ``info`` promises.
+    """
+    height, width = info.grid
+    shape = {
+        "map": (info.channels, height, width),
+        "map_last": (height, width, info.channels),
+        "sequence": (info.prefix_tokens + height * width, info.channels),
+    }[info.layout]
+    require(
+        tuple(feature.shape[1:]) == shape,
+        f"tap {info.path}: feature of shape {tuple(feature.shape[1:])} an image where {shape} was described; "
+        "describe the network again with the image size in use",
+    )
+    if info.layout == "map":
+        return feature
+    if info.layout == "map_last":
+        return rearrange(feature, "b h w c -> b c h w")
+    return rearrange(feature[:, info.prefix_tokens :], "b (h w) c -> b c h w", h=height)

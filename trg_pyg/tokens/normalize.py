@@ -1,0 +1,29 @@
+"""Length and precision of token vectors."""
+
+import torch
+from torch import Tensor
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 if it is of lower precision; float32 and float64 are returned as they are."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """Scale vectors to unit length along the last axis, in float32 at least.
+
+    A vector no longer than ``eps`` has no direction: it becomes zero and passes no gradient back.
+    (Dividing by a clamped norm would multiply its gradient by 1 / eps, and a ReLU network does make exact zeros.)
+
+    Args:
+        x: ``[..., D]``.
+        eps: length up to which a vector counts as zero.
+
+    Returns:
+        ``[..., D]``.
+    """
+    x = full_precision(x)
+    squared = x.square().sum(-1, keepdim=True)
+    nonzero = squared > eps**2
+    scale = torch.where(nonzero, squared, 1.0).rsqrt()
+    return torch.where(nonzero, x * scale, 0.0)

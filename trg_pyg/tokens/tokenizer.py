@@ -1,0 +1,60 @@
+"""From the tapped features of two networks to their tokens at the same places."""
+
+import torch
+from torch import Tensor
+
+from trg_pyg.errors import require
+from trg_pyg.models.taps import FeatureInfo
+from trg_pyg.tokens.grid import common_grid, pool_to_grid
+from trg_pyg.tokens.maps import as_map
+from trg_pyg.tokens.patch import check_patch, patchify
+from trg_pyg.tokens.sample import sample_positions, take_tokens
+
+
+class Tokenizer:
+    """Cuts the features of a student and a teacher into tokens of the same image regions.
+
+    Maps are brought to a common grid, cut in patches, and the same random positions of both are kept.
+
+    Args:
+        student: the student's tap.
+        teacher: the teacher's tap.
+        patch: edge of a patch, in cells of the common grid.
+        tokens_per_image: tokens sampled of each image; ``None`` keeps all.
+
+    Attributes:
+        num_tokens: tokens kept of an image, n.
+        student_dim: width of a student token, C_S p^2.
+        teacher_dim: width of a teacher token, C_T p^2.
+
+    Raises:
+        InputError: the patch does not divide the common grid, or an image has fewer tokens than are asked for.
+    """
+
+    def __init__(
+        self, student: FeatureInfo, teacher: FeatureInfo, *, patch: int = 1, tokens_per_image: int | None = None
+    ) -> None:
+        self.student, self.teacher, self.patch = student, teacher, patch
+        self.grid = common_grid(student.grid, teacher.grid)
+        check_patch(self.grid, patch)
+        self.grid_tokens = (self.grid[0] // patch) * (self.grid[1] // patch)
+        self.num_tokens = self.grid_tokens if tokens_per_image is None else tokens_per_image
+        require(
+            1 <= self.num_tokens <= self.grid_tokens,
+            f"tokens_per_image={tokens_per_image}: patch {patch} on the {self.grid[0]}x{self.grid[1]} grid gives "
+            f"{self.grid_tokens} tokens an image; choose 1 to {self.grid_tokens}, or null for all",
+        )
+        self.student_dim = student.channels * patch**2
+        self.teacher_dim = teacher.channels * patch**2
+
+    def __call__(self, student: Tensor, teacher: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the tokens ``[B, n, D_S]`` and ``[B, n, D_T]`` of a batch of tapped features."""
+        positions = sample_positions(student.shape[0], self.grid_tokens, self.num_tokens, generator, student.device)
+        return (
+            self._tokens(student, self.student, positions),
+            self._tokens(teacher, self.teacher, positions),
+        )
+
+    def _tokens(self, feature: Tensor, info: FeatureInfo, positions: Tensor) -> Tensor:
+        tokens = patchify(pool_to_grid(as_map(feature, info), self.grid), self.patch)
+        return tokens if self.num_tokens == self.grid_tokens else take_tokens(tokens, positions)
