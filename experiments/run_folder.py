@@ -1,0 +1,98 @@
+"""What a run leaves behind: configuration, environment, metrics, weights."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+_PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+class RunFolder:
+    """Folder of one run.
+
+    It holds ``config.yaml`` (``run.py --config`` takes it), ``environment.json``, ``metrics.jsonl`` (one line an
+    epoch), ``checkpoint.pt``, ``last.safetensors`` and ``best.safetensors``.
+
+    Args:
+        path: the folder; made if need be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self.metrics = path / "metrics.jsonl"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a training in this folder can be resumed."""
+        return (self.path / "checkpoint.pt").exists()
+
+    def describe(self, settings: dict[str, Any], command: str) -> None:
+        """Write down the configuration and what it runs on."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+        write_text(self.path / "environment.json", json.dumps(environment(command), indent=2) + "\n")
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        """Write the metrics of all epochs so far."""
+        write_text(self.metrics, "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def append(self, metrics: dict[str, float]) -> None:
+        """Add the metrics of an epoch."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+
+def environment(command: str) -> dict[str, Any]:
+    """Return what the figures of a run depend on beside its configuration."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "command": command,
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        folder = Path(__file__).parent
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

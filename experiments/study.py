@@ -1,0 +1,132 @@
+"""Everything that a study needs, built and checked before any training starts."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.config import Choices, Config, Method, NetworkConfig
+from trg_pyg.data.base import Splits
+from trg_pyg.data.long_tail import shots
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.taps import NetworkInfo, TappedModel
+from trg_pyg.models.weights import LoadedWeights, load_weights
+from trg_pyg.models.zoo import build_model
+
+
+@dataclass(frozen=True)
+class Study:
+    """Methods x seeds on one data set and one pair of networks.
+
+    Attributes:
+        choices: the configuration.
+        device: where everything runs.
+        splits: the images, on the device.
+        shots: classes with many, medium and few training images; empty unless the set is long-tailed.
+        student: the student's classes and features.
+        teacher: the teacher's, ``None`` if no method needs one.
+        folder: where the runs of this study go.
+    """
+
+    choices: Choices
+    device: torch.device
+    splits: Splits
+    shots: dict[str, Sequence[int]]
+    student: NetworkInfo
+    teacher: NetworkInfo | None
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        """The configuration as objects."""
+        return self.choices.config
+
+    def run_folder(self, method: Method, seed: int) -> Path:
+        """Folder of one run; runs with other settings have another one."""
+        return self.folder / f"{method.name}-{fingerprint(self.identity(method))}" / f"seed{seed}"
+
+    def identity(self, method: Method) -> dict[str, Any]:
+        """What makes a run what it is, beside its seed: a run is resumed only where all of this is the same."""
+        names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
+        return {name: self.choices.settings[name] for name in names} | {"distiller": method.settings}
+
+
+def prepare(choices: Choices) -> Study:
+    """Read the data, build every network and every method once, and refuse what cannot work.
+
+    Raises:
+        InputError: in one line, what is wrong with the data, a network or a method.
+    """
+    config = choices.config
+    device = pick_device(config.device)
+    splits = config.data.load()
+    student = build_network(config.student, splits, seed=0)
+    student_info = _describe(student, config.student, splits)
+    teacher_info = None
+    if any(method.needs_teacher for method in choices.methods):
+        teacher_info = _describe(build_network(config.teacher, splits, seed=0), config.teacher, splits)
+    for method in choices.methods:
+        method.build(student_info, teacher_info)
+    data = type(config.data).__name__
+    tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
+    names = (config.teacher.name, config.student.name)
+    pair = "-".join(name.rpartition(":")[2].replace("/", "_") for name in names)
+    return Study(
+        choices=choices,
+        device=device,
+        splits=Splits(
+            splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std
+        ),
+        shots=dict(shots(splits.class_counts)) if config.data.imbalance is not None else {},
+        student=student_info,
+        teacher=teacher_info,
+        folder=config.output / f"{data}{tail}" / pair,
+    )
+
+
+def build_network(config: NetworkConfig, splits: Splits, seed: int) -> TappedModel:
+    """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
+    torch.manual_seed(seed)
+    model = build_model(config.name, len(splits.classes), **config.args)
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    normalize = Normalize(config.mean or splits.mean, config.std or splits.std)
+    return TappedModel(model, config.taps, normalize, config.prefix_tokens)
+
+
+def read_weights(network: TappedModel, path: Path) -> LoadedWeights:
+    """Load a weights file into a network and return what the file says of itself."""
+    return load_weights(network.model, path)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; auto takes a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"device={name}: {reason}; choose auto, cpu, or cuda where a GPU is present") from error
+    return device
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """Return a short hash of plain settings, the same on every machine."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _describe(network: TappedModel, config: NetworkConfig, splits: Splits) -> NetworkInfo:
+    info = network.describe(splits.image_size)
+    require(
+        info.num_classes == len(splits.classes),
+        f"{config.name} gives {info.num_classes} logits, the data have {len(splits.classes)} classes",
+    )
+    require(len(info.features) > 0, f"{config.name}: taps is empty; name a module, or null to find the last map")
+    return info
