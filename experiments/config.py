@@ -72,9 +72,7 @@ class TeacherConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         tolerance = self.accuracy_tolerance
-        require(
-            tolerance is None or tolerance >= 0, f"teacher.accuracy_tolerance={tolerance}: give 0 or more, or null"
-        )
+        require(tolerance is None or tolerance >= 0, f"teacher.accuracy_tolerance={tolerance}: give 0 or more, or null")
 
 
 @dataclass(kw_only=True)
@@ -115,11 +113,13 @@ class Method:
     Attributes:
         name: its class name.
         settings: class path and options, as a configuration file has them.
+        needs_teacher: whether it compares with a teacher.
         build: makes it for a student and a teacher.
     """
 
     name: str
     settings: dict[str, Any]
+    needs_teacher: bool
     build: DistillerFactory
 
 
@@ -202,8 +202,8 @@ def _configured(parser: ArgumentParser, parsed: Namespace) -> Method:
     # A parse of its own, so that the options of one class never become those of another.
     one = parser.parse_object({"distiller": _as_dict(parsed.distiller)})
     build = parser.instantiate(one).distiller
-    path = one.distiller.class_path
-    return Method(path.rpartition(".")[2], _plain(parser, one)["distiller"], build)
+    cls = _class(one.distiller.class_path)
+    return Method(cls.__name__, _plain(parser, one)["distiller"], cls.needs_teacher, build)
 
 
 def _as_dict(value: Any) -> Any:
@@ -238,8 +238,7 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
 def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:
     owner = re.search(r"class_path[= ]'([^']+)'", message)
     if owner:
-        module, _, name = owner[1].rpartition(".")
-        cls = getattr(import_module(module), name)
+        cls = _class(owner[1])
         return f"unknown option {key} of {cls.__name__}{near(key, _options(cls))}"
     keys = [action.dest for action in parser._actions]
     group = re.search(r"Group '([^']+)'", message)
@@ -253,6 +252,11 @@ def _options(cls: type) -> list[str]:
     parser = ArgumentParser()
     parser.add_class_arguments(cls, skip={"student", "teacher"} if issubclass(cls, Distiller) else None)
     return [action.dest for action in parser._actions if action.dest != "help"]
+
+
+def _class(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _subclasses(base: type) -> list[type]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from experiments.config import Choices, Config, Method, NetworkConfig
+from experiments.config import Choices, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.long_tail import shots
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, TappedModel
-from trg_pyg.models.weights import LoadedWeights, load_weights
+from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 
 
@@ -46,14 +46,10 @@ class Study:
         """The configuration as objects."""
         return self.choices.config
 
-    def run_folder(self, method: Method, seed: int) -> Path:
-        """Folder of one run; runs with other settings have another one."""
-        return self.folder / f"{method.name}-{fingerprint(self.identity(method))}" / f"seed{seed}"
-
-    def identity(self, method: Method) -> dict[str, Any]:
-        """What makes a run what it is, beside its seed: a run is resumed only where all of this is the same."""
-        names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
-        return {name: self.choices.settings[name] for name in names} | {"distiller": method.settings}
+    @property
+    def name(self) -> str:
+        """Data and pair."""
+        return "/".join(self.folder.parts[-2:])
 
 
 def prepare(choices: Choices) -> Study:
@@ -74,14 +70,11 @@ def prepare(choices: Choices) -> Study:
         method.build(student_info, teacher_info)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
-    names = (config.teacher.name, config.student.name)
-    pair = "-".join(name.rpartition(":")[2].replace("/", "_") for name in names)
+    pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))
     return Study(
         choices=choices,
         device=device,
-        splits=Splits(
-            splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std
-        ),
+        splits=Splits(splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std),
         shots=dict(shots(splits.class_counts)) if config.data.imbalance is not None else {},
         student=student_info,
         teacher=teacher_info,
@@ -99,11 +92,6 @@ def build_network(config: NetworkConfig, splits: Splits, seed: int) -> TappedMod
     return TappedModel(model, config.taps, normalize, config.prefix_tokens)
 
 
-def read_weights(network: TappedModel, path: Path) -> LoadedWeights:
-    """Load a weights file into a network and return what the file says of itself."""
-    return load_weights(network.model, path)
-
-
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; auto takes a GPU if there is one."""
     if name == "auto":
@@ -115,6 +103,11 @@ def pick_device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise InputError(f"device={name}: {reason}; choose auto, cpu, or cuda where a GPU is present") from error
     return device
+
+
+def short_name(network: str) -> str:
+    """Return a network's name as part of a path."""
+    return network.rpartition(":")[2].replace("/", "_")
 
 
 def fingerprint(settings: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """wandb, which never stops a run."""
 
+import secrets
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class Tracker:
         try:
             import wandb
 
-            run_id = id_file.read_text().strip() if resume and id_file.exists() else wandb.util.generate_id()
+            run_id = id_file.read_text().strip() if resume and id_file.exists() else secrets.token_hex(4)
             self._run = wandb.init(
                 id=run_id,
                 resume="allow",

@@ -1,9 +1,16 @@
 """Features of any network, by module path, without an edit to the network."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from trg_pyg.errors import InputError, near
+from trg_pyg.models._hints import nearest
+from trg_pyg.models._probe import PROBE_BATCH, auto_tap, device_of, first_tensor, quiet
 
 
 class Outputs(NamedTuple):
@@ -44,3 +51,191 @@ class NetworkInfo:
 
     num_classes: int
     features: tuple[FeatureInfo, ...]
+
+
+class TappedModel(nn.Module):
+    """Any network, with its logits and the outputs of some of its modules in one call.
+
+    The network is not edited: forward hooks read the tapped modules. They stay silent when the network is called
+    directly. A tapped module that gives a tuple stands for the first tensor in it, one that is called several times
+    for its last call.
+
+    Args:
+        model: the network; takes normalised images ``[B, 3, H, W]`` and returns logits ``[B, classes]``, or a tuple
+            that begins with them.
+        taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. ``None`` takes
+            the network's ``default_tap``. Without one, the tap is the last module to finish whose output has a
+            spatial grid larger than 1x1 (``[B, C, H, W]`` or a sequence ``[B, N, C]``). It is looked for once, by
+            :meth:`describe` or the first call, with black images of that size.
+        normalize: applied to the images, in [0, 1], before the network.
+        prefix_tokens: class, distillation and register tokens at the head of a sequence; ``None`` takes the network's
+            ``num_prefix_tokens``, or 0.
+
+    Shapes:
+        images ``[B, 3, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`.
+
+    Raises:
+        InputError: a tap is no module of the network, or, in a call, is not reached or gives no tensor; the images
+            have another shape or type; the logits are no tensor; no tap was found.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        taps: Sequence[str] | None = None,
+        normalize: nn.Module | None = None,
+        prefix_tokens: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.normalize = normalize
+        self.prefix_tokens: int = getattr(model, "num_prefix_tokens", 0) if prefix_tokens is None else prefix_tokens
+        self.taps: tuple[str, ...] | None = None
+        self._readers: list[_Reader] = []
+        # Kept because a handle that is unpickled reserves its id: a hook added in the new process can't replace ours.
+        self._handles: list[Any] = []
+        if isinstance(taps, str):
+            raise InputError(f"taps {taps!r} must be a list of module paths: [{taps!r}]")
+        if taps is None and hasattr(model, "default_tap"):
+            taps = [str(model.default_tap)]
+        if taps is not None:
+            self._tap(taps)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Return the logits and the tapped outputs of images ``[B, 3, H, W]``, uint8 or float in [0, 1]."""
+        _check_images(images)
+        if self.taps is None:
+            self._find_tap(images.shape[2], images.shape[3])
+        for reader in self._readers:
+            reader.reading = True
+        try:
+            logits = first_tensor(self.model(self._prepare(images)))
+            outputs = tuple(reader.output for reader in self._readers)
+        finally:
+            for reader in self._readers:
+                reader.reading = False
+                reader.output = None
+        return self._checked(logits, outputs)
+
+    def describe(self, image_size: int) -> NetworkInfo:
+        """Return what a distiller needs to know of the network, from a look at two black images.
+
+        The look leaves no trace: evaluation mode without gradients, then the modes and random states as before.
+
+        Args:
+            image_size: side of the square images.
+
+        Raises:
+            InputError: the network can't take images of this size; a tap has no spatial grid, or is a sequence that is
+                not the prefix tokens followed by a square number of others; the logits are not ``[B, classes]``.
+        """
+        if self.taps is None:
+            self._find_tap(image_size, image_size)
+        outputs = self._look(self, image_size, image_size)
+        if outputs.logits.ndim != 2:
+            raise InputError(f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed")
+        infos = [
+            _feature_info(path, feature, self.prefix_tokens, self._channels_last)
+            for path, feature in zip(self.taps or (), outputs.features, strict=True)
+        ]
+        return NetworkInfo(outputs.logits.shape[1], tuple(infos))
+
+    @property
+    def _name(self) -> str:
+        return type(self.model).__name__
+
+    @property
+    def _channels_last(self) -> bool:
+        # timm marks so the networks whose maps are [B, H, W, C]
+        return str(getattr(self.model, "output_fmt", "")) == "NHWC"
+
+    def _tap(self, paths: Sequence[str]) -> None:
+        modules = {path: module for path, module in self.model.named_modules(remove_duplicate=False) if path}
+        for path in paths:
+            if path not in modules:
+                top = near(path, [name for name, _ in self.model.named_children()])
+                raise InputError(f"tap {path!r} is no module of {self._name}{nearest(path, modules, top)}")
+        self.taps = tuple(paths)
+        self._readers = [_Reader() for _ in self.taps]
+        pairs = zip(self.taps, self._readers, strict=True)
+        self._handles = [modules[path].register_forward_hook(reader) for path, reader in pairs]
+
+    def _find_tap(self, height: int, width: int) -> None:
+        if torch.compiler.is_compiling():
+            raise InputError(f"the tap of {self._name} is not known yet: call describe(image_size) before compiling")
+        path = auto_tap(
+            self.model,
+            lambda: self._look(lambda images: self.model(self._prepare(images)), height, width),
+            self.prefix_tokens,
+            self._channels_last,
+        )
+        self._tap([path])
+
+    def _look(self, run: Any, height: int, width: int) -> Any:
+        images = torch.zeros(PROBE_BATCH, 3, height, width, dtype=torch.uint8, device=device_of(self.model))
+        try:
+            with quiet(self):
+                return run(images)
+        except InputError:
+            raise
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._name} does not take images of {height}x{width}: {reason}") from error
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        return images if self.normalize is None else self.normalize(images)
+
+    def _checked(self, logits: Tensor | None, outputs: tuple[Tensor | None, ...]) -> Outputs:
+        if logits is None:
+            raise InputError(f"{self._name} returns no tensor and no tuple that begins with one; logits are needed")
+        features = []
+        for path, output in zip(self.taps or (), outputs, strict=True):
+            if output is None:
+                raise InputError(f"tap {path!r} of {self._name} is not called or gives no tensor; tap another module")
+            features.append(output)
+        return Outputs(logits, tuple(features))
+
+
+class _Reader:
+    """Forward hook of one tap. An object, not a closure, so that a copy of the network reads into its own copy."""
+
+    def __init__(self) -> None:
+        self.reading = False
+        self.output: Tensor | None = None
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self.reading:
+            tensor = first_tensor(output)
+            # Many networks change a map in place after its module returned it (the ReLU behind DenseNet's features,
+            # `out += identity` behind a batch norm), and the feature would silently be something else. Nothing tells
+            # beforehand that this will happen, so the feature is a copy: little beside what backward keeps anyway.
+            self.output = None if tensor is None else tensor.clone()
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise InputError(f"images {list(images.shape)} must be [B, 3, H, W]")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}; uint8 or float in [0, 1] is needed")
+
+
+def _feature_info(path: str, feature: Tensor, prefix_tokens: int, channels_last: bool) -> FeatureInfo:
+    shape = list(feature.shape)
+    if feature.ndim not in (3, 4) or shape[0] != PROBE_BATCH:
+        raise InputError(
+            f"tap {path!r} gives {shape} for {PROBE_BATCH} images, no spatial grid; tap a module before the pooling"
+        )
+    if feature.ndim == 4 and channels_last:
+        return FeatureInfo(path, "map_last", shape[3], (shape[1], shape[2]))
+    if feature.ndim == 4:
+        return FeatureInfo(path, "map", shape[1], (shape[2], shape[3]))
+    tokens = shape[1] - prefix_tokens
+    side = math.isqrt(max(tokens, 0))
+    if tokens < 1 or side * side != tokens:
+        raise InputError(
+            f"tap {path!r} gives {shape[1]} tokens, which is not {prefix_tokens} prefix tokens and a square grid; "
+            f"set prefix_tokens to the number of class, distillation and register tokens"
+        )
+    return FeatureInfo(path, "sequence", shape[2], (side, side), prefix_tokens)

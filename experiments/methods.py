@@ -1,0 +1,30 @@
+"""The student, distilled by one method."""
+
+import torch
+
+from experiments.config import Method
+from experiments.study import Study, fingerprint
+from experiments.training_run import History, TrainingRun, train
+from trg_pyg.models.taps import TappedModel
+
+
+def distil(study: Study, method: Method, seed: int, teacher: TappedModel | None) -> History:
+    """Train the study's student by one method and return the metrics of every epoch.
+
+    The student's initial weights and its batches depend on the seed alone, so that all methods see the same.
+    """
+    # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
+    names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
+    settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
+    torch.manual_seed(seed)
+    run = TrainingRun(
+        title=f"{method.name} seed {seed}",
+        folder=study.folder / f"{method.name}-{fingerprint(settings)}" / f"seed{seed}",
+        network=study.config.student,
+        distiller=method.build(study.student, study.teacher),
+        recipe=study.config.train,
+        seed=seed,
+        settings=settings | {"seeds": [seed]},
+    )
+    _, history = train(run, study, teacher if method.needs_teacher else None, study.config.resume)
+    return history

@@ -1,0 +1,45 @@
+"""Distil a student and print a table of methods: ``python experiments/run.py --help``."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+# So that a clone runs without having been installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from experiments.config import read_choices  # noqa: E402
+from experiments.methods import distil  # noqa: E402
+from experiments.run_folder import write_text  # noqa: E402
+from experiments.study import prepare  # noqa: E402
+from experiments.summary import announce  # noqa: E402
+from experiments.table import results_table  # noqa: E402
+from experiments.teacher import obtain_teacher  # noqa: E402
+from trg_pyg.errors import InputError  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a study and return the exit code: 0, or 2 where the input is at fault."""
+    try:
+        choices = read_choices(argv)
+        study = prepare(choices)
+        announce(study)
+        teacher, accuracy = obtain_teacher(study) if study.teacher else (None, None)
+        results = {
+            method.name: [distil(study, method, seed, teacher) for seed in choices.seeds] for method in choices.methods
+        }
+    except InputError as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        return 2
+    table = results_table((study.config.teacher.name, accuracy) if accuracy else None, results)
+    seeds = ", ".join(map(str, choices.seeds))
+    report = f"{study.name}, last epoch, seeds {seeds}\n\n{table}\n\n{choices.command}\n"
+    write_text(study.folder / "table.md", report)
+    print(f"\n{report}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The table of a study."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+History = list[dict[str, float]]
+
+_COLUMNS = {
+    "top-1": "test/top1",
+    "top-5": "test/top5",
+    "many": "test/many",
+    "medium": "test/medium",
+    "few": "test/few",
+    "best epoch": "best/top1",
+    "s/epoch": "seconds",
+}
+
+
+def results_table(teacher: tuple[str, dict[str, float]] | None, results: Mapping[str, Sequence[History]]) -> str:
+    """Return a Markdown table: the last epoch, mean and standard deviation over seeds, one row a method.
+
+    Args:
+        teacher: name and test metrics, for the first row.
+        results: of each method, the metrics of every epoch for every seed.
+    """
+    last = {method: [history[-1] for history in histories] for method, histories in results.items()}
+    keys = {key for runs in last.values() for run in runs for key in run}
+    columns = {title: key for title, key in _COLUMNS.items() if key in keys}
+    rows = [["method", *columns]]
+    if teacher is not None:
+        name, metrics = teacher
+        measured = {f"test/{key}": value for key, value in metrics.items()}
+        rows.append([f"teacher {name}", *(_cell([measured], key) for key in columns.values())])
+    rows += [[method, *(_cell(runs, key) for key in columns.values())] for method, runs in last.items()]
+    return _markdown(rows)
+
+
+def _cell(runs: list[dict[str, float]], key: str) -> str:
+    values = [run[key] for run in runs if key in run]
+    if not values:
+        return ""
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])

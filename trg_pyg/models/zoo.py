@@ -1,0 +1,157 @@
+"""Networks by name, for configurations."""
+
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from trg_pyg.errors import InputError, near
+from trg_pyg.models._hints import nearest
+
+
+def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        name: one of
+
+            * a function of this package that returns a network, such as ``resnet20``;
+            * ``torchvision:NAME``, a classifier of torchvision, without weights unless ``weights`` is given;
+            * ``timm:NAME``, one of timm, without weights unless ``pretrained`` is given;
+            * the dotted path of any callable that returns a network, such as ``my_package.nets.MyNet``.
+        num_classes: width of the logits, passed to the callable as ``num_classes``.
+        **args: further keyword arguments of the callable.
+
+    Raises:
+        InputError: nothing has that name, timm is needed and not installed, an argument is unknown or missing, or the
+            callable returns no network.
+    """
+    if num_classes < 1:
+        raise InputError(f"model {name}: num_classes {num_classes} must be 1 or more")
+    source, _, inner = name.rpartition(":")
+    if source == "torchvision":
+        return _build_torchvision(name, inner, {"num_classes": num_classes, **args})
+    if source == "timm":
+        return _build_timm(name, inner, {"num_classes": num_classes, **args})
+    if source:
+        raise InputError(f"model {name!r}: no source {source!r}; known: timm, torchvision")
+    function = _import(name) if "." in name else _find(name)
+    return _call(name, function, {"num_classes": num_classes, **args})
+
+
+def _zoo() -> dict[str, Callable[..., nn.Module]]:
+    # A function of this package that takes classes and promises a network is a model: its file is all it takes.
+    package = importlib.import_module("trg_pyg.models")
+    functions = {key: value for key, value in vars(package).items() if inspect.isfunction(value)}
+    return {key: value for key, value in functions.items() if key in package.__all__ and _builds_network(value)}
+
+
+def _builds_network(function: Callable[..., Any]) -> bool:
+    result = _result_class(function)
+    takes_classes = next(iter(inspect.signature(function).parameters), "") == "num_classes"
+    return takes_classes and result is not None and issubclass(result, nn.Module)
+
+
+def _result_class(function: Callable[..., Any]) -> type | None:
+    """Return the class that calling ``function`` gives, as far as it says so."""
+    if inspect.isclass(function):
+        return function
+    try:
+        result = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return None
+    return result if inspect.isclass(result) else None
+
+
+def _find(name: str) -> Callable[..., nn.Module]:
+    zoo = _zoo()
+    if name not in zoo:
+        raise InputError(
+            f"model {name!r} is unknown{near(name, zoo)}; or torchvision:NAME, timm:NAME, package.module.Callable"
+        )
+    return zoo[name]
+
+
+def _import(name: str) -> Callable[..., Any]:
+    path, _, attribute = name.rpartition(".")
+    try:
+        module = importlib.import_module(path)
+    except (ImportError, TypeError, ValueError) as error:
+        raise InputError(f"model {name!r}: can't import {path!r}: {error}") from error
+    if not callable(getattr(module, attribute, None)):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        hint = nearest(attribute, known, "")
+        raise InputError(f"model {name!r}: {path} has no callable {attribute!r}{hint}")
+    return getattr(module, attribute)
+
+
+def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if inner not in known:
+        hint = nearest(inner, known, "; torchvision.models.list_models() lists them")
+        raise InputError(f"model {name!r} is unknown to torchvision {torchvision.__version__}{hint}")
+    model = _call(name, torchvision.models.get_model_builder(inner), args)
+    if isinstance(model, torchvision.models.VisionTransformer):
+        model.num_prefix_tokens = 1
+    return model
+
+
+def _build_timm(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
+    timm = _timm(name)
+    architecture, _, tag = inner.partition(".")
+    if not timm.is_model(architecture):
+        hint = nearest(architecture, timm.list_models(), "; timm.list_models() lists them")
+        raise InputError(f"model {name!r} is unknown to timm {timm.__version__}{hint}")
+    if tag and inner not in timm.list_pretrained():
+        tags = [known for known in timm.list_pretrained() if known.startswith(f"{architecture}.")]
+        raise InputError(f"model {name!r}: timm has no such weights{near(inner, tags)}")
+    builder = timm.model_entrypoint(architecture)
+    return _call(name, lambda **kwargs: timm.create_model(inner, **kwargs), args, described_by=builder)
+
+
+def _timm(name: str) -> ModuleType:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise InputError(f"model {name!r} needs timm; run: pip install 'trg_pyg[timm]'") from error
+
+
+def _call(
+    name: str, function: Callable[..., Any], args: dict[str, Any], described_by: Callable[..., Any] | None = None
+) -> nn.Module:
+    described = described_by or function
+    try:
+        inspect.signature(described).bind(**args)
+    except TypeError as error:
+        raise InputError(f"model {name!r}: {error}; accepted: {_accepted(described)}") from error
+    try:
+        model = function(**args)
+    except TypeError as error:
+        # A builder with **kwargs hands them on: the class behind it refuses. Any other TypeError is a bug to be seen.
+        refused = re.search(r"(?:unexpected keyword argument|multiple values for.* argument) '(\w+)'", str(error))
+        if refused is None or refused[1] not in args:
+            raise
+        raise InputError(
+            f"model {name!r} takes no argument {refused[1]!r}; accepted: {_accepted(described)}"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"model {name!r}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {name!r} gives a {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def _accepted(function: Callable[..., Any]) -> str:
+    """Return the keyword arguments of a callable and, if it hands others on, those of the class that it builds."""
+    parameters = list(inspect.signature(function).parameters.values())
+    result = _result_class(function)
+    if result is not None and result is not function and any(p.kind is p.VAR_KEYWORD for p in parameters):
+        parameters += inspect.signature(result).parameters.values()
+    named = (p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return ", ".join(dict.fromkeys(named))
