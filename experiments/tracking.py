@@ -73,7 +73,7 @@ class Tracker:
         """Close the run."""
         if self._run is not None:
             try:
-                self._run.finish(exit_code=int(failed), quiet=True)
+                self._run.finish(exit_code=int(failed))
             except Exception as error:
                 self._give_up(error)
 
