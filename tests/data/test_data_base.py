@@ -1,0 +1,149 @@
+import pytest
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from trg_pyg.data import Augment, ImageData, ImageSet, channel_statistics
+from trg_pyg.errors import InputError
+
+
+class Literal(ImageData):
+    """A dataset of what it is given."""
+
+    def __init__(self, train=None, test=None, classes=("cat", "dog"), **kwargs):
+        super().__init__(**kwargs)
+        self.parts = train or blank([0, 0, 1, 1]), test or blank([0, 1]), classes
+
+    def _read(self):
+        return self.parts
+
+
+def blank(targets, height=4, width=4) -> ImageSet:
+    return ImageSet(torch.zeros(len(targets), 3, height, width, dtype=torch.uint8), torch.tensor(targets))
+
+
+def test_an_image_set_selects_by_position_and_by_mask():
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    image_set = ImageSet(images, torch.tensor([5, 6, 7]))
+    assert len(image_set) == 3
+    chosen = image_set.select(torch.tensor([2, 0]))
+    assert chosen.targets.tolist() == [7, 5]
+    assert chosen.images[:, 0, 0, 0].tolist() == [2, 0]
+    assert image_set.select(torch.tensor([False, True, False])).targets.tolist() == [6]
+    assert image_set.to("cpu").images is images
+    assert image_set.to("meta").targets.device.type == "meta"
+
+
+def test_load_describes_the_dataset():
+    splits = Literal().load()
+    assert (len(splits.train), len(splits.test)) == (4, 2)
+    assert splits.classes == ("cat", "dog")
+    assert splits.image_size == 4
+    assert splits.class_counts == (2, 2)
+
+
+def test_statistics_come_from_the_training_images_by_default():
+    images = torch.zeros(2, 3, 1, 1, dtype=torch.uint8)
+    images[0, 0], images[:, 1] = 255, 51
+    splits = Literal(train=ImageSet(images, torch.tensor([0, 1])), test=blank([0, 1], 1, 1)).load()
+    assert splits.mean == pytest.approx((0.5, 0.2, 0.0))
+    assert splits.std == pytest.approx((0.5, 1.0, 1.0))  # 1 for the two constant channels
+
+
+def test_statistics_equal_those_in_floating_point(generator):
+    images = torch.randint(0, 256, (5000, 3, 3, 3), generator=generator).byte()
+    pixels = images.double() / 255
+    mean, std = channel_statistics(images)
+    assert mean == pytest.approx(pixels.mean((0, 2, 3)).tolist(), rel=1e-12)
+    assert std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist(), rel=1e-12)
+
+
+def test_statistics_of_the_class_win():
+    class Published(Literal):
+        mean = (0.1, 0.2, 0.3)
+        std = (0.4, 0.5, 0.6)
+
+    splits = Published().load()
+    assert (splits.mean, splits.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_long_tail_shortens_the_training_split_only():
+    balanced = {"train": blank([0] * 10 + [1] * 10), "test": blank([0, 0, 1, 1])}
+    splits = Literal(**balanced, imbalance=5).load()
+    assert splits.class_counts == (10, 2)
+    assert splits.test.targets.tolist() == [0, 0, 1, 1]
+
+
+def test_subset_seed_chooses_the_images_of_the_long_tail():
+    images = torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1).repeat(1, 3, 4, 4)
+    train = ImageSet(images, torch.arange(60) % 2)
+
+    def chosen(seed):
+        return Literal(train=train, imbalance=10, subset_seed=seed).load().train.images[:, 0, 0, 0].tolist()
+
+    assert chosen(0) == chosen(0) != chosen(1)
+
+
+def test_augment_is_configured_by_the_constructor():
+    augment = Literal(crop_padding=2, flip=False).augment()
+    assert isinstance(augment, Augment)
+    assert (augment.crop_padding, augment.flip) == (2, False)
+
+
+@pytest.mark.parametrize("imbalance", [0.5, 0, -1, float("nan"), float("inf")])
+def test_an_impossible_imbalance_is_refused_before_reading(imbalance):
+    with pytest.raises(InputError, match=r"imbalance .* is not a finite number >= 1"):
+        Literal(imbalance=imbalance)
+
+
+def test_negative_padding_is_refused_before_reading():
+    with pytest.raises(InputError, match="crop_padding -1"):
+        Literal(crop_padding=-1)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"train": blank([0, 0])}, "no image in the training split for class dog"),
+        ({"test": blank([1])}, "no image in the test split for class cat"),
+        ({"train": blank([0, 1], 4, 6), "test": blank([0, 1], 4, 6)}, "training images are 4x6; .* squares"),
+        ({"test": blank([0, 1], 5, 5)}, "training images are 4x4 but the test images 5x5"),
+        ({"train": blank([0, 2])}, r"training targets hold \[2\] but there are 2 classes"),
+        ({"train": ImageSet(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]))}, "torch.float32"),
+        ({"train": ImageSet(torch.zeros(2, 3, 4, 4).byte(), torch.tensor([0]))}, r"targets are torch.int64 \[1\]"),
+    ],
+)
+def test_a_broken_dataset_is_refused(parts, message):
+    with pytest.raises(InputError, match=message):
+        Literal(**parts).load()
+
+
+def test_many_empty_classes_are_counted():
+    with pytest.raises(InputError, match="for class c1, c2, c3, c4, c5 and 3 more;"):
+        Literal(train=blank([0]), classes=[f"c{i}" for i in range(9)]).load()
+
+
+def parse(*arguments: str) -> ImageData:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--data", type=ImageData)
+    return parser.instantiate(parser.parse_args(arguments)).data
+
+
+def test_a_dataset_is_chosen_on_the_command_line_by_name():
+    data = parse("--data", "CIFAR100", "--data.root", "somewhere", "--data.imbalance", "100", "--data.flip", "false")
+    assert type(data).__name__ == "CIFAR100"
+    assert (data.root, data.download, data.imbalance, data.augment().flip) == ("somewhere", True, 100, False)
+    folder = parse("--data", "ImageFolder", "--data.root", "x", "--data.mean", "[0.1,0.2,0.3]", "--data.std", "[1,1,1]")
+    assert folder.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100", "Digits", "FashionMNIST", "ImageFolder"])
+def test_every_dataset_takes_the_common_options_and_refuses_a_typo(name):
+    root = ["--data.root", "x"] if name == "ImageFolder" else []
+    common = ["--data.imbalance=2", "--data.subset_seed=3", "--data.crop_padding=1", "--data.flip=true"]
+    data = parse("--data", name, *root, *common)
+    assert (data.imbalance, data.subset_seed) == (2, 3)
+    assert (data.augment().crop_padding, data.augment().flip) == (1, True)
+    with pytest.raises(ArgumentError, match="imbalence"):
+        parse("--data", name, *root, "--data.imbalence", "2")
+    with pytest.raises(TypeError, match="imbalence"):
+        type(data)(**({"root": "x"} if root else {}), imbalence=2)

@@ -1,0 +1,308 @@
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
+from torchvision.transforms import v2
+
+from trg_pyg.data import ImageFolder, image_folder
+from trg_pyg.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path_factory, monkeypatch) -> Path:
+    folder = tmp_path_factory.mktemp("user_cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def write(path: Path, value: int = 0, size: tuple[int, int] = (4, 4), mode: str = "RGB") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 10, 20)).save(path)
+    return path
+
+
+@pytest.fixture
+def split_root(tmp_path) -> Path:
+    """Red is 10 * class + number; the classes are made in another order than they sort."""
+    for label, name in [(1, "dog"), (0, "cat")]:
+        for number in range(3):
+            write(tmp_path / "train" / name / f"{number}.png", 10 * label + number)
+        write(tmp_path / "test" / name / "0.png", 100 + label)
+    return tmp_path
+
+
+@pytest.fixture
+def flat_root(tmp_path) -> Path:
+    for label, name in enumerate(["cat", "dog"]):
+        for number in range(10):
+            write(tmp_path / name / f"{number}.png", 10 * label + number)
+    return tmp_path
+
+
+def folder(root: Path, size: int = 4, **options) -> ImageFolder:
+    return ImageFolder(root=str(root), size=size, **options)
+
+
+def red(image_set) -> list[int]:
+    return image_set.images[:, 0, 0, 0].tolist()
+
+
+def cache_files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file() and "trg_pyg" in str(path.relative_to(root)))
+
+
+class TestLayout:
+    def test_splits_of_its_own(self, split_root):
+        splits = folder(split_root).load()
+        assert splits.classes == ("cat", "dog")
+        assert red(splits.train) == [0, 1, 2, 10, 11, 12]
+        assert splits.train.targets.tolist() == [0, 0, 0, 1, 1, 1]
+        assert red(splits.test) == [100, 101]
+        assert splits.test.targets.tolist() == [0, 1]
+        assert splits.train.images[0, :, 0, 0].tolist() == [0, 10, 20]
+
+    def test_val_is_the_test_split_if_there_is_no_test(self, split_root):
+        (split_root / "test").rename(split_root / "val")
+        assert red(folder(split_root).load().test) == [100, 101]
+
+    def test_test_wins_over_val(self, split_root):
+        write(split_root / "val" / "cat" / "0.png", 200)
+        assert red(folder(split_root).load().test) == [100, 101]
+
+    def test_a_test_split_is_held_out(self, flat_root):
+        splits = folder(flat_root, holdout=0.3).load()
+        assert splits.class_counts == (7, 7)
+        assert torch.bincount(splits.test.targets).tolist() == [3, 3]
+        assert sorted(red(splits.train) + red(splits.test)) == list(range(20))
+        assert [value // 10 for value in red(splits.test)] == splits.test.targets.tolist()
+
+    def test_subset_seed_chooses_what_is_held_out(self, flat_root):
+        first, again, other = (red(folder(flat_root, subset_seed=seed).load().test) for seed in (0, 0, 1))
+        assert first == again != other
+
+    def test_hidden_files_and_other_files_are_passed_over(self, split_root):
+        for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+            (split_root / "train" / "cat" / name).write_bytes(b"no image")
+        write(split_root / "train" / ".git" / "0.png")
+        assert folder(split_root).load().class_counts == (3, 3)
+
+    def test_as_torchvision_reads_it(self, tmp_path, generator):
+        for name, size in [("b/1.PNG", (9, 6)), ("b/2.png", (6, 11)), ("a/1.bmp", (7, 7)), ("a/2.png", (4, 4))]:
+            pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=generator).byte().numpy()
+            for split in ("train", "test"):
+                path = tmp_path / split / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+        theirs = datasets.ImageFolder(
+            tmp_path / "train", v2.Compose([v2.Resize(4), v2.CenterCrop(4), v2.PILToTensor()])
+        )
+        ours = folder(tmp_path).load()
+        assert list(ours.classes) == theirs.classes
+        assert ours.train.targets.tolist() == theirs.targets
+        assert torch.equal(ours.train.images, torch.stack([image for image, _ in theirs]))
+
+
+class TestDecoding:
+    def test_grey_and_palette_images_become_rgb(self, tmp_path):
+        for split in ("train", "test"):
+            write(tmp_path / split / "a" / "grey.png", 70, mode="L")
+            Image.new("RGB", (4, 4), (70, 70, 70)).quantize(2).save(tmp_path / split / "a" / "palette.gif")
+            Image.new("RGBA", (4, 4), (70, 70, 70, 255)).save(tmp_path / split / "a" / "transparent.png")
+        images = folder(tmp_path).load().train.images
+        assert images.shape == (3, 3, 4, 4)
+        assert images.eq(70).all()
+
+    def test_the_centre_of_a_wide_image_is_kept(self, tmp_path):
+        pixels = np.zeros((4, 8, 3), np.uint8)
+        pixels[:, 2:6] = 255
+        for split in ("train", "test"):
+            (tmp_path / split / "a").mkdir(parents=True)
+            Image.fromarray(pixels).save(tmp_path / split / "a" / "0.png")
+        assert folder(tmp_path).load().train.images.eq(255).all()
+
+    def test_every_unreadable_image_is_counted_and_the_first_are_named(self, split_root):
+        cats = split_root / "train" / "cat"
+        for number in range(4):
+            (cats / f"x{number}.png").write_bytes(b"not a picture")
+        whole = write(cats / "x4.png", size=(64, 64)).read_bytes()
+        (cats / "x4.png").write_bytes(whole[: len(whole) // 2])
+        (cats / "x5.png").symlink_to(split_root / "nowhere.png")
+        Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(cats / "x6.png")
+        with pytest.raises(InputError) as caught:
+            folder(split_root).load()
+        names = ", ".join(os.path.join("train", "cat", f"x{number}.png") for number in range(5))
+        assert f"7 of 15 images under {split_root} cannot be read: {names} and 2 more" in str(caught.value)
+        assert cache_files(split_root) == []
+
+    def test_sixteen_bit_images_are_refused(self, split_root):
+        Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(split_root / "test" / "cat" / "0.png")
+        with pytest.raises(InputError, match=r"1 of 8 images .* clipped to 8 bits"):
+            folder(split_root).load()
+
+    def test_what_does_not_fit_in_memory_is_refused_before_decoding(self, split_root, monkeypatch):
+        monkeypatch.setattr(image_folder, "available_memory", lambda: 2**30)
+        monkeypatch.setattr(image_folder, "decode_images", lambda *args: pytest.fail("decoded"))
+        with pytest.raises(InputError, match=r"8 images of 6000x6000 .* need 1\.61 GiB .* 1\.00 GiB are available"):
+            folder(split_root, size=6000).load()
+
+
+class TestCache:
+    def forbid_decoding(self, monkeypatch):
+        monkeypatch.setattr(image_folder, "decode_images", lambda *args: pytest.fail("decoded again"))
+
+    def test_the_second_start_does_not_decode(self, split_root, monkeypatch):
+        first = folder(split_root).load()
+        assert len(cache_files(split_root)) == 1
+        self.forbid_decoding(monkeypatch)
+        second = folder(split_root).load()
+        assert torch.equal(second.train.images, first.train.images)
+        assert torch.equal(second.test.images, first.test.images)
+        assert second.mean == first.mean
+
+    def test_the_held_out_split_may_change_without_decoding(self, flat_root, monkeypatch):
+        folder(flat_root).load()
+        self.forbid_decoding(monkeypatch)
+        assert folder(flat_root, holdout=0.5, subset_seed=3).load().class_counts == (5, 5)
+
+    def test_another_size_or_another_file_decodes_again(self, split_root):
+        folder(split_root).load()
+        assert folder(split_root, size=2).load().image_size == 2
+        write(split_root / "train" / "cat" / "0.png", 77)
+        assert red(folder(split_root).load().train)[0] == 77
+        write(split_root / "train" / "cat" / "3.png", 78)
+        assert red(folder(split_root).load().train)[3] == 78
+        assert len(cache_files(split_root)) == 4
+
+    def test_only_the_time_of_a_file_changed(self, split_root):
+        folder(split_root).load()
+        os.utime(split_root / "train" / "cat" / "0.png", ns=(0, 0))
+        folder(split_root).load()
+        assert len(cache_files(split_root)) == 2
+
+    def test_a_moved_folder_keeps_its_cache(self, split_root, tmp_path_factory, monkeypatch):
+        folder(split_root).load()
+        moved = shutil.move(split_root, tmp_path_factory.mktemp("moved") / "here")
+        self.forbid_decoding(monkeypatch)
+        assert red(folder(moved).load().test) == [100, 101]
+
+    @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"junk", lambda data: b""])
+    def test_a_damaged_cache_is_built_again(self, split_root, damage):
+        expected = folder(split_root).load()
+        (cache,) = cache_files(split_root)
+        sound = cache.read_bytes()
+        cache.write_bytes(damage(sound))
+        assert torch.equal(folder(split_root).load().train.images, expected.train.images)
+        assert cache.read_bytes() == sound
+
+    def test_the_cache_can_be_read_by_others_as_the_images_can(self, split_root):
+        folder(split_root).load()
+        (cache,) = cache_files(split_root)
+        assert cache.stat().st_mode == (split_root / "train" / "cat" / "0.png").stat().st_mode
+
+    def test_the_users_cache_folder_stands_in_for_a_root_that_cannot_be_written(
+        self, split_root, user_cache, monkeypatch
+    ):
+        (split_root / ".trg_pyg_cache").write_bytes(b"a file in the way of the folder")
+        first = folder(split_root).load()
+        assert len(cache_files(user_cache)) == 1
+        self.forbid_decoding(monkeypatch)
+        assert torch.equal(folder(split_root).load().train.images, first.train.images)
+
+    def test_without_any_place_for_a_cache_the_data_still_loads(self, split_root, user_cache):
+        (split_root / ".trg_pyg_cache").write_bytes(b"")
+        (user_cache / "trg_pyg").write_bytes(b"")
+        with pytest.warns(UserWarning, match="decoded images are not cached"):
+            assert len(folder(split_root).load().train) == 6
+
+    def test_no_cache_on_request(self, split_root, user_cache):
+        folder(split_root, cache=False).load()
+        assert cache_files(split_root) == cache_files(user_cache) == []
+
+
+class TestRefusals:
+    def test_a_missing_folder(self, tmp_path):
+        with pytest.raises(InputError, match="nowhere is not a folder"):
+            folder(tmp_path / "nowhere").load()
+
+    def test_no_images(self, tmp_path):
+        (tmp_path / "cat").mkdir()
+        with pytest.raises(InputError, match=f"no images under {tmp_path}.*/<class>/ as bmp, gif, jpeg"):
+            folder(tmp_path).load()
+
+    def test_an_empty_class(self, split_root):
+        (split_root / "train" / "cow").mkdir()
+        with pytest.raises(InputError, match=r"no image for class cow in .*train"):
+            folder(split_root).load()
+
+    def test_a_class_that_the_test_split_lacks(self, split_root):
+        write(split_root / "train" / "cow" / "0.png")
+        with pytest.raises(InputError, match="test lacks cow; give both"):
+            folder(split_root).load()
+
+    def test_a_class_that_only_the_test_split_has(self, split_root):
+        write(split_root / "test" / "cow" / "0.png")
+        (split_root / "test" / "dog").rename(split_root / "test" / "hen")
+        with pytest.raises(InputError, match=r"test lacks dog and .*train lacks cow, hen;"):
+            folder(split_root).load()
+
+    def test_train_without_a_test_split(self, split_root):
+        shutil.rmtree(split_root / "test")
+        with pytest.raises(InputError, match="has train but neither test nor val"):
+            folder(split_root).load()
+        assert len(folder(split_root / "train").load().test) == 2
+
+    def test_a_test_split_without_train(self, split_root):
+        shutil.rmtree(split_root / "train")
+        with pytest.raises(InputError, match="has test but no train"):
+            folder(split_root).load()
+
+    def test_a_class_of_one_image_cannot_be_held_out(self, flat_root):
+        write(flat_root / "cow" / "0.png")
+        with pytest.raises(InputError, match="cow has fewer than two images"):
+            folder(flat_root).load()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"size": 0}, "size 0 is below 1"),
+            ({"mean": (0.5, 0.5, 0.5)}, "belong together"),
+            ({"mean": (125, 120, 110), "std": (60, 60, 60)}, "mean .* divide"),
+            ({"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.0)}, "std .* outside"),
+        ],
+    )
+    def test_options_out_of_range(self, tmp_path, options, message):
+        with pytest.raises(InputError, match=message):
+            folder(tmp_path, **options)
+
+    def test_an_impossible_holdout(self, flat_root):
+        with pytest.raises(InputError, match="holdout 1 is not between 0 and 1"):
+            folder(flat_root, holdout=1).load()
+
+
+def test_given_statistics_are_kept(split_root):
+    splits = folder(split_root, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)).load()
+    assert (splits.mean, splits.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "cifar100.tar"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ARCHIVE.exists(), reason="needs CIFAR-100 beside the repository")
+def test_cifar100(tmp_path):
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    splits = ImageFolder(root=str(tmp_path)).load()
+    assert (len(splits.train), len(splits.test), len(splits.classes)) == (50_000, 10_000, 100)
+    assert splits.class_counts == (500,) * 100
+    assert splits.image_size == 32
+    assert splits.mean == pytest.approx((0.5071, 0.4867, 0.4408), abs=3e-4)
+    assert splits.std == pytest.approx((0.2675, 0.2565, 0.2761), abs=3e-4)
+    for imbalance, total in [(10, 19_573), (50, 12_608), (100, 10_847), (200, 9_502)]:
+        assert sum(ImageFolder(root=str(tmp_path), imbalance=imbalance).load().class_counts) == total

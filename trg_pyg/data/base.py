@@ -1,0 +1,185 @@
+"""What a dataset is to the rest of the package: images in memory, in a training and a test split."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trg_pyg.data._naming import few
+from trg_pyg.data.augment import Augment
+from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
+from trg_pyg.errors import InputError, require
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images and their classes.
+
+    Attributes:
+        images: uint8 [N, 3, H, W].
+        targets: int64 [N], values in [0, C).
+    """
+
+    images: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """Return the set on ``device``; what is already there is not copied."""
+        return ImageSet(self.images.to(device), self.targets.to(device))
+
+    def select(self, index: Tensor) -> "ImageSet":
+        """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
+        return ImageSet(self.images[index], self.targets[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A dataset that is ready to train on.
+
+    Attributes:
+        train: the training images, after the long tail.
+        test: the test images.
+        classes: C names; class i of the targets is ``classes[i]``.
+        mean: mean of each colour channel, in [0, 1], for pixels scaled from 0..255 to [0, 1].
+        std: standard deviation of each colour channel on the same scale, > 0.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of every image, in pixels."""
+        return self.train.images.shape[-1]
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, C numbers."""
+        return _class_counts(self.train, len(self.classes))
+
+
+class ImageData(ABC):
+    """Base class of the datasets; the constructor is the configuration, reading starts with :meth:`load`.
+
+    A dataset is a subclass that implements ``_read``. One that has published channel statistics names them in
+    ``mean`` and ``std``; for the others they are computed from the training images.
+
+    Args:
+        imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
+            every training image.
+        subset_seed: chooses which images a long-tailed or held-out split takes.
+        crop_padding: zeros on each side before the random crop, >= 0; 0 leaves the crop out; None takes the dataset's
+            own default. (A number here would follow from one dataset to another when a configuration changes class.)
+        flip: mirror training images left to right at random; None takes the dataset's own default.
+
+    Raises:
+        InputError: ``imbalance`` is below 1 or ``crop_padding`` is negative.
+    """
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    default_crop_padding: int = 4
+    default_flip: bool = True
+
+    def __init__(
+        self,
+        imbalance: float | None = None,
+        subset_seed: int = 0,
+        crop_padding: int | None = None,
+        flip: bool | None = None,
+    ) -> None:
+        if imbalance is not None:
+            check_imbalance(imbalance)
+        self.imbalance = imbalance
+        self.subset_seed = subset_seed
+        self._augment = Augment(
+            self.default_crop_padding if crop_padding is None else crop_padding,
+            self.default_flip if flip is None else flip,
+        )
+
+    @abstractmethod
+    def _read(self) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+        """Return the training set, the test set and the class names."""
+
+    def load(self) -> Splits:
+        """Read the dataset into memory, on the CPU.
+
+        Raises:
+            InputError: the data cannot be read, a class has no image in one of the splits, the images are not square
+                or differ in size, or ``imbalance`` leaves a class without a training image.
+        """
+        train, test, classes = self._read()
+        _check_split(train, "training", classes)
+        _check_split(test, "test", classes)
+        require(
+            train.images.shape[1:] == test.images.shape[1:],
+            f"the training images are {_size(train)} but the test images {_size(test)}; bring both to one size",
+        )
+        if self.imbalance is not None:
+            train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
+        if self.mean is None or self.std is None:
+            return Splits(train, test, classes, *channel_statistics(train.images))
+        return Splits(train, test, classes, self.mean, self.std)
+
+    def augment(self) -> Augment:
+        """Return the augmentation of the training images."""
+        return self._augment
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and standard deviation over all pixels of each channel, on the [0, 1] scale.
+
+    A channel that is constant has a standard deviation of 1, so that dividing by it is harmless.
+
+    Args:
+        images: uint8 [N, 3, H, W], N >= 1.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in images.unbind(1):
+        # A histogram is exact and needs no copy of the images in floating point.
+        counts = torch.stack([torch.bincount(part.flatten(), minlength=256) for part in channel.split(4096)]).sum(0)
+        share = counts.cpu().double() / channel.numel()
+        centre = float(share @ levels)
+        mean.append(centre)
+        std.append(float(share @ (levels - centre) ** 2) ** 0.5 or 1.0)
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def _class_counts(image_set: ImageSet, num_classes: int) -> tuple[int, ...]:
+    return tuple(torch.bincount(image_set.targets, minlength=num_classes).tolist())
+
+
+def _size(image_set: ImageSet) -> str:
+    return "x".join(map(str, image_set.images.shape[2:]))
+
+
+def _check_split(image_set: ImageSet, split: str, classes: tuple[str, ...]) -> None:
+    images, targets = image_set.images, image_set.targets
+    require(
+        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3,
+        f"the {split} images are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, 3, H, W]",
+    )
+    require(
+        targets.dtype == torch.int64 and targets.shape == images.shape[:1],
+        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{len(images)}]",
+    )
+    height, width = images.shape[2:]
+    require(height == width, f"the {split} images are {height}x{width}; crop or resize them to squares")
+    outside = targets[(targets < 0) | (targets >= len(classes))]
+    require(
+        len(outside) == 0,
+        f"the {split} targets hold {outside[:1].tolist()} but there are {len(classes)} classes; they count from 0",
+    )
+    empty = [name for name, count in zip(classes, _class_counts(image_set, len(classes)), strict=True) if not count]
+    if empty:
+        raise InputError(
+            f"no image in the {split} split for class {few(empty)}; add some or remove the class from both splits"
+        )
