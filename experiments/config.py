@@ -211,7 +211,7 @@ def _as_dict(value: Any) -> Any:
 
 
 def _plain(parser: ArgumentParser, parsed: Namespace) -> dict[str, Any]:
-    return yaml.safe_load(parser.dump(parsed, skip_none=False))
+    return yaml.safe_load(parser.dump(parsed, skip_unset=False))
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.config import read_choices
+from trg_pyg.data.cifar import CIFAR100
+from trg_pyg.data.digits import Digits
+from trg_pyg.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "experiments" / "configs"
+
+
+def names(choices):
+    return [method.name for method in choices.methods]
+
+
+def test_without_arguments_digits_are_distilled_by_three_methods():
+    choices = read_choices([])
+    assert isinstance(choices.config.data, Digits)
+    assert names(choices) == ["Vanilla", "KD", "TRG"]
+    assert choices.seeds == [0]
+    assert [method.needs_teacher for method in choices.methods] == [False, True, True]
+    assert choices.command == "python experiments/run.py"
+
+
+def test_a_file_wins_over_defaults_and_the_command_line_over_the_file(tmp_path):
+    file = tmp_path / "trg.yaml"
+    file.write_text("distiller: {class_path: TRG, init_args: {alpha: 3.0, beta: 4.0}}\ntrain: {epochs: 7, lr: 0.5}\n")
+    choices = read_choices([f"--config={file}", "--distiller.beta=5", "--train.epochs=9"])
+    options = choices.methods[0].settings["init_args"]
+    assert (options["alpha"], options["beta"], options["k"]) == (3.0, 5.0, 8)
+    assert (choices.config.train.epochs, choices.config.train.lr) == (9, 0.5)
+
+
+def test_methods_take_the_options_of_the_distiller_of_that_class_and_defaults_else(tmp_path):
+    file = tmp_path / "trg.yaml"
+    file.write_text("distiller: {class_path: TRG, init_args: {kd_weight: 3.0}}\n")
+    choices = read_choices([f"--config={file}", "--methods", "KD", "TRG"])
+    assert names(choices) == ["KD", "TRG"]
+    assert [method.settings["init_args"]["kd_weight"] for method in choices.methods] == [0.9, 3.0]
+
+
+def test_options_of_the_default_data_set_do_not_follow_to_another():
+    choices = read_choices(["--data=CIFAR100", "--data.download=false"])
+    assert isinstance(choices.config.data, CIFAR100)
+    augment = choices.config.data.augment()
+    assert (augment.crop_padding, augment.flip) == (4, True)
+
+
+def test_a_method_of_a_third_party_is_given_by_its_dotted_path():
+    choices = read_choices(["--methods", "trg_pyg.distillers.trg_paper.TRGPaper"])
+    assert names(choices) == ["TRGPaper"]
+
+
+def test_the_resolved_settings_read_back_as_the_same_settings(tmp_path):
+    first = read_choices(["--methods", "TRG", "--seeds", "3", "--data.imbalance=5", "--student.taps=[layer2]"])
+    settings = {**first.settings, "distiller": first.methods[0].settings, "seeds": first.seeds}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    again = read_choices([f"--config={tmp_path / 'config.yaml'}"])
+    assert again.settings == first.settings
+    assert again.methods[0].settings == first.methods[0].settings
+    assert again.seeds == [3]
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONFIGS)))
+def test_every_configuration_file_is_a_cell_named_after_its_method_and_pair(file):
+    choices = read_choices([f"--config={file}"])
+    assert names(choices) == [file.stem]
+    assert f"{choices.config.teacher.name}-{choices.config.student.name}" == file.parent.name
+
+
+def test_every_pair_has_the_three_methods_on_the_same_settings():
+    folders = {file.parent for file in CONFIGS.rglob("*.yaml")}
+    assert len(folders) == 6
+    for folder in folders:
+        assert {file.stem for file in folder.glob("*.yaml")} >= {"Vanilla", "KD", "TRG"}
+        settings = [read_choices([f"--config={file}"]).settings for file in folder.glob("*.yaml")]
+        assert all(each == settings[0] for each in settings)
+
+
+def test_the_digits_configuration_is_what_runs_without_arguments():
+    default = read_choices([])
+    for method in default.methods:
+        cell = read_choices([f"--config={CONFIGS / 'digits' / 'resnet20-resnet8' / method.name}.yaml"])
+        assert cell.settings == default.settings
+        assert cell.methods[0].settings == method.settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--trian.lr=1"], "unknown key trian.lr; did you mean train.lr"),
+        (["--data.imbalanse=2"], "unknown option imbalanse of Digits; did you mean imbalance?"),
+        (["--distiller=TRG", "--distiller.alfa=2"], "unknown option alfa of TRG; did you mean alpha"),
+        (["--methods", "TRGG"], "distiller=TRGG: no such class; did you mean TRG"),
+        (["--data=Digitz"], "data=Digitz: no such class; did you mean Digits?"),
+        (["--train.schedule=steps"], "train.schedule=steps: expected multistep, cosine, onecycle, constant"),
+        (["--data.imbalance=much"], "data.imbalance=much: expected float"),
+        (["--distiller=TRG", "--distiller.k=few"], "distiller.k=few: expected int"),
+        (["--train.lr=-1"], "train.lr = -1.0: give a positive number"),
+        (["--train.epochs=0"], "train.epochs = 0"),
+        (["--seeds", "one"], "seeds=one: expected int"),
+        (["--seeds", "1", "1"], "seeds: [1, 1] names one twice"),
+        (["--methods", "KD", "KD"], "methods: ['KD', 'KD'] names one twice"),
+        (["--config=nowhere.yaml"], "config: File does not exist: "),
+        (["--data=ImageFolder"], "data: the following arguments are required: root"),
+        (["--teacher.accuracy_tolerance=-1"], "teacher.accuracy_tolerance=-1.0"),
+    ],
+)
+def test_a_bad_choice_is_one_line_that_names_place_value_and_remedy(arguments, line):
+    with pytest.raises(InputError) as error:
+        read_choices(arguments)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("trian: {lr: 1}", "unknown key trian.lr; did you mean train.lr"),
+        ("train: {lrr: 1}", "unknown key lrr in train; did you mean lr?"),
+        ("distiller: {class_path: TRG, init_args: {alfa: 1}}", "unknown option alfa of TRG; did you mean alpha"),
+    ],
+)
+def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path, text, line):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError, match=line.replace("?", r"\?")):
+        read_choices([f"--config={tmp_path / 'bad.yaml'}"])

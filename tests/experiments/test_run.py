@@ -1,0 +1,186 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from experiments.run import main
+from trg_pyg.models.cifar.resnet import resnet8
+from trg_pyg.models.weights import save_weights
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_folders(tmp_path, method):
+    return sorted((tmp_path / "runs").glob(f"ImageFolder/resnet8-resnet8/{method}-*/seed*"))
+
+
+def last_weights(tmp_path, method="TRG"):
+    (folder,) = run_folders(tmp_path, method)
+    return load_file(folder / "last.safetensors")
+
+
+def history(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, capsys):
+    assert main([*small, "--methods", "Vanilla", "KD", "TRG", "--seeds", "0", "1"]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")]
+    assert rows == ["method", "teacher resnet8", "Vanilla", "KD", "TRG"]
+    assert "±" in printed
+    assert printed == printed.replace("nan", "")
+    folders = run_folders(tmp_path, "TRG")
+    assert [folder.name for folder in folders] == ["seed0", "seed1"]
+    epochs = history(folders[0])
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    parts = {"ce", "kd", "inner", "local", "global", "graph", "total"}
+    assert parts <= {name.removeprefix("train/") for name in epochs[0]}
+    environment = json.loads((folders[0] / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    assert "--seeds 0 1" in environment["command"]
+    config = yaml.safe_load((folders[1] / "config.yaml").read_text())
+    assert config["seeds"] == [1]
+    assert config["distiller"]["class_path"].endswith("TRG")
+
+
+def test_the_config_of_a_run_gives_the_same_weights_again(small, tmp_path):
+    main([*small, "--methods", "TRG"])
+    (folder,) = run_folders(tmp_path, "TRG")
+    first = last_weights(tmp_path)
+    again = tmp_path / "again"
+    common = ["--wandb=disabled", "--device=cpu", f"--output={again}"]
+    assert main([f"--config={folder / 'config.yaml'}", *common]) == 0
+    repeated = load_file(next(again.glob("ImageFolder/*/TRG-*/seed0")) / "last.safetensors")
+    assert all(torch.equal(first[name], repeated[name]) for name in first)
+
+
+def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(small, tmp_path, monkeypatch, capsys):
+    main([*small, "--methods", "TRG"])
+    (folder,) = run_folders(tmp_path, "TRG")
+    whole, epochs = last_weights(tmp_path), history(folder)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(display, metrics):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.display.Display.epoch", stop)
+        with pytest.raises(Stopped):
+            main([*small, "--methods", "TRG"])
+    assert len(history(folder)) == 1
+    assert main([*small, "--methods", "TRG", "--resume=true"]) == 0
+    resumed = last_weights(tmp_path)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    timing = ("seconds", "images_per_second")
+    for one, other in zip(epochs, history(folder), strict=True):
+        assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
+
+
+def test_resume_keeps_finished_runs_and_the_teacher_is_trained_once(small, tmp_path, capsys):
+    main([*small, "--methods", "KD"])
+    assert "teacher resnet8  epoch 1/1" in capsys.readouterr().out
+    before = history(run_folders(tmp_path, "KD")[0])
+    main([*small, "--methods", "KD", "--resume=true"])
+    assert "epoch" not in capsys.readouterr().out.replace("epochs", "").replace("last epoch", "").replace(
+        "best epoch", ""
+    ).replace("s/epoch", "")
+    assert history(run_folders(tmp_path, "KD")[0]) == before
+
+
+def test_methods_start_from_the_same_weights_and_see_the_same_batches(small, tmp_path):
+    frozen = ["--train.epochs=1", "--train.lr=1e-30", "--train.weight_decay=0"]
+    main([*small, *frozen, "--methods", "Vanilla", "KD", "TRG"])
+    vanilla = last_weights(tmp_path, "Vanilla")
+    for method in ("KD", "TRG"):
+        other = last_weights(tmp_path, method)
+        # With no learning only batch statistics change, and they are those of the batches that were seen.
+        assert all(torch.equal(vanilla[name], other[name]) for name in vanilla)
+
+
+def test_long_tailed_data_report_their_groups(small, capsys):
+    assert main([*small, "--methods", "Vanilla", "--data.imbalance=4", "--train.epochs=1"]) == 0
+    printed = capsys.readouterr().out
+    assert "classes: 0 many, 0 medium, 3 few" in printed
+    assert "few" in next(line for line in printed.splitlines() if line.startswith("| method"))
+
+
+def test_a_teacher_whose_accuracy_is_not_the_stated_one_is_refused(small, tmp_path, capsys):
+    torch.manual_seed(0)
+    weights = tmp_path / "teacher.safetensors"
+    save_weights(resnet8(3), weights, {"accuracy": "99.00"})
+    given = [*small, "--methods", "KD", f"--teacher.weights={weights}"]
+    assert main(given) == 2
+    message = capsys.readouterr().err
+    assert "states 99.00 %" in message
+    assert "teacher.mean" in message
+    assert main([*given, "--teacher.accuracy_tolerance=null"]) == 0
+
+
+def bad_input(images, tmp_path):
+    """Name, arguments after those of a small study, and what the one line must say."""
+    other = tmp_path / "other.safetensors"
+    save_weights(resnet8(7), other, {})
+    incomplete = images.parent / "incomplete"
+    for split in ("train", "test"):
+        for name in ("red", "green") if split == "test" else ("red", "green", "blue"):
+            folder = incomplete / split / name
+            folder.mkdir(parents=True)
+            (folder / "0.png").write_bytes((images / "train" / "red" / "0.png").read_bytes())
+    return {
+        "missing folder": ([f"--data.root={tmp_path / 'nowhere'}"], ["nowhere"]),
+        "class missing in the test split": ([f"--data.root={incomplete}"], ["blue", "test"]),
+        "teacher of other classes": ([f"--teacher.weights={other}"], ["7 classes", "3"]),
+        "unknown tap": (["--student.taps=[layer5]"], ["layer5", "layer3"]),
+        "too many neighbours": (["--distiller=TRG", "--distiller.k=16"], ["k=16", "16 tokens", "15"]),
+        "patch": (["--distiller=TRG", "--distiller.patch=3"], ["patch=3", "4x4", "1, 2, 4"]),
+        "tokens": (["--distiller=TRG", "--distiller.tokens_per_image=17"], ["tokens_per_image=17", "16"]),
+        "unknown key": (["--trian.epochs=1"], ["trian.epochs", "train.epochs"]),
+        "impossible value": (["--train.batch_size=0"], ["train.batch_size", "0"]),
+        "impossible loss weight": (["--distiller=TRG", "--distiller.gamma=-1"], ["gamma=-1"]),
+        "unknown network": (["--student.name=resnet21"], ["resnet21", "resnet20"]),
+        "unknown device": (["--device=abacus"], ["abacus"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "missing folder",
+        "class missing in the test split",
+        "teacher of other classes",
+        "unknown tap",
+        "too many neighbours",
+        "patch",
+        "tokens",
+        "unknown key",
+        "impossible value",
+        "impossible loss weight",
+        "unknown network",
+        "unknown device",
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_before_anything_is_trained(case, small, images, tmp_path, capsys):
+    arguments, words = bad_input(images, tmp_path)[case]
+    assert main([*small, *arguments]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("run.py: error: ")
+    assert [word for word in words if word not in line] == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_process_itself_exits_with_2_and_without_a_traceback(tmp_path):
+    command = [sys.executable, "experiments/run.py", "--data=ImageFolder", f"--data.root={tmp_path / 'nowhere'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "nowhere" in line

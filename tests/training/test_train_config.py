@@ -1,0 +1,46 @@
+import math
+
+import pytest
+
+from trg_pyg.errors import InputError
+from trg_pyg.training.config import TrainConfig
+
+
+def test_defaults_are_the_cifar100_protocol() -> None:
+    config = TrainConfig()
+    assert (config.epochs, config.batch_size, config.lr, config.momentum) == (240, 64, 0.05, 0.9)
+    assert (config.weight_decay, config.milestones, config.gamma) == (5e-4, [150, 180, 210], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "train.epochs = 0: give a whole number of at least 1"),
+        ({"batch_size": 2.5}, "train.batch_size = 2.5: give a whole number of at least 1"),
+        ({"eval_batch_size": -1}, "train.eval_batch_size = -1: give a whole number of at least 1"),
+        ({"optimizer": "Adam"}, "train.optimizer = 'Adam': choose one of SGD, AdamW"),
+        ({"schedule": "step"}, "train.schedule = 'step': choose one of multistep, cosine, onecycle, constant"),
+        ({"precision": "fp8"}, "train.precision = 'fp8': choose one of fp32, bf16, fp16"),
+        ({"lr": 0.0}, "train.lr = 0.0: give a positive number"),
+        ({"lr": math.nan}, "train.lr = nan: give a positive number"),
+        ({"momentum": 1.0}, "train.momentum = 1.0: give a number from 0 to below 1"),
+        ({"weight_decay": -1e-4}, "train.weight_decay = -0.0001: give 0 or a positive number"),
+        ({"gamma": 0.0}, "train.gamma = 0.0: give a number above 0 and at most 1"),
+        ({"grad_clip": 0.0}, "train.grad_clip = 0.0: give a positive number, or null for no clipping"),
+        ({"warmup_epochs": 240}, "train.warmup_epochs = 240: give 0 or less than train.epochs = 240"),
+        ({"nesterov": True, "momentum": 0.0}, "train.nesterov = True: needs train.optimizer SGD and train.momentum"),
+        ({"nesterov": True, "optimizer": "AdamW"}, "train.nesterov = True: needs train.optimizer SGD"),
+        ({"epochs": 180}, "train.milestones = [150, 180, 210]: give epochs from 1 to below train.epochs = 180"),
+        ({"milestones": [0, 10]}, "train.milestones = [0, 10]: give epochs from 1"),
+        ({"milestones": [20, 20]}, "train.milestones = [20, 20]: give increasing epochs"),
+    ],
+)
+def test_refuses_what_cannot_be_meant(options: dict, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        TrainConfig(**options)
+    assert str(error.value).startswith(message)
+
+
+def test_milestones_matter_to_multistep_only() -> None:
+    assert TrainConfig(epochs=10, schedule="cosine").epochs == 10
+    assert TrainConfig(milestones=[]).milestones == []

@@ -1,0 +1,86 @@
+"""How a network is trained: everything that a run chooses apart from data, networks and method."""
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal, get_args
+
+from trg_pyg.errors import require
+
+OptimizerName = Literal["SGD", "AdamW"]
+ScheduleName = Literal["multistep", "cosine", "onecycle", "constant"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of a training; the defaults are RepDistiller's CIFAR-100 protocol.
+
+    Args:
+        epochs: passes over the training set, at least 1.
+        batch_size: training images a step; the last batch of an epoch may be smaller.
+        optimizer: ``"SGD"``, or ``"AdamW"`` with PyTorch's betas (0.9, 0.999).
+        lr: peak learning rate, above 0; what the schedule multiplies.
+        momentum: of SGD, in [0, 1); AdamW does not use it.
+        nesterov: Nesterov's form of the momentum; SGD only.
+        weight_decay: at least 0. SGD applies it to every parameter, AdamW to none of the one-dimensional ones.
+        schedule: learning rate over the steps: ``"multistep"`` drops it at ``milestones``, ``"cosine"`` lets it fall
+            to 0, ``"onecycle"`` lets it rise from lr / 25 to lr and fall to lr / 250,000, ``"constant"`` keeps it.
+        milestones: epochs after which ``"multistep"`` multiplies the rate by ``gamma``: increasing, in [1, epochs).
+        gamma: factor at each milestone, in (0, 1].
+        warmup_epochs: epochs of linear warm-up, fractions allowed, below ``epochs``; 0 for none. With ``"onecycle"``
+            it is the length of the rise, and 0 stands for PyTorch's default share of 0.3.
+        grad_clip: largest gradient norm over all trained parameters, above 0; None leaves gradients as they are.
+        precision: of both networks' forward passes; losses and weights are float32 always.
+        eval_batch_size: test images a step.
+
+    Raises:
+        InputError: a value outside its range, or options that contradict each other.
+    """
+
+    epochs: int = 240
+    batch_size: int = 64
+    optimizer: OptimizerName = "SGD"
+    lr: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: ScheduleName = "multistep"
+    milestones: list[int] = field(default_factory=lambda: [150, 180, 210])
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    grad_clip: float | None = None
+    precision: Precision = "fp32"
+    eval_batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        for name, choices in (("optimizer", OptimizerName), ("schedule", ScheduleName), ("precision", Precision)):
+            self._check(name, getattr(self, name) in get_args(choices), f"choose one of {', '.join(get_args(choices))}")
+        for name in ("epochs", "batch_size", "eval_batch_size"):
+            value = getattr(self, name)
+            self._check(name, isinstance(value, int) and value >= 1, "give a whole number of at least 1")
+        self._check("lr", 0 < self.lr < math.inf, "give a positive number")
+        self._check("momentum", 0 <= self.momentum < 1, "give a number from 0 to below 1")
+        self._check("weight_decay", 0 <= self.weight_decay < math.inf, "give 0 or a positive number")
+        self._check("gamma", 0 < self.gamma <= 1, "give a number above 0 and at most 1")
+        self._check(
+            "warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"give 0 or less than train.epochs = {self.epochs}"
+        )
+        clip = self.grad_clip
+        self._check("grad_clip", clip is None or 0 < clip < math.inf, "give a positive number, or null for no clipping")
+        if self.nesterov:
+            usable = self.optimizer == "SGD" and self.momentum > 0
+            self._check("nesterov", usable, "needs train.optimizer SGD and train.momentum above 0")
+        if self.schedule == "multistep":
+            self._check_milestones()
+
+    def _check_milestones(self) -> None:
+        steps = self.milestones
+        inside = all(1 <= epoch < self.epochs for epoch in steps)
+        remedy = f"give epochs from 1 to below train.epochs = {self.epochs}, or another train.schedule"
+        self._check("milestones", inside, remedy)
+        increasing = all(a < b for a, b in pairwise(steps))
+        self._check("milestones", increasing, "give increasing epochs")
+
+    def _check(self, name: str, condition: bool, remedy: str) -> None:
+        require(condition, f"train.{name} = {getattr(self, name)!r}: {remedy}")

@@ -1,0 +1,107 @@
+"""What is reported of a network on a set of images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trg_pyg.data.base import ImageSet
+from trg_pyg.errors import InputError, require
+from trg_pyg.training.config import Precision
+from trg_pyg.training.precision import autocast
+
+Shots = Mapping[str, Sequence[int]]
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    image_set: ImageSet,
+    batch_size: int,
+    shots: Shots | None = None,
+    precision: Precision = "fp32",
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Return the metrics of ``model`` on ``image_set``, measured in eval mode; every module's mode is restored.
+
+    Args:
+        model: on ``device``; images uint8 ``[B, 3, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
+        image_set: at least one image; on any device.
+        batch_size: images a forward pass.
+        shots: classes of each group of a long-tailed training set, such as ``{"many": [0, 1], "few": [2]}``.
+        precision: of the forward pass; the loss is float32.
+        device: where the forward pass runs.
+
+    Returns:
+        ``top1`` in percent; ``top5`` in percent where there are more than 5 classes; ``loss``, the mean cross-entropy
+        in nats; and for each group of ``shots`` the mean over its classes of the accuracy within the class, in
+        percent. A group without a test image is left out.
+
+    Raises:
+        InputError: ``image_set`` is empty, or ``shots`` or a target names a class that the model does not have.
+    """
+    require(len(image_set) > 0, "the test set has 0 images: nothing to evaluate; choose a set with images")
+    device = torch.device(device)
+    ranks, losses = [], []
+    with _evaluating(model):
+        for first in range(0, len(image_set), batch_size):
+            images = image_set.images[first : first + batch_size].to(device, non_blocking=True)
+            targets = image_set.targets[first : first + batch_size].to(device, non_blocking=True)
+            with autocast(device, precision):
+                logits = model(images).logits.float()
+            if first == 0:
+                _check_classes(image_set.targets, logits.shape[1], shots or {})
+            ranks.append(_ranked(logits, targets))
+            losses.append(F.cross_entropy(logits, targets, reduction="none"))
+    hits = torch.cat(ranks).cpu()
+    top1 = hits[:, 0]
+    metrics = {"top1": _percent(top1)}
+    if logits.shape[1] > 5:
+        metrics["top5"] = _percent(hits.any(dim=1))
+    metrics["loss"] = torch.cat(losses).double().mean().item()
+    return metrics | _group_accuracy(top1, image_set.targets.cpu(), logits.shape[1], shots or {})
+
+
+def _ranked(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return ``[B, min(5, C)]``: whether the target is the first, second, ... guess."""
+    guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    return guesses == targets[:, None]
+
+
+def _percent(hits: Tensor) -> float:
+    return 100 * hits.double().mean().item()
+
+
+def _group_accuracy(hits: Tensor, targets: Tensor, num_classes: int, shots: Shots) -> dict[str, float]:
+    count = torch.bincount(targets, minlength=num_classes)
+    correct = torch.bincount(targets[hits], minlength=num_classes)
+    accuracy = correct.double() / count
+    groups = {}
+    for name, classes in shots.items():
+        tested = [c for c in classes if count[c] > 0]
+        if tested:
+            groups[name] = 100 * accuracy[tested].mean().item()
+    return groups
+
+
+def _check_classes(targets: Tensor, num_classes: int, shots: Shots) -> None:
+    # Before the loss: on a GPU a target out of range ends the process with an assertion that names nothing.
+    named = {"the test set": int(targets.max()), **{f"shots[{k!r}]": max(v, default=0) for k, v in shots.items()}}
+    for place, highest in named.items():
+        if highest >= num_classes:
+            raise InputError(
+                f"class {highest} in {place}: the model has {num_classes} classes; build it for {highest + 1} or more"
+            )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
