@@ -87,10 +87,8 @@ class Config:
         train: recipe of the student's training.
         device: auto takes a GPU if there is one.
         output: folder of all runs and trained teachers.
-        resume: continue runs that stopped, and keep those that are finished.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
-        quiet: no progress bars.
     """
 
     data: ImageData
@@ -100,10 +98,8 @@ class Config:
     train: TrainConfig = field(default_factory=_digits_recipe)
     device: str = "auto"
     output: Path = Path("runs")
-    resume: bool = False
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = "trg_pyg"
-    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +128,8 @@ class Choices:
         settings: the same as plain values.
         methods: in the order of the table.
         seeds: one run each.
+        resume: continue runs that stopped, and keep those that are finished.
+        quiet: no bars and no line an epoch.
         command: what was typed.
     """
 
@@ -139,6 +137,8 @@ class Choices:
     settings: dict[str, Any]
     methods: list[Method]
     seeds: list[int]
+    resume: bool
+    quiet: bool
     command: str
 
 
@@ -156,6 +156,8 @@ def build_parser() -> ArgumentParser:
         "--methods", nargs="+", type=str, help="distillers by class name, each with its defaults unless it is distiller"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every method for each")
+    parser.add_argument("--resume", action="store_true", help="continue runs that stopped, keep those that finished")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars and no line an epoch")
     parser.add_class_arguments(Config)
     parser.set_defaults({"data": "Digits"})
     return parser
@@ -182,12 +184,12 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     methods = [_method(parser, name, chosen) for name in names] or [_configured(parser, parsed)]
     for several, what in (([method.name for method in methods], "methods"), (parsed.seeds, "seeds")):
         require(len(set(several)) == len(several), f"{what}: {several} names one twice")
-    for key in ("config", "methods", "seeds", "distiller"):
+    for key in ("config", "methods", "seeds", "resume", "quiet", "distiller"):
         settings.pop(key, None)
     values = vars(parser.instantiate(parsed))
     config = Config(**{name: values[name] for name in Config.__dataclass_fields__})
     command = shlex.join(["python", "experiments/run.py", *argv])
-    return Choices(config, settings, methods, list(parsed.seeds), command)
+    return Choices(config, settings, methods, list(parsed.seeds), parsed.resume, parsed.quiet, command)
 
 
 def _method(parser: ArgumentParser, name: str, chosen: list[Namespace]) -> Method:

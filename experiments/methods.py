@@ -26,5 +26,5 @@ def distil(study: Study, method: Method, seed: int, teacher: TappedModel | None)
         seed=seed,
         settings=settings | {"seeds": [seed]},
     )
-    _, history = train(run, study, teacher if method.needs_teacher else None, study.config.resume)
+    _, history = train(run, study, teacher if method.needs_teacher else None, study.choices.resume)
     return history

@@ -64,7 +64,7 @@ def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: b
         config=run.settings,
         resume=resume,
     )
-    display = Display(run.title, run.recipe.epochs, run.recipe.batch_size, config.quiet)
+    display = Display(run.title, run.recipe.epochs, run.recipe.batch_size, study.choices.quiet)
 
     def record(metrics: dict[str, float]) -> None:
         folder.append(metrics)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, ca
     parts = {"ce", "kd", "inner", "local", "global", "graph", "total"}
     assert parts <= {name.removeprefix("train/") for name in epochs[0]}
     environment = json.loads((folders[0] / "environment.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["packages"]["torch"] == version("torch")
     assert "--seeds 0 1" in environment["command"]
     config = yaml.safe_load((folders[1] / "config.yaml").read_text())
     assert config["seeds"] == [1]
@@ -76,7 +77,7 @@ def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(small, tmp_pat
         with pytest.raises(Stopped):
             main([*small, "--methods", "TRG"])
     assert len(history(folder)) == 1
-    assert main([*small, "--methods", "TRG", "--resume=true"]) == 0
+    assert main([*small, "--methods", "TRG", "--resume"]) == 0
     resumed = last_weights(tmp_path)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     timing = ("seconds", "images_per_second")
@@ -88,7 +89,7 @@ def test_resume_keeps_finished_runs_and_the_teacher_is_trained_once(small, tmp_p
     main([*small, "--methods", "KD"])
     assert "teacher resnet8  epoch 1/1" in capsys.readouterr().out
     before = history(run_folders(tmp_path, "KD")[0])
-    main([*small, "--methods", "KD", "--resume=true"])
+    main([*small, "--methods", "KD", "--resume"])
     assert "epoch" not in capsys.readouterr().out.replace("epochs", "").replace("last epoch", "").replace(
         "best epoch", ""
     ).replace("s/epoch", "")
@@ -101,8 +102,8 @@ def test_methods_start_from_the_same_weights_and_see_the_same_batches(small, tmp
     vanilla = last_weights(tmp_path, "Vanilla")
     for method in ("KD", "TRG"):
         other = last_weights(tmp_path, method)
-        # With no learning only batch statistics change, and they are those of the batches that were seen.
-        assert all(torch.equal(vanilla[name], other[name]) for name in vanilla)
+        # With next to no learning only batch statistics change, and they are those of the batches that were seen.
+        assert all(torch.allclose(vanilla[name], other[name], rtol=0, atol=1e-20) for name in vanilla)
 
 
 def test_long_tailed_data_report_their_groups(small, capsys):
