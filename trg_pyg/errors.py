@@ -13,12 +13,12 @@ class InputError(ValueError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean a, b?"`` for the known names nearest to ``name``, or the known names if none is near."""
+    """Return ``"; did you mean a, b?"`` for the names nearest to ``name``, or all of a short list."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; known: {', '.join(known)}" if known else ""
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 20 else ""
 
 
 def require(condition: bool, message: str) -> None:

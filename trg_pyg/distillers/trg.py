@@ -7,8 +7,9 @@ from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch
 
 from trg_pyg.distillers.base import Distiller, Losses, Step, check_networks, check_weights
-from trg_pyg.errors import check_choice, require
+from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.base import Scope
+from trg_pyg.graphs.batch import node_batch, replace_nodes
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.weights import GaussianWeight
 from trg_pyg.losses.base import Reduction
@@ -104,6 +105,11 @@ class TRG(Distiller):
         teacher = check_networks(student, teacher)
         check_weights(ce_weight=ce_weight, kd_weight=kd_weight, alpha=alpha, beta=beta, gamma=gamma, delta=delta)
         check_choice("local_edges", local_edges, ("own", "teacher"))
+        check_choice("local_support", local_support, ("all", "neighbors"))
+        check_choice("local_direction", local_direction, ("teacher", "student"))
+        check_choice("inner_structure", inner_structure, ("dense", "graph"))
+        check_positive("local_temperature", local_temperature)
+        check_positive("graph_temperature", graph_temperature)
         require(
             local_support == "all" or local_edges == "teacher",
             "local_support=neighbors with local_edges=own: a neighbour that only the teacher has would have "
@@ -160,9 +166,11 @@ class TRG(Distiller):
         """
         alpha, beta, gamma, delta = self.weights.values()
         parts: dict[str, tuple[float, Tensor]] = {}
-        image_t: Batch | None = self.image_graph(teacher) if alpha or delta else None
+        image_t: Batch | None = self.image_graph(teacher) if delta or (alpha and self.inner_on_graph) else None
         if alpha:
-            parts["inner"] = (alpha, self.inner(self.image_graph.reweight(image_t, student), image_t))
+            # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
+            inner_t = image_t if self.inner_on_graph else node_batch(teacher)
+            parts["inner"] = (alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
         if beta:
             joint_t = self.joint_graph(teacher)
             own = self.local_edges == "own"

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.batch import graph_sizes, join_graphs, make_batch, set_edges
+from trg_pyg.graphs.batch import graph_sizes, join_graphs, make_batch, replace_nodes, set_edges
 from trg_pyg.graphs.weights import EdgeWeight
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
@@ -96,13 +96,7 @@ class GraphBuilder(BaseTransform):
         features = self._features(x)
         edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes)
         edge_weight = self._weigh(features, edge_index)
-        if isinstance(data, Batch):
-            set_edges(data, edge_index, edge_weight, edges_per_graph)
-        else:
-            data.edge_index = edge_index
-            data.pop("edge_weight", None)
-            if edge_weight is not None:
-                data.edge_weight = edge_weight
+        set_edges(data, edge_index, edge_weight, edges_per_graph)
         return data
 
     def reweight(self, graph: Data, tokens: Tensor) -> Data:
@@ -115,15 +109,8 @@ class GraphBuilder(BaseTransform):
         Returns:
             A copy of ``graph`` with these tokens as ``x`` and their weights; ``edge_index`` is the same tensor.
         """
-        x = tokens.reshape(-1, tokens.shape[-1])
-        require(
-            x.shape[0] == graph.num_nodes,
-            f"{x.shape[0]} tokens for a graph of {graph.num_nodes} nodes: both networks need the same tokens",
-        )
-        scored = copy.copy(graph)
-        scored.x = x
-        if self.weight is not None:
-            scored.edge_weight = self._weigh(self._features(x), graph.edge_index)
+        scored = replace_nodes(graph, tokens.reshape(-1, tokens.shape[-1]))
+        set_edges(scored, graph.edge_index, self._weigh(self._features(scored.x), graph.edge_index))
         return scored
 
     def _features(self, x: Tensor) -> Tensor:

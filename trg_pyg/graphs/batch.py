@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-EDGE_ATTRIBUTES = ("edge_index", "edge_weight")
+from trg_pyg.errors import require
 
 
 def make_batch(
@@ -48,21 +48,38 @@ def make_batch(
     return batch
 
 
-def set_edges(batch: Batch, edge_index: Tensor, edge_weight: Tensor | None, edges_per_graph: list[int]) -> None:
-    """Replace the edges of a batch in place, its bookkeeping included, so that ``batch[i]`` stays right."""
-    edge_starts = torch.tensor([0, *accumulate(edges_per_graph)])
-    node_starts = batch._slice_dict["x"][:-1]
+def set_edges(
+    data: Data, edge_index: Tensor, edge_weight: Tensor | None, edges_per_graph: list[int] | None = None
+) -> None:
+    """Replace the edges of a graph or batch in place, its bookkeeping included, so that ``batch[i]`` stays right.
+
+    Other attributes of the old edges go with them.
+
+    Args:
+        data: the graph or batch.
+        edge_index: ``[2, E]``, grouped by graph.
+        edge_weight: ``[E]``, or ``None`` to leave no weights.
+        edges_per_graph: number of edges of each graph of a batch; ``None`` where they are as many as before.
+    """
+    # By name: PyG guesses from sizes whose attribute a tensor is, and takes one label for that of a single edge.
+    old = {name for name in data.to_dict() if name.startswith("edge_") and name != "edge_index"}
+    for name in old:
+        del data[name]
+    data.edge_index = edge_index
+    if edge_weight is not None:
+        data.edge_weight = edge_weight
+    if not isinstance(data, Batch):
+        return
+    node_starts = data._slice_dict["x"][:-1]
+    edge_starts = (
+        data._slice_dict["edge_index"] if edges_per_graph is None else torch.tensor([0, *accumulate(edges_per_graph)])
+    )
     # The dictionaries may be shared with the batch that this one was copied from.
-    batch._slice_dict, batch._inc_dict = dict(batch._slice_dict), dict(batch._inc_dict)
-    for name, value in zip(EDGE_ATTRIBUTES, (edge_index, edge_weight), strict=True):
-        if value is None:
-            batch.pop(name, None)
-            batch._slice_dict.pop(name, None)
-            batch._inc_dict.pop(name, None)
-            continue
-        batch[name] = value
-        batch._slice_dict[name] = edge_starts
-        batch._inc_dict[name] = node_starts if name == "edge_index" else torch.zeros_like(node_starts)
+    data._slice_dict = {name: value for name, value in data._slice_dict.items() if name not in old}
+    data._inc_dict = {name: value for name, value in data._inc_dict.items() if name not in old}
+    data._slice_dict["edge_index"], data._inc_dict["edge_index"] = edge_starts, node_starts
+    if edge_weight is not None:
+        data._slice_dict["edge_weight"], data._inc_dict["edge_weight"] = edge_starts, torch.zeros_like(node_starts)
 
 
 def graph_sizes(data: Data) -> list[int]:
@@ -73,9 +90,42 @@ def graph_sizes(data: Data) -> list[int]:
 
 
 def join_graphs(batch: Batch) -> Batch:
-    """Make one graph of all nodes of a batch, without edges; node attribute ``image`` keeps the old graph numbers."""
-    names = [name for name in batch.node_attrs() if name not in ("batch", "ptr", "image")]
-    return Batch.from_data_list([Data(**{name: batch[name] for name in names}, image=batch.batch)])
+    """Make one graph of all nodes of a batch, without edges; node attribute ``image`` keeps the old graph numbers.
+
+    What the batch holds for each of its graphs, such as labels, stays as it is.
+    """
+    kept = {name: value for name, value in batch.to_dict().items() if not name.startswith("edge_")}
+    for name in ("batch", "ptr", "image"):
+        kept.pop(name, None)
+    return Batch.from_data_list([Data(**kept, image=batch.batch)])
+
+
+def node_batch(tokens: Tensor) -> Batch:
+    """Return the tokens ``[B, N, D]`` of B images as a batch of B graphs without edges."""
+    images, _, width = tokens.shape
+    edge_index = torch.empty(2, 0, dtype=torch.long, device=tokens.device)
+    nodes = {"x": tokens.reshape(-1, width)}
+    return make_batch(nodes, edge_index, None, num_graphs=images, edges_per_graph=[0] * images)
+
+
+def replace_nodes(graph: Data, x: Tensor) -> Data:
+    """Return a copy of a graph with other node features on the same edges; weights go, since they were of the old ones.
+
+    Args:
+        graph: a graph of M nodes.
+        x: ``[M, D]``.
+
+    Raises:
+        InputError: there are more or fewer than M rows.
+    """
+    require(
+        x.shape[0] == graph.num_nodes,
+        f"{x.shape[0]} tokens for a graph of {graph.num_nodes} nodes: both networks need the same tokens",
+    )
+    replaced = copy.copy(graph)
+    replaced.x = x
+    set_edges(replaced, graph.edge_index, None)
+    return replaced
 
 
 def detach_graph(graph: Data) -> Data:

@@ -11,9 +11,12 @@ from trg_pyg.tokens.normalize import full_precision
 def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Tensor:
     """Find the k nearest other points of every point, exactly.
 
-    One matrix product and one top-k per chunk of rows; the full distance matrix never exists. Equal distances are
-    ordered by index, so a point among more than k duplicates of itself still has exactly k neighbours, and the same
-    ones every time. Distances are compared in float32 (float64 for float64 input), whatever autocast says.
+    One matrix product and one top-k per chunk of rows; the full distance matrix never exists. A point among more than
+    k duplicates of itself still has exactly k neighbours, and the same input gives the same ones.
+
+    Distances are compared in float32 (float64 for float64 input), whatever autocast says. A squared distance out of a
+    product rounds at about 1e-7 of the squared norms: pairs that differ by less come in either order, pairs whose
+    computed distances are equal by index.
 
     Args:
         x: B sets of N points, ``[B, N, D]``; neighbours are searched inside a set.
@@ -33,9 +36,7 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         if points > 1
         else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
     )
-    # Distances do not change when all points move together, and small coordinates round less.
-    x = full_precision(x.detach())
-    x = x - x.mean(dim=1, keepdim=True)
+    x = _centred(full_precision(x.detach()))
     half_square = x.square().sum(-1) / 2
     rows = max(1, chunk_bytes // (points * x.element_size()))
     row_step, set_step = min(rows, points), max(1, rows // points)
@@ -49,6 +50,18 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
                 score.diagonal(r, dim1=1, dim2=2).fill_(torch.inf)
                 neighbours[s : s + set_step, r : r + row_step] = _k_smallest(score, k)
     return neighbours
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Move each set to the origin and scale it to a size near 1: the order of distances stays.
+
+    Small coordinates round less, and nothing overflows. The scale is a power of two and the move a multiple of it, so
+    that points on a coarse grid, such as integers, stay on one and their ties stay exact.
+    """
+    mean = x.mean(dim=1, keepdim=True)
+    spread = (x - mean).abs().amax(dim=(1, 2), keepdim=True)
+    step = torch.where(spread > 0, spread, 1.0).log2().floor().exp2()
+    return x / step - (mean / step).round()
 
 
 def _k_smallest(score: Tensor, k: int) -> Tensor:

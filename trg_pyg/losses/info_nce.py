@@ -58,14 +58,17 @@ class _StreamedInfoNCE(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, positive: Tensor, rows: int) -> Tensor:
-        log_z = torch.empty_like(anchor[:, 0])
-        for r in range(0, anchor.shape[0], rows):
+        items = anchor.shape[0]
+        loss, log_z = torch.empty_like(anchor[:, 0]), torch.empty_like(anchor[:, 0])
+        for r in range(0, items, rows):
             logits = anchor[r : r + rows] @ positive.T
-            log_z[r : r + rows] = logits.logsumexp(1)
+            log_p = logits.log_softmax(1)
+            loss[r : r + rows] = -log_p.diagonal(r)
+            log_z[r : r + rows] = logits.diagonal(r) - log_p.diagonal(r)
         # A single chunk is within the byte budget, so it is kept instead of being made twice.
-        ctx.save_for_backward(anchor, positive, log_z, logits if rows >= anchor.shape[0] else None)
+        ctx.save_for_backward(anchor, positive, log_z, log_p if rows >= items else None)
         ctx.rows = rows
-        return log_z - (anchor * positive).sum(1)
+        return loss
 
     @staticmethod
     @once_differentiable
@@ -76,9 +79,9 @@ class _StreamedInfoNCE(torch.autograd.Function):
         with torch.autocast(anchor.device.type, enabled=False):
             for r in range(0, anchor.shape[0], ctx.rows):
                 block = slice(r, r + ctx.rows)
-                logits = anchor[block] @ positive.T if kept is None else kept
-                # The softmax, from the log-partition that the forward pass kept, times the gradient.
-                p = (logits - log_z[block, None]).exp_().mul_(grad[block])
-                grad_anchor[block].addmm_(p, positive)
-                grad_positive.addmm_(p.T, anchor[block])
+                # The softmax again, from the log-partition that the forward pass kept.
+                log_p = (anchor[block] @ positive.T).sub_(log_z[block, None]) if kept is None else kept
+                weighted = log_p.exp().mul_(grad[block])
+                grad_anchor[block].addmm_(weighted, positive)
+                grad_positive.addmm_(weighted.T, anchor[block])
         return grad_anchor, grad_positive, None

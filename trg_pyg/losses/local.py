@@ -110,11 +110,17 @@ def _kl_over_all(p: Tensor, p_row: Tensor, q: Tensor, q_row: Tensor, p_at_q: Ten
 
 
 def _log_partition(weight: Tensor, row: Tensor, nodes: int) -> Tensor:
-    """Return log(Z / M) of each row, ``[M]``; through log1p, since Z is close to M and the KL is a small difference."""
-    top = scatter(weight.detach(), row, dim_size=nodes, reduce="max").clamp_min(0)
-    rest = (-top).exp()
-    excess = scatter((weight - top[row]).exp() - rest[row], row, dim_size=nodes, reduce="sum") / nodes
-    return top + torch.log1p(torch.expm1(-top) + excess)
+    """Return log(Z / M) of each row, ``[M]``: the logarithm of the mean of e^a over all M entries a of the row."""
+    degree = scatter(torch.ones_like(weight), row, dim_size=nodes, reduce="sum")
+    zeros = nodes - degree
+    top = scatter(weight.detach(), row, dim_size=nodes, reduce="max")
+    top = torch.where(zeros > 0, top.clamp_min(0), top)
+    excess = scatter(torch.expm1(weight - top[row]), row, dim_size=nodes, reduce="sum")
+    # Small weights leave the mean close to 1, and the KL is a difference of such: log1p keeps its digits. Large ones
+    # leave it close to 0, where 1 + x would lose them.
+    near_one = torch.log1p((zeros * torch.expm1(-top) + excess) / nodes)
+    near_zero = ((zeros * (-top).exp() + excess + degree) / nodes).log()
+    return top + torch.where(top < 1, near_one, near_zero)
 
 
 def _look_up(edge_index: Tensor, weight: Tensor, wanted: Tensor, nodes: int) -> Tensor:

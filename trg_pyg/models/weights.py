@@ -1,10 +1,10 @@
 """Weights of a network in a file: safetensors to publish, PyTorch's own format to read what others published."""
 
-import argparse
 import hashlib
 import os
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +114,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], Any]:
     try:
         # RepDistiller stores its command line as a Namespace, which holds data only; no other class is let in.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):

@@ -1,5 +1,6 @@
 """Projections that bring two networks to one width."""
 
+import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import require
@@ -23,4 +24,5 @@ class Projection(nn.Linear):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[..., in_dim]`` to ``[..., out_dim]``."""
-        return super().forward(full_precision(tokens))
+        with torch.autocast(tokens.device.type, enabled=False):
+            return super().forward(full_precision(tokens))

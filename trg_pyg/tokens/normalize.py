@@ -23,7 +23,9 @@ def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
         ``[..., D]``.
     """
     x = full_precision(x)
+    # Squares of long vectors overflow. The direction does not depend on the length, so scaling by a constant is free.
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    x = x / torch.where(largest > 0, largest, 1.0)
     squared = x.square().sum(-1, keepdim=True)
-    nonzero = squared > eps**2
-    scale = torch.where(nonzero, squared, 1.0).rsqrt()
-    return torch.where(nonzero, x * scale, 0.0)
+    nonzero = largest * squared.sqrt() > eps
+    return torch.where(nonzero, x * torch.where(nonzero, squared, 1.0).rsqrt(), 0.0)

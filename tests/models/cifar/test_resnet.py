@@ -1,3 +1,4 @@
+import argparse
 import io
 import tarfile
 from pathlib import Path
@@ -16,8 +17,8 @@ TEACHER = SHARED / "teachers" / "resnet56_cifar100.pth"
 IMAGES = SHARED / "data" / "cifar100.tar"
 NORMALIZE = Normalize((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
-needs_teacher = pytest.mark.skipif(not TEACHER.exists(), reason="../shared/teachers is absent")
-needs_images = pytest.mark.skipif(not IMAGES.exists(), reason="../shared/data is absent")
+needs_teacher = pytest.mark.skipif(not TEACHER.exists(), reason="needs the shared folder of trained teachers")
+needs_images = pytest.mark.skipif(not IMAGES.exists(), reason="needs the shared folder of data")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,8 @@ def test_shared_teacher_loads_key_for_key() -> None:
     loaded = load_weights(model, TEACHER)
     assert loaded.accuracy == pytest.approx(66.74)
     assert loaded.path == TEACHER
-    raw = torch.load(TEACHER, weights_only=False)["model"]  # our own file
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        raw = torch.load(TEACHER, weights_only=True)["model"]
     assert list(raw) == list(model.state_dict())
     assert all(torch.equal(raw[name], tensor) for name, tensor in model.state_dict().items())
 

@@ -1,0 +1,52 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from trg_pyg.distillers import Step
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+
+CLASSES = 5
+# A convolutional student of an 8x8 map, a transformer teacher of a 4x4 grid behind a class token.
+STUDENT = NetworkInfo(CLASSES, (FeatureInfo("layer3", "map", 6, (8, 8)),))
+TEACHER = NetworkInfo(CLASSES, (FeatureInfo("blocks.11", "sequence", 4, (4, 4), prefix_tokens=1),))
+
+
+def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Outputs, Outputs]:
+    """Logits and features of student and teacher; the teacher's carry a gradient too, to see that it is not used."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+    student = Outputs(draw(images, CLASSES), (draw(images, 6, 8, 8),))
+    return student, Outputs(draw(images, CLASSES), (draw(images, 17, 4),))
+
+
+def make_step(images: int = 3, seed: int = 0, progress: float = 0.5) -> Step:
+    target = torch.arange(images) % CLASSES
+    return Step(target, progress, torch.Generator().manual_seed(seed), torch.arange(images))
+
+
+@pytest.fixture
+def networks() -> tuple[NetworkInfo, NetworkInfo]:
+    return STUDENT, TEACHER
+
+
+@pytest.fixture
+def outputs() -> Callable[..., tuple[Outputs, Outputs]]:
+    return make_outputs
+
+
+@pytest.fixture
+def step() -> Callable[..., Step]:
+    return make_step
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Tensors here are so small that waking other threads takes longer than the work, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,126 @@
+"""What every distiller promises, for every distiller that there is: a new file is tested as soon as it exists."""
+
+import copy
+import inspect
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import trg_pyg.distillers
+from trg_pyg.distillers import Distiller
+from trg_pyg.errors import InputError
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+DISTILLERS = [
+    cls
+    for cls in sorted(set(subclasses(Distiller)), key=lambda cls: cls.__name__)
+    if not inspect.isabstract(cls) and cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")
+]
+
+
+@pytest.fixture(params=DISTILLERS, ids=lambda cls: cls.__name__)
+def distiller(request, networks) -> Distiller:
+    torch.manual_seed(0)
+    return request.param(*networks)
+
+
+def test_there_are_distillers():
+    assert {"Vanilla", "KD", "TRG", "TRGPaper"} <= {cls.__name__ for cls in DISTILLERS}
+
+
+def test_the_constructor_is_the_configuration(distiller):
+    """Two networks, then typed options that all have a default."""
+    names = list(inspect.signature(type(distiller)).parameters.values())
+    assert [p.name for p in names[:2]] == ["student", "teacher"]
+    for parameter in names[2:]:
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            assert parameter.default is not parameter.empty, parameter.name
+            assert parameter.annotation is not parameter.empty, parameter.name
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_total_and_parts_are_finite_float32_scalars(distiller, images, outputs, step):
+    losses = distiller(*outputs(images), step(images))
+    for value in (losses.total, *losses.parts.values()):
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+    assert losses.total.requires_grad
+    assert losses.parts
+    assert not any(part.requires_grad for part in losses.parts.values())
+
+
+def test_every_parameter_and_the_student_receive_a_gradient(distiller, outputs, step):
+    student, teacher = outputs()
+    distiller(student, teacher, step()).total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in distiller.parameters())
+    assert student.logits.grad.abs().sum() > 0
+    assert teacher.logits.grad is None
+    assert teacher.features[0].grad is None
+
+
+def test_the_same_generator_seed_gives_the_same_value(distiller, outputs, step):
+    first, second = distiller(*outputs(), step(seed=4)), distiller(*outputs(), step(seed=4))
+    assert torch.equal(first.total, second.total)
+    assert first.parts.keys() == second.parts.keys()
+
+
+def test_the_global_generator_is_left_alone(distiller, outputs, step):
+    state = torch.get_rng_state()
+    distiller(*outputs(), step()).total.backward()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_state_dict_round_trip(distiller, networks, outputs, step):
+    expected = distiller(*outputs(), step()).total
+    torch.manual_seed(99)
+    other = type(distiller)(*networks)
+    other.load_state_dict(distiller.state_dict())
+    assert torch.equal(other(*outputs(), step()).total, expected)
+
+
+def test_a_deep_copy_is_independent(distiller, outputs, step):
+    expected = distiller(*outputs(), step()).total
+    twin = copy.deepcopy(distiller)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1)
+    assert torch.equal(distiller(*outputs(), step()).total, expected)
+
+
+def test_under_autocast_the_total_is_float32_with_finite_gradients(distiller, outputs, step):
+    student, teacher = outputs()
+    exact = distiller(student, teacher, step()).total
+    with torch.autocast("cpu", torch.bfloat16):
+        total = distiller(student, teacher, step()).total
+    total.backward()
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=2e-2, atol=1e-3)
+    assert student.logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_outputs(distiller, dtype, outputs, step):
+    student, teacher = outputs(dtype=dtype)
+    total = distiller(student, teacher, step()).total
+    total.backward()
+    assert total.dtype == torch.float32
+    assert total.isfinite()
+    assert student.logits.grad.isfinite().all()
+
+
+def test_a_teacher_is_demanded_where_it_is_needed(distiller, networks, outputs, step):
+    if distiller.needs_teacher:
+        with pytest.raises(InputError, match="needs a teacher"):
+            type(distiller)(networks[0], None)
+        with pytest.raises(InputError, match="no teacher outputs"):
+            distiller(outputs()[0], None, step())
+    else:
+        assert type(distiller)(networks[0], None)(outputs()[0], None, step()).total.isfinite()

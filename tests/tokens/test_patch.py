@@ -1,0 +1,63 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trg_pyg.errors import InputError
+from trg_pyg.tokens import check_patch, patchify
+
+
+def test_two_by_two_patches_of_a_single_channel():
+    feature_map = torch.arange(16).view(1, 1, 4, 4)
+    assert patchify(feature_map, 2).tolist() == [
+        [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]],
+    ]
+
+
+def test_a_token_holds_one_channel_after_the_other():
+    feature_map = torch.tensor([[[[1, 2]], [[10, 20]]]])  # two channels of a 1 x 2 map
+    assert patchify(feature_map).tolist() == [[[1, 10], [2, 20]]]
+    feature_map = torch.arange(8).view(1, 2, 2, 2)
+    assert patchify(feature_map, 2).tolist() == [[[0, 1, 2, 3, 4, 5, 6, 7]]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    images=st.integers(1, 3),
+    channels=st.integers(1, 4),
+    rows=st.integers(1, 3),
+    columns=st.integers(1, 3),
+    patch=st.integers(1, 3),
+)
+def test_equals_a_loop_over_patches(images, channels, rows, columns, patch):
+    feature_map = torch.randn(images, channels, rows * patch, columns * patch)
+    tokens = patchify(feature_map, patch)
+    assert tokens.shape == (images, rows * columns, channels * patch**2)
+    for b in range(images):
+        for i in range(rows):
+            for j in range(columns):
+                window = feature_map[b, :, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch]
+                assert torch.equal(tokens[b, i * columns + j], window.reshape(-1))
+
+
+def test_gradient_reaches_every_cell_once():
+    feature_map = torch.randn(2, 3, 4, 4, requires_grad=True)
+    patchify(feature_map, 2).sum().backward()
+    assert torch.equal(feature_map.grad, torch.ones(2, 3, 4, 4))
+
+
+def test_patch_that_does_not_divide_names_those_that_do():
+    with pytest.raises(InputError, match=r"patch=3 does not divide the 8x4 feature grid.*: 1, 2, 4$"):
+        patchify(torch.zeros(1, 2, 8, 4), 3)
+
+
+@pytest.mark.parametrize("patch", [0, -1])
+def test_patch_has_at_least_one_cell(patch):
+    with pytest.raises(InputError, match=f"patch={patch}"):
+        check_patch((4, 4), patch)
+
+
+def test_patch_must_divide_both_sides():
+    check_patch((6, 4), 2)
+    with pytest.raises(InputError, match=r"patch=4 .*6x4"):
+        check_patch((6, 4), 4)
