@@ -2,12 +2,13 @@
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3.11
+SEEDS ?= 0 1 2
 BIN := .venv/bin
 
 .PHONY: run test lint clean
 
 run: .venv/ready
-	$(BIN)/python experiments/run.py $(ARGS)
+	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -26,8 +26,12 @@ DistillerFactory = Callable[[NetworkInfo, NetworkInfo | None], Distiller]
 Channels = tuple[float, float, float]
 
 
-def _digits_recipe() -> TrainConfig:
-    return TrainConfig(epochs=15, lr=0.05, schedule="onecycle")
+def _student_recipe() -> TrainConfig:
+    return TrainConfig(epochs=5, schedule="onecycle")
+
+
+def _teacher_recipe() -> TrainConfig:
+    return TrainConfig(epochs=12, schedule="onecycle")
 
 
 @dataclass(kw_only=True)
@@ -66,7 +70,7 @@ class TeacherConfig(NetworkConfig):
     """
 
     name: str = "resnet20"
-    train: TrainConfig = field(default_factory=_digits_recipe)
+    train: TrainConfig = field(default_factory=_teacher_recipe)
     seed: int = 0
     accuracy_tolerance: float | None = 0.5
 
@@ -95,7 +99,7 @@ class Config:
     student: NetworkConfig = field(default_factory=NetworkConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     distiller: DistillerFactory | None = None
-    train: TrainConfig = field(default_factory=_digits_recipe)
+    train: TrainConfig = field(default_factory=_student_recipe)
     device: str = "auto"
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
