@@ -185,3 +185,16 @@ def test_the_process_itself_exits_with_2_and_without_a_traceback(tmp_path):
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert "nowhere" in line
+
+
+def test_a_transformer_learns_from_a_convolutional_network(small, tmp_path):
+    vit = ["--student.name=vit_tiny_patch4_32", "--student.args={image_size: 16, depth: 1}"]
+    assert main([*small, *vit, "--methods", "TRG", "--train.optimizer=AdamW", "--train.lr=0.001"]) == 0
+    (folder,) = (tmp_path / "runs").glob("ImageFolder/resnet8-vit_tiny_patch4_32/TRG-*/seed0")
+    assert len(history(folder)) == 2
+
+
+def test_wandb_offline_keeps_its_files_in_the_run_folder(small, tmp_path):
+    assert main([*small, "--methods", "Vanilla", "--train.epochs=1", "--wandb=offline"]) == 0
+    (folder,) = run_folders(tmp_path, "Vanilla")
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 1
