@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 # Imported for their subclasses: every dataset and distiller in these packages is known by its class name.
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
+from trg_pyg._discover import subclasses
 from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import InputError, near, require
@@ -228,7 +229,7 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     unknown_class = re.search(r"(?s)Parser key \"([^\"]+)\".*Expected a dot import path string: (\S+)", message)
     if unknown_class:
         key, name = unknown_class.groups()
-        known = [cls.__name__ for cls in _subclasses({"data": ImageData}.get(key, Distiller))]
+        known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(key, Distiller))]
         return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
     value = re.search(r"Got value: (.+?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
@@ -263,8 +264,3 @@ def _options(cls: type) -> list[str]:
 def _class(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
-
-
-def _subclasses(base: type) -> list[type]:
-    children: list[type] = base.__subclasses__()
-    return [cls for child in children for cls in [child, *_subclasses(child)]]

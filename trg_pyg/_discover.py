@@ -39,3 +39,14 @@ def export(package: ModuleType) -> list[str]:
             public[name] = value
     vars(package).update(public)
     return sorted(public)
+
+
+def subclasses(base: type) -> list[type]:
+    """Return every class below ``base`` that is not abstract, sorted by name."""
+    found: set[type] = set()
+    waiting: list[type] = [base]
+    while waiting:
+        children: list[type] = waiting.pop().__subclasses__()
+        waiting += children
+        found.update(cls for cls in children if not inspect.isabstract(cls))
+    return sorted(found, key=lambda cls: cls.__name__)

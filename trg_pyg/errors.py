@@ -1,7 +1,7 @@
 """The one kind of error that a person can mend by changing what they asked for."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
@@ -12,13 +12,27 @@ class InputError(ValueError):
     """
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean a, b?"`` for the names nearest to ``name``, or all of a short list."""
+def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Return ``"; did you mean a, b?"`` for the names nearest to ``name``.
+
+    Args:
+        name: what was given.
+        known: what there is.
+        otherwise: returned where no name is near; by default the known names, if they are few.
+    """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
+    if otherwise is not None:
+        return otherwise
     return f"; known: {', '.join(known)}" if 0 < len(known) <= 20 else ""
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first ``most`` names and how many more there are: ``"a, b, c and 7 more"``."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def require(condition: bool, message: str) -> None:

@@ -2,27 +2,16 @@
 
 import copy
 import inspect
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 import trg_pyg.distillers
+from trg_pyg._discover import subclasses
 from trg_pyg.distillers import Distiller
 from trg_pyg.errors import InputError
 
-
-def subclasses(cls: type) -> Iterator[type]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from subclasses(sub)
-
-
-DISTILLERS = [
-    cls
-    for cls in sorted(set(subclasses(Distiller)), key=lambda cls: cls.__name__)
-    if not inspect.isabstract(cls) and cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")
-]
+DISTILLERS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
 
 
 @pytest.fixture(params=DISTILLERS, ids=lambda cls: cls.__name__)

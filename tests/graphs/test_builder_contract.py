@@ -1,7 +1,6 @@
 """What every builder promises, for every builder that there is: a new file is tested as soon as it exists."""
 
 import inspect
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,23 +8,18 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 import trg_pyg.graphs
+from trg_pyg._discover import subclasses
 from trg_pyg.graphs import GraphBuilder
 
 HEIGHT, WIDTH = 4, 4
 ARGUMENTS = {"k": 3, "height": HEIGHT, "width": WIDTH}
 
 
-def subclasses(cls: type) -> Iterator[type]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from subclasses(sub)
-
-
 def builders() -> list[GraphBuilder]:
     """Each builder with its defaults, in every scope that it offers."""
     found = []
-    for cls in sorted(set(subclasses(GraphBuilder)), key=lambda cls: cls.__name__):
-        if inspect.isabstract(cls) or not cls.__module__.startswith(f"{trg_pyg.graphs.__name__}."):
+    for cls in subclasses(GraphBuilder):
+        if not cls.__module__.startswith(f"{trg_pyg.graphs.__name__}."):
             continue
         parameters = inspect.signature(cls).parameters
         needed = {name: ARGUMENTS[name] for name, p in parameters.items() if p.default is p.empty}

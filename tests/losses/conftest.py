@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -65,12 +65,3 @@ def close() -> Callable[[Tensor, Tensor, Sequence[Tensor]], None]:
 @pytest.fixture
 def largest_tensor() -> type[LargestTensor]:
     return LargestTensor
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """Tensors here are so small that waking other threads takes longer than the work, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

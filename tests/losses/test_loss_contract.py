@@ -5,13 +5,14 @@ The annotation of ``forward`` says what a loss compares: tensors, or token graph
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 import trg_pyg.losses
+from trg_pyg._discover import subclasses
 from trg_pyg.graphs import KNNGraph
 from trg_pyg.losses import DistillationLoss
 
@@ -19,17 +20,7 @@ STUDENT_DIM, TEACHER_DIM, IMAGES, SIZE = 5, 3, 3, 4
 WIDTHS = {"student_dim": STUDENT_DIM, "teacher_dim": TEACHER_DIM}
 
 
-def subclasses(cls: type) -> Iterator[type]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from subclasses(sub)
-
-
-LOSSES = [
-    cls
-    for cls in sorted(set(subclasses(DistillationLoss)), key=lambda cls: cls.__name__)
-    if not inspect.isabstract(cls) and cls.__module__.startswith(f"{trg_pyg.losses.__name__}.")
-]
+LOSSES = [cls for cls in subclasses(DistillationLoss) if cls.__module__.startswith(f"{trg_pyg.losses.__name__}.")]
 
 
 @pytest.fixture(params=LOSSES, ids=lambda cls: cls.__name__)

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trg_pyg.data._naming import few
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, few
 
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trg_pyg.data._naming import few
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, few
 
 
 def read_splits(dataset: Any, root: str, download: bool, folder: str, files: Sequence[str]) -> tuple[Any, Any]:

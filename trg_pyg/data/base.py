@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trg_pyg.data._naming import few
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, few, require
 
 
 @dataclass(frozen=True, eq=False)

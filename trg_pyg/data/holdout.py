@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data._members import members
-from trg_pyg.data._naming import few
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, few, require
 
 
 def holdout_indices(targets: Tensor, classes: Sequence[str], fraction: float, seed: int) -> Tensor:

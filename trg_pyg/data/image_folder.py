@@ -11,11 +11,10 @@ from torch import Tensor
 
 from trg_pyg.data._decode import decode_images
 from trg_pyg.data._memory import available_memory
-from trg_pyg.data._naming import few
 from trg_pyg.data._tensor_cache import read_cached, write_cached
 from trg_pyg.data.base import ImageData, ImageSet
 from trg_pyg.data.holdout import holdout_indices
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, few, require
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _GIB = 1024**3

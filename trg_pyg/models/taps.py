@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, near
-from trg_pyg.models._hints import nearest
 from trg_pyg.models._probe import PROBE_BATCH, auto_tap, device_of, first_tensor, quiet
 
 
@@ -154,7 +153,7 @@ class TappedModel(nn.Module):
         for path in paths:
             if path not in modules:
                 top = near(path, [name for name, _ in self.model.named_children()])
-                raise InputError(f"tap {path!r} is no module of {self._name}{nearest(path, modules, top)}")
+                raise InputError(f"tap {path!r} is no module of {self._name}{near(path, modules, top)}")
         self.taps = tuple(paths)
         self._readers = [_Reader() for _ in self.taps]
         pairs = zip(self.taps, self._readers, strict=True)

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, few
 
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its kin; torch.compile
 _STATE_KEYS = ("model", "state_dict", "model_state_dict")
@@ -119,7 +119,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Any]:
     except pickle.UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
-                f"weights {path}: the file asks to run {code[1]}, refused; save the bare state dict of the network"
+                f"weights {path}: the file asks to run {code[1]}, or is damaged; refused, save the bare state dict of the network"
             ) from error
         raise InputError(f"weights {path}: damaged or no PyTorch file: {_line(error)}") from error
     except Exception as error:  # a damaged file makes the reader fail in any way, OSError and KeyError among them
@@ -181,7 +181,7 @@ def _difference(state: dict[str, Tensor], own: dict[str, Tensor]) -> str:
         )
     shapes = [f"{name} {list(state[name].shape)} for {list(own[name].shape)}" for name in other]
     parts = [("lacks", missing), ("has besides", extra), ("other shapes", shapes)]
-    listed = [f"{title} {_first(names)}" for title, names in parts if names]
+    listed = [f"{title} {few(names, _SHOWN)}" for title, names in parts if names]
     return f"the file is of another network: {'; '.join(listed)}"
 
 
@@ -194,11 +194,6 @@ def _classes(state: dict[str, Tensor], own: dict[str, Tensor], other: list[str])
             return None
         pairs.add((theirs[0], ours[0]))
     return pairs.pop() if len(pairs) == 1 else None
-
-
-def _first(names: list[str]) -> str:
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest
 
 
 def _line(thing: object) -> str:

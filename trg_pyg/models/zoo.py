@@ -12,7 +12,6 @@ import torchvision
 from torch import nn
 
 from trg_pyg.errors import InputError, near
-from trg_pyg.models._hints import nearest
 
 
 def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
@@ -86,7 +85,7 @@ def _import(name: str) -> Callable[..., Any]:
         raise InputError(f"model {name!r}: can't import {path!r}: {error}") from error
     if not callable(getattr(module, attribute, None)):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = nearest(attribute, known, "")
+        hint = near(attribute, known, "")
         raise InputError(f"model {name!r}: {path} has no callable {attribute!r}{hint}")
     return getattr(module, attribute)
 
@@ -94,7 +93,7 @@ def _import(name: str) -> Callable[..., Any]:
 def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
     known = torchvision.models.list_models(module=torchvision.models)
     if inner not in known:
-        hint = nearest(inner, known, "; torchvision.models.list_models() lists them")
+        hint = near(inner, known, "; torchvision.models.list_models() lists them")
         raise InputError(f"model {name!r} is unknown to torchvision {torchvision.__version__}{hint}")
     model = _call(name, torchvision.models.get_model_builder(inner), args)
     if isinstance(model, torchvision.models.VisionTransformer):
@@ -106,7 +105,7 @@ def _build_timm(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
     timm = _timm(name)
     architecture, _, tag = inner.partition(".")
     if not timm.is_model(architecture):
-        hint = nearest(architecture, timm.list_models(), "; timm.list_models() lists them")
+        hint = near(architecture, timm.list_models(), "; timm.list_models() lists them")
         raise InputError(f"model {name!r} is unknown to timm {timm.__version__}{hint}")
     if tag and inner not in timm.list_pretrained():
         tags = [known for known in timm.list_pretrained() if known.startswith(f"{architecture}.")]
