@@ -121,7 +121,8 @@ def test_code_is_refused_and_not_run(tmp_path: Path, form: str) -> None:
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
     text = refusal(resnet8(), path)
-    assert "mkdir, refused" in text
+    assert "refused" in text
+    assert "mkdir" in text
     assert not (tmp_path / "ran").exists()
     pickle.loads(pickle.dumps(Evil(tmp_path / "ran")))
     assert (tmp_path / "ran").exists()  # the bait works

@@ -119,7 +119,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Any]:
     except pickle.UnpicklingError as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
-                f"weights {path}: the file asks to run {code[1]}, or is damaged; refused, save the bare state dict of the network"
+                f"weights {path}: refused, since it asks to run {code[1]} or is damaged; save the bare state dict"
             ) from error
         raise InputError(f"weights {path}: damaged or no PyTorch file: {_line(error)}") from error
     except Exception as error:  # a damaged file makes the reader fail in any way, OSError and KeyError among them
