@@ -4,11 +4,11 @@ import torch
 
 from experiments.config import Method
 from experiments.study import Study, fingerprint
+from experiments.teacher import Teacher
 from experiments.training_run import History, TrainingRun, train
-from trg_pyg.models.taps import TappedModel
 
 
-def distil(study: Study, method: Method, seed: int, teacher: TappedModel | None) -> History:
+def distil(study: Study, method: Method, seed: int, teacher: Teacher | None) -> History:
     """Train the study's student by one method and return the metrics of every epoch.
 
     The student's initial weights and its batches depend on the seed alone, so that all methods see the same.
@@ -25,6 +25,8 @@ def distil(study: Study, method: Method, seed: int, teacher: TappedModel | None)
         recipe=study.config.train,
         seed=seed,
         settings=settings | {"seeds": [seed]},
+        notes={"teacher": teacher.provenance()} if teacher and method.needs_teacher else {},
     )
-    _, history = train(run, study, teacher if method.needs_teacher else None, study.choices.resume)
+    network = teacher.network if teacher and method.needs_teacher else None
+    _, history = train(run, study, network, study.choices.resume)
     return history

@@ -26,14 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices = read_choices(argv)
         study = prepare(choices)
         announce(study)
-        teacher, accuracy = obtain_teacher(study) if study.teacher else (None, None)
+        teacher = obtain_teacher(study) if study.teacher else None
         results = {
             method.name: [distil(study, method, seed, teacher) for seed in choices.seeds] for method in choices.methods
         }
     except InputError as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
-    table = results_table((study.config.teacher.name, accuracy) if accuracy else None, results)
+    table = results_table((teacher.name, teacher.metrics) if teacher else None, results)
     seeds = ", ".join(map(str, choices.seeds))
     report = f"{study.name}, last epoch, seeds {seeds}\n\n{table}\n\n{choices.command}\n"
     write_text(study.folder / "table.md", report)

@@ -42,10 +42,10 @@ class RunFolder:
         """Whether a training in this folder can be resumed."""
         return (self.path / "checkpoint.pt").exists()
 
-    def describe(self, settings: dict[str, Any], command: str) -> None:
+    def describe(self, settings: dict[str, Any], notes: dict[str, Any]) -> None:
         """Write down the configuration and what it runs on."""
         write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-        write_text(self.path / "environment.json", json.dumps(environment(command), indent=2) + "\n")
+        write_text(self.path / "environment.json", json.dumps(notes, indent=2) + "\n")
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Write the metrics of all epochs so far."""

@@ -52,7 +52,7 @@ class Tracker:
                 group=group,
                 name=name,
                 config=config,
-                settings=wandb.Settings(silent=True),
+                settings=wandb.Settings(silent=True, console="off"),
             )
             write_text(id_file, run_id)
             # Without an axis of its own wandb counts calls, and a resumed run would shift all its curves.

@@ -1,12 +1,12 @@
 """One training from start to end, in a folder of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from experiments.config import NetworkConfig
 from experiments.display import Display
-from experiments.run_folder import RunFolder
+from experiments.run_folder import RunFolder, environment
 from experiments.study import Study, build_network
 from experiments.tracking import Tracker
 from trg_pyg.distillers.base import Distiller
@@ -29,6 +29,7 @@ class TrainingRun:
         recipe: how it is trained.
         seed: of its initial weights, batches and draws.
         settings: plain settings that ``run.py --config`` takes to do the same again.
+        notes: what else to write down with the environment.
     """
 
     title: str
@@ -38,6 +39,7 @@ class TrainingRun:
     recipe: TrainConfig
     seed: int
     settings: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: bool) -> tuple[TappedModel, History]:
@@ -51,7 +53,7 @@ def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: b
     """
     folder = RunFolder(run.folder)
     resume = resume and folder.has_checkpoint
-    folder.describe(run.settings, study.choices.command)
+    folder.describe(run.settings, environment(study.choices.command) | run.notes)
     network = build_network(run.network, study.splits, run.seed)
     network.describe(study.splits.image_size)
     config = study.config

@@ -45,6 +45,7 @@ def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, ca
     environment = json.loads((folders[0] / "environment.json").read_text())
     assert environment["packages"]["torch"] == version("torch")
     assert "--seeds 0 1" in environment["command"]
+    assert len(environment["teacher"]["sha256"]) == 64
     config = yaml.safe_load((folders[1] / "config.yaml").read_text())
     assert config["seeds"] == [1]
     assert config["distiller"]["class_path"].endswith("TRG")
