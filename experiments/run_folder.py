@@ -11,15 +11,15 @@ from typing import Any
 import torch
 import yaml
 
+from trg_pyg._files import replaced_whole
+
 _PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with replaced_whole(path) as temporary:
+        temporary.write_text(text)
 
 
 class RunFolder:

@@ -215,7 +215,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*args: Any) -> None:
         raise OSError("disk")
 
-    monkeypatch.setattr("trg_pyg.models.weights.os.replace", fail)
+    monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="disk"):
         save_weights(resnet8(), path, {"accuracy": "2"})
     assert os.listdir(tmp_path) == ["net.safetensors"]

@@ -22,7 +22,7 @@ def test_an_interruption_leaves_the_previous_file(tmp_path: Path, monkeypatch: p
     save_checkpoint(path, {"epoch": 1})
 
     def interrupted(state, file) -> None:
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", interrupted)

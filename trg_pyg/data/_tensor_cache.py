@@ -1,7 +1,5 @@
 """One tensor a file, kept from one start of the program to the next."""
 
-import contextlib
-import uuid
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from trg_pyg._files import replaced_whole
 
 _KEY = "images"
 
@@ -30,19 +30,10 @@ def write_cached(folders: Sequence[Path], name: str, tensor: Tensor) -> None:
     """Keep ``tensor`` under ``name`` in the first folder that can be written; warn if none can."""
     reasons = []
     for folder in folders:
-        # Several processes may build the same cache at once: each writes its own file, and a reader sees a whole one.
-        partial = folder / f".{name}.{uuid.uuid4().hex}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial.touch()
-            mode = partial.stat().st_mode  # safetensors would leave a file that only its owner can read
-            save_file({_KEY: tensor}, partial)
-            partial.chmod(mode)
-            partial.replace(folder / name)
+            with replaced_whole(folder / name) as partial:
+                save_file({_KEY: tensor}, partial)
             return
         except (OSError, SafetensorError) as error:
             reasons.append(f"{folder}: {error}")
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink()
     warnings.warn(f"decoded images are not cached and will be decoded again ({'; '.join(reasons)})", stacklevel=2)

@@ -1,7 +1,6 @@
 """Weights of a network in a file: safetensors to publish, PyTorch's own format to read what others published."""
 
 import hashlib
-import os
 import pickle
 import re
 from argparse import Namespace
@@ -15,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError, few
 
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its kin; torch.compile
@@ -94,13 +94,8 @@ def save_weights(model: nn.Module, path: str | Path, metadata: dict[str, str]) -
     skip = len(_wrapper(own))
     # safetensors refuses tensors that share memory, as tied weights do
     tensors = {name[skip:]: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced_whole(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,12 +1,12 @@
 """Training state on disk: complete or absent, never half written."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError
 
 
@@ -20,21 +20,11 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    # Beside the target: os.replace is atomic only within a file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replaced_whole(path) as temporary:
+            torch.save(state, temporary)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error}); free some space or choose another folder") from error
-    finally:
-        # Whatever went wrong, even an interrupt, the half-written file goes; after a success there is none.
-        if temporary.exists():
-            temporary.unlink()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Files that a reader sees whole or not at all."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replaced_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary file to be written in the place of ``path``.
+
+    When the block ends without an error the file is flushed to disk and renamed: an interruption at any moment leaves
+    the old file or the new one. Folders that are missing are made.
+
+    Args:
+        path: file to write or replace.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, since a rename is atomic only within a file system; unique, since several processes may write.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # some writers leave a file that only its owner can read
+        yield temporary
+        temporary.chmod(mode)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
