@@ -17,6 +17,7 @@ from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
+from trg_pyg.training.loop import check_batches
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def prepare(choices: Choices) -> Study:
     if any(method.needs_teacher for method in choices.methods):
         teacher_info = _describe(build_network(config.teacher, splits, seed=0), config.teacher, splits)
     for method in choices.methods:
-        method.build(student_info, teacher_info)
+        distiller = method.build(student_info, teacher_info)
+        check_batches(distiller, len(splits.train), config.train.batch_size)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
     pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))

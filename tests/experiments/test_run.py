@@ -144,6 +144,10 @@ def bad_input(images, tmp_path):
         "too many neighbours": (["--distiller=TRG", "--distiller.k=16"], ["k=16", "16 tokens", "15"]),
         "patch": (["--distiller=TRG", "--distiller.patch=3"], ["patch=3", "4x4", "1, 2, 4"]),
         "tokens": (["--distiller=TRG", "--distiller.tokens_per_image=17"], ["tokens_per_image=17", "16"]),
+        "last batch too small": (
+            ["--distiller=TRGPaper", "--distiller.tokens_per_image=2", "--train.batch_size=7"],
+            ["batch of 1 of 36", "TRGPaper needs 5 images"],
+        ),
         "unknown key": (["--trian.epochs=1"], ["trian.epochs", "train.epochs"]),
         "impossible value": (["--train.batch_size=0"], ["train.batch_size", "0"]),
         "impossible loss weight": (["--distiller=TRG", "--distiller.gamma=-1"], ["gamma=-1"]),
@@ -162,6 +166,7 @@ def bad_input(images, tmp_path):
         "too many neighbours",
         "patch",
         "tokens",
+        "last batch too small",
         "unknown key",
         "impossible value",
         "impossible loss weight",

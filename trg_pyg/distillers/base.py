@@ -49,9 +49,14 @@ class Distiller(nn.Module, ABC):
     Args:
         student: the student's classes and tapped features.
         teacher: the same of the teacher; ``None`` only where :attr:`needs_teacher` is false.
+
+    Attributes:
+        needs_teacher: whether the method compares with a teacher.
+        min_images: smallest batch that the method works on; a training checks it before it starts.
     """
 
     needs_teacher: ClassVar[bool] = True
+    min_images: int = 1
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
         super().__init__()

@@ -125,6 +125,8 @@ class TRG(Distiller):
         self.image_graph = KNNGraph(k, kernel, normalize=normalize, scope="image", symmetric=symmetric)
         self.inner_on_graph = inner_structure == "graph"
         self._check_neighbours(k, scope)
+        # A joint graph takes its neighbours from all images, but a small last batch has few of them.
+        self.min_images = k // self.tokenize.num_tokens + 1 if beta and scope == "batch" else 1
         widths = self.tokenize.student_dim, self.tokenize.teacher_dim
         self.logit = LogitKD(tau)
         self.inner = ContextualLoss(inner_structure)

@@ -105,6 +105,7 @@ def fit(
     """
     device = torch.device(device)
     _check(teacher, distiller, train_set, folder, resume)
+    check_batches(distiller, len(train_set), config.batch_size)
     order, draws, dropout = _seeds(seed)
     loader = BatchLoader(train_set, config.batch_size, augment=augment, generator=order)
     frozen = None
@@ -181,6 +182,17 @@ def train_epoch(
         if on_step is not None:
             on_step(Progress(epoch, number, steps, meter))
     return meter.means()
+
+
+def check_batches(distiller: Distiller, train_images: int, batch_size: int) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` where a batch of the training would be too small for the distiller."""
+    smallest = train_images % batch_size or batch_size
+    require(
+        smallest >= distiller.min_images,
+        f"train.batch_size = {batch_size} leaves a batch of {smallest} of {train_images} training images, and "
+        f"{type(distiller).__name__} needs {distiller.min_images} images for its neighbours: choose another "
+        "batch size, fewer neighbours or more tokens",
+    )
 
 
 def _check(
