@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from trg_pyg.errors import require
+from trg_pyg.graphs.edges import dot_products, squared_distances
+from trg_pyg.tokens.normalize import l2_normalize
 
 
 class EdgeWeight(ABC):
@@ -15,18 +16,6 @@ class EdgeWeight(ABC):
     @abstractmethod
     def __call__(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return weights ``[E]`` for node features ``[M, D]`` and edges ``[2, E]``."""
-
-
-def edge_ends(x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-    """Features at the source and at the target of each edge, ``[E, D]`` each."""
-    # index_select, since the backward pass of x[index] is several times slower.
-    return x.index_select(0, edge_index[0]), x.index_select(0, edge_index[1])
-
-
-def squared_distances(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Squared Euclidean length of each edge, ``[E]``, from differences: exactly 0 between duplicates."""
-    source, target = edge_ends(x, edge_index)
-    return (source - target).square().sum(-1)
 
 
 class GaussianWeight(EdgeWeight):
@@ -60,5 +49,4 @@ class CosineWeight(EdgeWeight):
 
     def __call__(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return weights in [-1, 1], ``[E]``."""
-        source, target = edge_ends(x, edge_index)
-        return cosine_similarity(source, target, dim=-1, eps=1e-6)
+        return dot_products(l2_normalize(x), edge_index)

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import to_dense_batch
 
 from trg_pyg.errors import check_choice, require
-from trg_pyg.graphs.weights import edge_ends
+from trg_pyg.graphs.edges import dot_products
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.losses.segments import segment_log_softmax
 from trg_pyg.tokens.normalize import full_precision
@@ -64,8 +64,7 @@ class ContextualLoss(DistillationLoss):
 
 def _edge_similarity(graph: Data) -> Tensor:
     x = full_precision(graph.x)
-    source, target = edge_ends(x, graph.edge_index)
-    logits = (target * source).sum(-1) / x.shape[-1] ** 0.5
+    logits = dot_products(x, graph.edge_index) / x.shape[-1] ** 0.5
     return segment_log_softmax(logits, graph.edge_index[1], graph.num_nodes).exp()
 
 
