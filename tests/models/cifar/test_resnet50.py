@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trg_pyg.models import CifarResNet50, TappedModel, build_model
+
+
+@pytest.fixture(scope="module")
+def model() -> CifarResNet50:
+    torch.manual_seed(0)
+    model = build_model("resnet50", 100)
+    assert isinstance(model, CifarResNet50)
+    model(torch.rand(2, 3, 32, 32))  # running statistics other than 0 and 1
+    return model.eval()
+
+
+def test_parameters_and_last_map_are_those_of_the_literature(model: CifarResNet50) -> None:
+    assert sum(p.numel() for p in model.parameters()) == 23_705_252
+    info = TappedModel(model).describe(32)
+    assert info.num_classes == 100
+    assert [(f.path, f.layout, f.channels, f.grid) for f in info.features] == [("layer4", "map", 2048, (4, 4))]
+
+
+def test_names_are_those_of_repdistiller(model: CifarResNet50) -> None:
+    block = [
+        f"{kind}{i}.{key}" for i in (1, 2, 3) for kind, key in (("conv", "weight"), ("bn", "weight"), ("bn", "bias"))
+    ]
+    shortcut = ["shortcut.0.weight", "shortcut.1.weight", "shortcut.1.bias"]
+    expected = ["conv1.weight", "bn1.weight", "bn1.bias"]
+    for stage, blocks in enumerate((3, 4, 6, 3), start=1):
+        for index in range(blocks):
+            expected += [f"layer{stage}.{index}.{name}" for name in block + (shortcut if index == 0 else [])]
+    assert [name for name, _ in model.named_parameters()] == [*expected, "linear.weight", "linear.bias"]
+    state = model.state_dict()
+    assert len(state) == 320
+    assert state["conv1.weight"].shape == (64, 3, 3, 3)
+    assert state["layer1.0.shortcut.0.weight"].shape == (256, 64, 1, 1)
+    assert state["layer3.5.conv2.weight"].shape == (256, 256, 3, 3)
+    assert state["layer4.0.conv1.weight"].shape == (512, 1024, 1, 1)
+    assert state["linear.weight"].shape == (100, 2048)
+
+
+def test_forward_is_the_definition(model: CifarResNet50) -> None:
+    s = model.state_dict()
+
+    def convolve(x: Tensor, conv: str, norm: str, stride: int = 1) -> Tensor:
+        weight = s[f"{conv}.weight"]
+        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        return F.batch_norm(x, *(s[f"{norm}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")))
+
+    images = torch.rand(1, 3, 32, 32)
+    x = convolve(images, "conv1", "bn1").relu()
+    for stage, blocks in enumerate((3, 4, 6, 3), start=1):
+        for index in range(blocks):
+            at, stride = f"layer{stage}.{index}", 2 if stage > 1 and index == 0 else 1
+            out = convolve(x, f"{at}.conv1", f"{at}.bn1").relu()
+            out = convolve(out, f"{at}.conv2", f"{at}.bn2", stride).relu()
+            shortcut = x if index else convolve(x, f"{at}.shortcut.0", f"{at}.shortcut.1", stride)
+            x = (convolve(out, f"{at}.conv3", f"{at}.bn3") + shortcut).relu()
+
+    logits, (feature,) = TappedModel(model)(images)
+    torch.testing.assert_close(feature, x, rtol=1e-4, atol=1e-4)
+    expected = x.mean((2, 3)) @ s["linear.weight"].T + s["linear.bias"]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    model = build_model("resnet50", 10)
+    model(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []

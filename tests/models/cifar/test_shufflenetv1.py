@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trg_pyg.models import CifarShuffleNetV1, TappedModel, build_model
+
+UNITS = (4, 8, 4)
+
+
+@pytest.fixture(scope="module")
+def model() -> CifarShuffleNetV1:
+    torch.manual_seed(0)
+    model = build_model("shufflenet_v1", 100)
+    assert isinstance(model, CifarShuffleNetV1)
+    model(torch.rand(4, 3, 32, 32))  # running statistics other than 0 and 1
+    return model.eval()
+
+
+def test_parameters_and_last_map_are_those_of_the_literature(model: CifarShuffleNetV1) -> None:
+    assert sum(p.numel() for p in model.parameters()) == 949_258
+    info = TappedModel(model).describe(32)
+    assert info.num_classes == 100
+    assert [(f.path, f.layout, f.channels, f.grid) for f in info.features] == [("layer3", "map", 960, (4, 4))]
+
+
+def test_names_are_those_of_repdistiller(model: CifarShuffleNetV1) -> None:
+    unit = [
+        f"{kind}{i}.{key}" for i in (1, 2, 3) for kind, key in (("conv", "weight"), ("bn", "weight"), ("bn", "bias"))
+    ]
+    expected = ["conv1.weight", "bn1.weight", "bn1.bias"]
+    for stage, units in enumerate(UNITS, start=1):
+        expected += [f"layer{stage}.{index}.{name}" for index in range(units) for name in unit]
+    assert [name for name, _ in model.named_parameters()] == [*expected, "linear.weight", "linear.bias"]
+    state = model.state_dict()
+    assert len(state) == 296
+    assert state["conv1.weight"].shape == (24, 3, 1, 1)
+    assert state["layer1.0.conv1.weight"].shape == (54, 24, 1, 1)  # not grouped
+    assert state["layer1.0.conv3.weight"].shape == (216, 18, 1, 1)
+    assert state["layer2.0.conv1.weight"].shape == (60, 80, 1, 1)
+    assert state["layer3.3.conv2.weight"].shape == (240, 1, 3, 3)
+    assert state["linear.weight"].shape == (100, 960)
+
+
+def test_forward_is_the_definition(model: CifarShuffleNetV1) -> None:
+    s = model.state_dict()
+
+    def convolve(x: Tensor, at: str, index: int, stride: int = 1) -> Tensor:
+        weight = s[f"{at}conv{index}.weight"]
+        groups = x.shape[1] // weight.shape[1]
+        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
+        keys = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(s[f"{at}bn{index}.{key}"] for key in keys))
+
+    images = torch.rand(1, 3, 32, 32)
+    x = convolve(images, "", 1).relu()
+    for stage, units in enumerate(UNITS, start=1):
+        for index in range(units):
+            at = f"layer{stage}.{index}."
+            out = convolve(x, at, 1).relu()
+            if (stage, index) != (1, 0):
+                out = F.channel_shuffle(out, 3)
+            out = convolve(convolve(out, at, 2, 1 if index else 2).relu(), at, 3)
+            x = (x + out if index else torch.cat([out, F.avg_pool2d(x, 3, 2, padding=1)], 1)).relu()
+
+    logits, (feature,) = TappedModel(model)(images)
+    torch.testing.assert_close(feature, x, rtol=1e-4, atol=1e-5)
+    expected = x.mean((2, 3)) @ s["linear.weight"].T + s["linear.bias"]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    model = build_model("shufflenet_v1", 10)
+    model(torch.rand(4, 3, 32, 32)).square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
