@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Small enough for a cache, large enough for the cost of a call to disappear. A GPU wants few, large blocks.
-_BLOCK_BYTES = {"cpu": 1 << 20}
+_BLOCK_BYTES = {"cpu": 4 << 20}
 _LARGE_BLOCK_BYTES = 256 << 20
 
 
