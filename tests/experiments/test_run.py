@@ -20,9 +20,13 @@ def run_folders(tmp_path, method):
     return sorted((tmp_path / "runs").glob(f"ImageFolder/resnet8-resnet8/{method}-*/seed*"))
 
 
+def last_weights_of(folder):
+    return load_file(folder / "last.safetensors")
+
+
 def last_weights(tmp_path, method="TRG"):
     (folder,) = run_folders(tmp_path, method)
-    return load_file(folder / "last.safetensors")
+    return last_weights_of(folder)
 
 
 def history(folder):
@@ -204,3 +208,44 @@ def test_wandb_offline_keeps_its_files_in_the_run_folder(small, tmp_path):
     assert main([*small, "--methods", "Vanilla", "--train.epochs=1", "--wandb=offline"]) == 0
     (folder,) = run_folders(tmp_path, "Vanilla")
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+
+
+def test_a_distiller_and_a_network_from_outside_the_package_need_no_registration(small, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        """
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+from trg_pyg.distillers import Distiller
+
+
+class LogitMatch(Distiller):
+    def __init__(self, student, teacher, *, weight: float = 2.0):
+        super().__init__(student, teacher)
+        self.weight = weight
+
+    def forward(self, student, teacher, step):
+        ce = cross_entropy(student.logits, step.target)
+        return self.weigh({"ce": (1.0, ce), "match": (self.weight, mse_loss(student.logits, teacher.logits))})
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, width=4):
+        super().__init__()
+        self.body = nn.Conv2d(3, width, 3, stride=4)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, images):
+        return self.head(self.body(images).mean((2, 3)))
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = [
+        "--distiller=mine.LogitMatch",
+        "--distiller.weight=3",
+        "--student.name=mine.Net",
+        "--student.args.width=6",
+    ]
+    assert main([*small, *chosen]) == 0
+    (folder,) = (tmp_path / "runs").glob("ImageFolder/resnet8-mine.Net/LogitMatch-*/seed0")
+    assert {"train/ce", "train/match"} <= set(history(folder)[0])
+    assert last_weights_of(folder)["body.weight"].shape[0] == 6
