@@ -55,3 +55,10 @@ def test_full_precision_leaves_float32_and_float64():
     assert full_precision(double) is double
     assert full_precision(single.half()).dtype == torch.float32
     assert full_precision(single.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_not_hidden(bad):
+    normalized = l2_normalize(torch.tensor([[1.0, bad], [3.0, 4.0]]))
+    assert normalized[0].isnan().any()
+    assert normalized[1].tolist() == pytest.approx([0.6, 0.8])

@@ -27,5 +27,6 @@ def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
     largest = x.detach().abs().amax(-1, keepdim=True)
     x = x / torch.where(largest > 0, largest, 1.0)
     squared = x.square().sum(-1, keepdim=True)
-    nonzero = largest * squared.sqrt() > eps
-    return torch.where(nonzero, x * torch.where(nonzero, squared, 1.0).rsqrt(), 0.0)
+    # Asked this way round, a NaN is not a zero vector and stays to be seen.
+    zero = largest * squared.sqrt() <= eps
+    return torch.where(zero, 0.0, x * torch.where(zero, 1.0, squared).rsqrt())
