@@ -1,12 +1,10 @@
 """What can be chosen for a run: typed, from defaults, then a YAML file, then the command line."""
 
-import re
 import shlex
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +14,10 @@ from jsonargparse import ArgumentParser, Namespace
 # Imported for their subclasses: every dataset and distiller in these packages is known by its class name.
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
-from trg_pyg._discover import subclasses
+from experiments.parse_errors import class_at, one_line
 from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.errors import InputError, near, require
+from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
 
@@ -178,7 +176,7 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
     try:
         return _read(parser, sys.argv[1:] if argv is None else list(argv))
     except ArgumentError as error:
-        raise InputError(_one_line(str(error), parser)) from error
+        raise InputError(one_line(str(error), parser)) from error
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
@@ -209,7 +207,7 @@ def _configured(parser: ArgumentParser, parsed: Namespace) -> Method:
     # A parse of its own, so that the options of one class never become those of another.
     one = parser.parse_object({"distiller": _as_dict(parsed.distiller)})
     build = parser.instantiate(one).distiller
-    cls = _class(one.distiller.class_path)
+    cls = class_at(one.distiller.class_path)
     return Method(cls.__name__, _plain(parser, one)["distiller"], cls.needs_teacher, build)
 
 
@@ -219,48 +217,3 @@ def _as_dict(value: Any) -> Any:
 
 def _plain(parser: ArgumentParser, parsed: Namespace) -> dict[str, Any]:
     return yaml.safe_load(parser.dump(parsed, skip_unset=False))
-
-
-def _one_line(message: str, parser: ArgumentParser) -> str:
-    """Say in one line what jsonargparse says in many."""
-    unknown = re.search(r"[Oo]ption '([^']+)'|unrecognized arguments: (\S+)", message)
-    if unknown:
-        return _unknown_key((unknown[1] or unknown[2]).lstrip("-").partition("=")[0], message, parser)
-    unknown_class = re.search(r"(?s)Parser key \"([^\"]+)\".*Expected a dot import path string: (\S+)", message)
-    if unknown_class:
-        key, name = unknown_class.groups()
-        known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(key, Distiller))]
-        return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
-    key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
-    value = re.search(r"Got value: (.+?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
-    expected = re.findall(r"Expected a (?:<class '([^']+)'>|typing\.Literal\[([^\]]+)\])", message)
-    choices = dict.fromkeys(plain or literal.replace("'", "") for plain, literal in expected)
-    choices.pop("NoneType", None)
-    if value and choices:
-        return f"{key}={value[1] or value[2]}: expected {' or '.join(choices)}"
-    reason = " ".join(re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[^']+':", "", message).split())
-    return f"{key}: {reason}" if key else reason
-
-
-def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:
-    owner = re.search(r"class_path[= ]'([^']+)'", message)
-    if owner:
-        cls = _class(owner[1])
-        return f"unknown option {key} of {cls.__name__}{near(key, _options(cls))}"
-    keys = [action.dest for action in parser._actions]
-    group = re.search(r"Group '([^']+)'", message)
-    if group:
-        inner = [known.removeprefix(f"{group[1]}.") for known in keys if known.startswith(f"{group[1]}.")]
-        return f"unknown key {key} in {group[1]}{near(key, inner)}"
-    return f"unknown key {key}{near(key, keys)}"
-
-
-def _options(cls: type) -> list[str]:
-    parser = ArgumentParser()
-    parser.add_class_arguments(cls, skip={"student", "teacher"} if issubclass(cls, Distiller) else None)
-    return [action.dest for action in parser._actions if action.dest != "help"]
-
-
-def _class(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)

@@ -1,0 +1,58 @@
+"""What jsonargparse says in many lines, in one that names the place, the value and the remedy."""
+
+import re
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from trg_pyg._discover import subclasses
+from trg_pyg.data.base import ImageData
+from trg_pyg.distillers.base import Distiller
+from trg_pyg.errors import near
+
+
+def one_line(message: str, parser: ArgumentParser) -> str:
+    """Return the line for a message of the parser's ``ArgumentError``."""
+    unknown = re.search(r"[Oo]ption '([^']+)'|unrecognized arguments: (\S+)", message)
+    if unknown:
+        return _unknown_key((unknown[1] or unknown[2]).lstrip("-").partition("=")[0], message, parser)
+    unknown_class = re.search(r"(?s)Parser key \"([^\"]+)\".*Expected a dot import path string: (\S+)", message)
+    if unknown_class:
+        key, name = unknown_class.groups()
+        known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(key, Distiller))]
+        return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
+    key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
+    value = re.search(r"Got value: (.+?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
+    expected = re.findall(r"Expected a (?:<class '([^']+)'>|typing\.Literal\[([^\]]+)\])", message)
+    choices = dict.fromkeys(plain or literal.replace("'", "") for plain, literal in expected)
+    choices.pop("NoneType", None)
+    if value and choices:
+        return f"{key}={value[1] or value[2]}: expected {' or '.join(choices)}"
+    reason = " ".join(re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[^']+':", "", message).split())
+    return f"{key}: {reason}" if key else reason
+
+
+def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:
+    owner = re.search(r"class_path[= ]'([^']+)'", message)
+    if owner:
+        cls = class_at(owner[1])
+        return f"unknown option {key} of {cls.__name__}{near(key, _options(cls))}"
+    keys = [action.dest for action in parser._actions]
+    group = re.search(r"Group '([^']+)'", message)
+    if group:
+        inner = [known.removeprefix(f"{group[1]}.") for known in keys if known.startswith(f"{group[1]}.")]
+        return f"unknown key {key} in {group[1]}{near(key, inner)}"
+    return f"unknown key {key}{near(key, keys)}"
+
+
+def _options(cls: type) -> list[str]:
+    parser = ArgumentParser()
+    parser.add_class_arguments(cls, skip={"student", "teacher"} if issubclass(cls, Distiller) else None)
+    return [action.dest for action in parser._actions if action.dest != "help"]
+
+
+def class_at(path: str) -> Any:
+    """Return the class that a dotted path names."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
