@@ -18,10 +18,11 @@ from experiments.summary import announce  # noqa: E402
 from experiments.table import results_table  # noqa: E402
 from experiments.teacher import obtain_teacher  # noqa: E402
 from trg_pyg.errors import InputError  # noqa: E402
+from trg_pyg.training.loop import TrainingDiverged  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study and return the exit code: 0, or 2 where the input is at fault."""
+    """Run a study and return the exit code: 0, 1 where a training diverged, or 2 where the input is at fault."""
     try:
         choices = read_choices(argv)
         study = prepare(choices)
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
+    except TrainingDiverged as error:
+        print(f"run.py: stopped: {error}", file=sys.stderr)
+        return 1
     table = results_table((teacher.name, teacher.metrics) if teacher else None, results)
     seeds = ", ".join(map(str, choices.seeds))
     report = f"{study.name}, last epoch, seeds {seeds}\n\n{table}\n\n{choices.command}\n"

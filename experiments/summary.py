@@ -1,5 +1,6 @@
 """What a study is about to do, in a few lines."""
 
+from experiments.config import NetworkConfig
 from experiments.study import Study, build_network
 from trg_pyg.models.taps import NetworkInfo
 
@@ -16,15 +17,15 @@ def announce(study: Study) -> None:
     if study.shots:
         print("         classes: " + ", ".join(f"{len(ids)} {name}" for name, ids in study.shots.items()))
     if study.teacher is not None:
-        print(f"teacher  {_network(config.teacher.name, study, study.teacher, teacher=True)}")
-    print(f"student  {_network(config.student.name, study, study.student)}")
+        print(f"teacher  {_network(config.teacher, study, study.teacher)}")
+    print(f"student  {_network(config.student, study, study.student)}")
     names = ", ".join(method.name for method in study.choices.methods)
     print(f"methods  {names}; seeds {', '.join(map(str, study.choices.seeds))}; {config.train.epochs} epochs")
     print(f"runs     {study.folder} on {study.device}", flush=True)
 
 
-def _network(name: str, study: Study, info: NetworkInfo, teacher: bool = False) -> str:
-    model = build_network(study.config.teacher if teacher else study.config.student, study.splits, seed=0)
+def _network(config: NetworkConfig, study: Study, info: NetworkInfo) -> str:
+    model = build_network(config, study.splits, seed=0)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
-    return f"{name}: {parameters:,} parameters, taps {taps}"
+    return f"{config.name}: {parameters:,} parameters, taps {taps}"

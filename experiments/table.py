@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-History = list[dict[str, float]]
+from experiments.training_run import History
 
 _COLUMNS = {
     "top-1": "test/top1",

@@ -249,3 +249,10 @@ class Net(nn.Module):
     (folder,) = (tmp_path / "runs").glob("ImageFolder/resnet8-mine.Net/LogitMatch-*/seed0")
     assert {"train/ce", "train/match"} <= set(history(folder)[0])
     assert last_weights_of(folder)["body.weight"].shape[0] == 6
+
+
+def test_a_training_that_diverges_stops_with_a_line_that_names_the_part(small, capsys):
+    assert main([*small, "--methods", "Vanilla", "--train.lr=1e30", "--train.epochs=2"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("run.py: stopped: in epoch ")
+    assert "train.lr" in line

@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -55,7 +55,13 @@ class GraphBuilder(BaseTransform):
             ``edge_index`` ``[2, E]`` sorted by target; node i of graph b has the number ``b * N + i``.
         """
 
-    def __call__(self, data: Tensor | Data) -> Any:
+    @overload
+    def __call__(self, data: Tensor) -> Batch: ...
+
+    @overload
+    def __call__(self, data: Data) -> Data: ...
+
+    def __call__(self, data: Tensor | Data) -> Batch | Data:
         """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``."""
         if isinstance(data, Tensor):
             return self._from_tokens(data)
