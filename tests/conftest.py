@@ -1,9 +1,11 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # A change is judged on the same examples every time; elsewhere each run looks for new ones.
 settings.register_profile("ci", derandomize=True)
@@ -18,3 +20,74 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the largest storage, in elements, of any tensor that an operation returns, backward pass included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(value, Tensor):
+                self.numel = max(self.numel, value.untyped_storage().nbytes() // value.element_size())
+        return out
+
+
+HARD = ["random", "duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
+
+
+def make_hard(kind: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Node features ``[M, D]`` that are hard in one way."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    if kind == "duplicates":
+        half = shape[0] // 2
+        x[half : 2 * half] = x[:half]
+    elif kind == "zeros":
+        x[::2] = 0
+    elif kind == "all equal":
+        x[:] = x[0].clone()
+    elif kind == "one node different":
+        x[1:] = x[0].clone()
+        x[0] *= -1
+    elif kind in ("large", "small", "tiny"):
+        x *= {"large": 1e4, "small": 1e-3, "tiny": 1e-12}[kind]
+    return x.to(dtype)
+
+
+def check_close(actual: Tensor, expected: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Values to 1e-6 relative, gradients to 1e-5 of the largest entry."""
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-12)
+    grads = torch.autograd.grad(actual, inputs, allow_unused=True, materialize_grads=True, retain_graph=True)
+    wanted = torch.autograd.grad(expected, inputs, allow_unused=True, materialize_grads=True, retain_graph=True)
+    for grad, want in zip(grads, wanted, strict=True):
+        largest = want.abs().max().item() if want.numel() else 0.0
+        torch.testing.assert_close(grad, want, rtol=1e-5, atol=1e-5 * largest + 1e-12)
+
+
+@pytest.fixture
+def hard() -> Callable[..., Tensor]:
+    return make_hard
+
+
+@pytest.fixture
+def close() -> Callable[[Tensor, Tensor, Sequence[Tensor]], None]:
+    return check_close
+
+
+@pytest.fixture
+def largest_tensor() -> type[LargestTensor]:
+    return LargestTensor
+
+
+@pytest.fixture
+def tokens() -> Callable[..., Tensor]:
+    """Random tokens ``[images, tokens, width]``."""
+
+    def make(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+    return make

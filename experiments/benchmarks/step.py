@@ -20,10 +20,11 @@ import torch  # noqa: E402
 from jsonargparse import auto_cli  # noqa: E402
 
 import trg_pyg.distillers  # noqa: E402
-from trg_pyg.distillers.base import Distiller, Step  # noqa: E402
+from trg_pyg.distillers.base import Distiller  # noqa: E402
 from trg_pyg.distillers.vanilla import Vanilla  # noqa: E402
 from trg_pyg.models.taps import TappedModel  # noqa: E402
 from trg_pyg.models.zoo import build_model  # noqa: E402
+from trg_pyg.step import Step  # noqa: E402
 from trg_pyg.training.config import TrainConfig  # noqa: E402
 from trg_pyg.training.modules import DistillationModule, FrozenTeacher  # noqa: E402
 from trg_pyg.training.optim import build_optimizer  # noqa: E402

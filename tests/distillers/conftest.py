@@ -3,13 +3,20 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from trg_pyg.distillers import Step
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+from trg_pyg.step import Step
 
 CLASSES = 5
-# A convolutional student of an 8x8 map, a transformer teacher of a 4x4 grid behind a class token.
-STUDENT = NetworkInfo(CLASSES, (FeatureInfo("layer3", "map", 6, (8, 8)),))
-TEACHER = NetworkInfo(CLASSES, (FeatureInfo("blocks.11", "sequence", 4, (4, 4), prefix_tokens=1),))
+# A convolutional student of 16x16 and 8x8 maps, a transformer teacher of a 4x4 grid behind a class token.
+STUDENT = NetworkInfo(CLASSES, (FeatureInfo("layer2", "map", 3, (16, 16)), FeatureInfo("layer3", "map", 6, (8, 8))), 7)
+TEACHER = NetworkInfo(
+    CLASSES,
+    (
+        FeatureInfo("blocks.5", "sequence", 4, (4, 4), prefix_tokens=1),
+        FeatureInfo("blocks.11", "sequence", 4, (4, 4), prefix_tokens=1),
+    ),
+    4,
+)
 
 
 def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Outputs, Outputs]:
@@ -19,8 +26,8 @@ def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.floa
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
-    student = Outputs(draw(images, CLASSES), (draw(images, 6, 8, 8),))
-    return student, Outputs(draw(images, CLASSES), (draw(images, 17, 4),))
+    student = Outputs(draw(images, CLASSES), (draw(images, 3, 16, 16), draw(images, 6, 8, 8)), draw(images, 7))
+    return student, Outputs(draw(images, CLASSES), (draw(images, 17, 4), draw(images, 17, 4)), draw(images, 4))
 
 
 def make_step(images: int = 3, seed: int = 0, progress: float = 0.5) -> Step:

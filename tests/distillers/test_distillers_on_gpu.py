@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from trg_pyg.distillers import TRG, Step, TRGPaper
+from trg_pyg.distillers import TRG, TRGPaper
+from trg_pyg.step import Step
 
 pytestmark = [
     pytest.mark.gpu,

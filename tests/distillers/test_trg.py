@@ -7,9 +7,10 @@ from torch.nn.functional import cross_entropy
 
 from trg_pyg.distillers import KD, TRG, TRGPaper
 from trg_pyg.errors import InputError
-from trg_pyg.graphs import GaussianWeight, KNNGraph
+from trg_pyg.graphs import KNNGraph
 from trg_pyg.losses import ContextualLoss, LocalStructureLoss, LogitKD, TemperatureSchedule
 from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.relations import Gaussian
 from trg_pyg.tokens import Tokenizer
 
 OPTIONS = [
@@ -36,14 +37,14 @@ def test_total_is_the_weighted_sum_of_the_public_losses_by_hand(options, progres
 
     option = {name: p.default for name, p in inspect.signature(TRG).parameters.items()} | options
     tokenize = Tokenizer(
-        networks[0].features[0],
-        networks[1].features[0],
+        networks[0].features[-1],
+        networks[1].features[-1],
         patch=option["patch"],
         tokens_per_image=option["tokens_per_image"],
     )
-    tokens_s, tokens_t = tokenize(student.features[0], teacher.features[0], step().generator)
+    tokens_s, tokens_t = tokenize(student.features[-1], teacher.features[-1], step().generator)
     how = {
-        "weight": GaussianWeight(option["sigma"]),
+        "weight": Gaussian(option["sigma"]),
         "normalize": option["normalize"],
         "symmetric": option["symmetric"],
     }
@@ -67,7 +68,7 @@ def test_total_is_the_weighted_sum_of_the_public_losses_by_hand(options, progres
         torch.testing.assert_close(losses.parts[name], value.detach(), msg=name)
     total = sum(w * v for w, v in zip([11.0, 13.0, *weights.values()], expected.values(), strict=True))
     torch.testing.assert_close(losses.total, total)
-    leaves = [student.logits, student.features[0], *distiller.parameters()]
+    leaves = [student.logits, student.features[-1], *distiller.parameters()]
     torch.testing.assert_close(
         torch.autograd.grad(losses.total, leaves), torch.autograd.grad(total, leaves), rtol=1e-4, atol=1e-5
     )
@@ -110,7 +111,7 @@ def test_the_last_tap_is_cut_in_tokens(networks, outputs, step):
     torch.manual_seed(0)
     one = TRG(student, teacher)
     torch.manual_seed(0)
-    two = TRG(NetworkInfo(5, (dataclasses.replace(student.features[0], channels=99), *student.features)), teacher)
+    two = TRG(NetworkInfo(5, (dataclasses.replace(student.features[-1], channels=99), *student.features)), teacher)
     out_s, out_t = outputs()
     more = out_s._replace(features=(torch.zeros(3, 99, 8, 8), *out_s.features))
     torch.testing.assert_close(two(more, out_t, step()).total, one(out_s, out_t, step()).total)
@@ -147,12 +148,12 @@ def test_degenerate_features_have_finite_gradients(kind, networks, outputs, step
         "large": lambda x: x * 1e4,
         "negative": lambda x: -x.abs(),
     }[kind]
-    hard = [side._replace(features=(make(side.features[0]),)) for side in (student, teacher)]
+    hard = [side._replace(features=(make(side.features[-1]),)) for side in (student, teacher)]
     distiller = TRG(*networks, propagation="gnn")
     losses = distiller(*hard, step())
     losses.total.backward()
     assert losses.total.isfinite()
-    assert student.features[0].grad.isfinite().all()
+    assert student.features[-1].grad.isfinite().all()
     assert all(p.grad.isfinite().all() for p in distiller.parameters())
 
 

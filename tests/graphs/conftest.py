@@ -46,13 +46,3 @@ def same_batch() -> Callable[[Batch, Batch], None]:
 @pytest.fixture
 def separate() -> Callable[[Batch], list[Data]]:
     return data_of_each_image
-
-
-@pytest.fixture
-def tokens() -> Callable[..., Tensor]:
-    """Random tokens ``[images, tokens, width]``."""
-
-    def make(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-    return make

@@ -33,5 +33,5 @@ def test_a_single_token(self_loops, edges):
 
 
 def test_repr():
-    expected = "CompleteGraph(weight=GaussianWeight, normalize=True, scope=image, self_loops=False)"
+    expected = "CompleteGraph(weight=Gaussian, normalize=True, scope=image, self_loops=False)"
     assert str(CompleteGraph()) == expected

@@ -60,5 +60,5 @@ def test_sides_are_at_least_one(height, width):
 
 
 def test_repr():
-    expected = "GridGraph(weight=GaussianWeight, normalize=True, scope=image, height=2, width=3, diagonal=False)"
+    expected = "GridGraph(weight=Gaussian, normalize=True, scope=image, num_nodes=6, height=2, width=3, diagonal=False)"
     assert str(GridGraph(2, 3)) == expected

@@ -22,9 +22,7 @@ def knn_edges(tokens: Tensor, k: int, scope: str) -> list[list[int]]:
 
 
 def test_repr_names_the_options():
-    assert str(KNNGraph(3, scope="batch")).startswith(
-        "KNNGraph(weight=GaussianWeight, normalize=True, scope=batch, k=3"
-    )
+    assert str(KNNGraph(3, scope="batch")).startswith("KNNGraph(weight=Gaussian, normalize=True, scope=batch, k=3")
     assert "weight=None" in str(KNNGraph(3, weight=None))
 
 

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from trg_pyg.divergences import info_nce
 from trg_pyg.graphs import KNNGraph, nearest_neighbours
-from trg_pyg.losses import LocalStructureLoss, TokenContrast, info_nce
+from trg_pyg.losses import LocalStructureLoss, TokenContrast
 
 M, WIDTH, K = 2048, 16, 8
 CHUNK_BYTES = 64 * M * 4  # 64 rows of distances or logits

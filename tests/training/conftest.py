@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trg_pyg.data.base import ImageSet
-from trg_pyg.distillers.base import Distiller, Losses, Step
+from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
+from trg_pyg.step import Step
 
 CLASSES = 3
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trg_pyg.distillers.base import Step
+from trg_pyg.step import Step
 from trg_pyg.training.modules import DistillationModule, FrozenTeacher
 
 

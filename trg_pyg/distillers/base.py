@@ -1,14 +1,16 @@
 """The contract of a distiller: a named composition of losses with its weights."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.step import Step
+
+Taps = Literal["none", "last", "stages"]
 
 
 class Losses(NamedTuple):
@@ -23,23 +25,6 @@ class Losses(NamedTuple):
     parts: dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Step:
-    """What a distiller may know of a training step beside the outputs of the two networks.
-
-    Attributes:
-        target: class labels ``[B]``, int64.
-        progress: position in the training, from 0 (first step) to 1 (end).
-        generator: CPU generator for every random draw that a distiller makes; the global generator is never used.
-        index: position of each image in the training set, ``[B]``, int64.
-    """
-
-    target: Tensor
-    progress: float
-    generator: torch.Generator
-    index: Tensor
-
-
 class Distiller(nn.Module, ABC):
     """Base of all distillers.
 
@@ -52,10 +37,13 @@ class Distiller(nn.Module, ABC):
 
     Attributes:
         needs_teacher: whether the method compares with a teacher.
+        taps: the features that the method reads where none are named: none, the last map, or one map a stage. A
+            network need not keep what nobody looks at.
         min_images: smallest batch that the method works on; a training checks it before it starts.
     """
 
     needs_teacher: ClassVar[bool] = True
+    taps: ClassVar[Taps] = "last"
     min_images: int = 1
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
@@ -64,6 +52,17 @@ class Distiller(nn.Module, ABC):
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the total loss of a batch and its parts."""
+
+    def bind(self, targets: Tensor, generator: torch.Generator) -> None:
+        """Make what depends on the training set, such as memory banks; called once, before the first step.
+
+        Args:
+            targets: class of every training image, ``[N]``, int64; ``Step.index`` counts in this order.
+            generator: CPU generator for what is initialised at random.
+
+        Raises:
+            InputError: the training set does not allow what was asked for.
+        """
 
     @staticmethod
     def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:

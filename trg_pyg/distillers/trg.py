@@ -3,27 +3,27 @@
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch
 
-from trg_pyg.distillers.base import Distiller, Losses, Step, check_networks, check_weights
+from trg_pyg.distillers.base import check_networks, check_weights
+from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.divergences.base import Reduction
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.batch import node_batch, replace_nodes
 from trg_pyg.graphs.knn import KNNGraph
-from trg_pyg.graphs.weights import GaussianWeight
-from trg_pyg.losses.base import Reduction
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.local import LocalStructureLoss
-from trg_pyg.losses.logit import LogitKD
 from trg_pyg.losses.temperature import Curve, TemperatureSchedule
 from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.step import Step
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 
-class TRG(Distiller):
+class TRG(TermDistiller):
     r"""Knowledge distillation via token-level relationship graphs (arXiv 2306.12442), preset ``trg``.
 
     .. math:: L = L_{CE} + \lambda L_{KD} + \alpha L_{inner} + \beta L_{local} + \gamma L_{global} + \delta L_{graph}
@@ -101,9 +101,10 @@ class TRG(Distiller):
         readout: Literal["mean", "max", "sum"] = "mean",
         graph_temperature: float = 0.1,
     ) -> None:
-        super().__init__(student, teacher)
+        # Its terms share samples and graphs, so they are computed together and not one by one.
+        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms={})
         teacher = check_networks(student, teacher)
-        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, alpha=alpha, beta=beta, gamma=gamma, delta=delta)
+        check_weights(alpha=alpha, beta=beta, gamma=gamma, delta=delta)
         check_choice("local_edges", local_edges, ("own", "teacher"))
         check_choice("local_support", local_support, ("all", "neighbors"))
         check_choice("local_direction", local_direction, ("teacher", "student"))
@@ -116,11 +117,11 @@ class TRG(Distiller):
             "probability 0 for the student and an infinite divergence; choose local_edges=teacher or local_support=all",
         )
         self.weights = {"alpha": alpha, "beta": beta, "gamma": gamma, "delta": delta}
-        self.ce_weight, self.kd_weight, self.local_edges = ce_weight, kd_weight, local_edges
+        self.local_edges = local_edges
         self.tokenize = Tokenizer(
             student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
         )
-        kernel = GaussianWeight(sigma)
+        kernel = Gaussian(sigma)
         self.joint_graph = KNNGraph(k, kernel, normalize=normalize, scope=scope, symmetric=symmetric)
         self.image_graph = KNNGraph(k, kernel, normalize=normalize, scope="image", symmetric=symmetric)
         self.inner_on_graph = inner_structure == "graph"
@@ -128,7 +129,6 @@ class TRG(Distiller):
         # A joint graph takes its neighbours from all images, but a small last batch has few of them.
         self.min_images = k // self.tokenize.num_tokens + 1 if beta and scope == "batch" else 1
         widths = self.tokenize.student_dim, self.tokenize.teacher_dim
-        self.logit = LogitKD(tau)
         self.inner = ContextualLoss(inner_structure)
         self.local = LocalStructureLoss(local_support, local_direction, local_temperature, reduction)
         self.contrast_temperature = TemperatureSchedule(tau_start, tau_end, tau_curve)
@@ -147,16 +147,10 @@ class TRG(Distiller):
             f"{self.tokenize.num_tokens - 1} others; lower k or raise tokens_per_image",
         )
 
-    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
-        """Return the total with parts ``ce``, ``kd`` and, where their weights are positive, the relational ones."""
-        teacher = self.need(teacher)
-        tokens_s, tokens_t = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator)
-        parts = {
-            "ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target)),
-            "kd": (self.kd_weight, self.logit(student.logits, teacher.logits)),
-        }
-        relations = self.relations(tokens_s, tokens_t, step.progress)
-        return self.weigh(parts | relations)
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return ``{name: (weight, loss)}`` of the relational parts whose weights are positive."""
+        tokens = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator)
+        return self.relations(*tokens, step.progress)
 
     def relations(self, student: Tensor, teacher: Tensor, progress: float) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts.

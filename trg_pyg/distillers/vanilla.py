@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, Losses, Step
+from trg_pyg.distillers.base import Distiller, Losses, Taps
 from trg_pyg.models.taps import Outputs
+from trg_pyg.step import Step
 
 
 class Vanilla(Distiller):
@@ -17,6 +18,7 @@ class Vanilla(Distiller):
     """
 
     needs_teacher: ClassVar[bool] = False
+    taps: ClassVar[Taps] = "none"
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the cross-entropy as part ``ce``."""

@@ -12,7 +12,7 @@ from torch_geometric.transforms import BaseTransform
 
 from trg_pyg.errors import require
 from trg_pyg.graphs.batch import graph_sizes, join_graphs, make_batch, replace_nodes, set_edges
-from trg_pyg.graphs.weights import EdgeWeight
+from trg_pyg.relations.base import EdgeRelation, equal_graphs
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 Scope = Literal["image", "batch"]
@@ -21,7 +21,8 @@ Scope = Literal["image", "batch"]
 class GraphBuilder(BaseTransform):
     """Tokens of a batch of images to a PyG ``Batch`` with edges and weights.
 
-    A builder says in :meth:`connect` which nodes are joined; this class does the rest. Called on tokens
+    A builder says in :meth:`connect` which nodes are joined, or in :meth:`connect_labelled` if that depends on the
+    classes of the images; this class does the rest. Called on tokens
     ``[B, N, D]`` it returns a ``Batch``; called on a PyG ``Data`` or ``Batch`` that carries ``x`` it works as any
     transform of PyG, graphs of unequal sizes included, and replaces the edges.
 
@@ -29,7 +30,7 @@ class GraphBuilder(BaseTransform):
     function of the tokens. Edges run from ``edge_index[0]`` to ``edge_index[1]``, PyG's source to target.
 
     Args:
-        weight: function of the two ends of an edge; ``None`` builds a graph without ``edge_weight``.
+        weight: relation of the two ends of an edge; ``None`` builds a graph without ``edge_weight``.
         normalize: scale tokens to unit length before distances and weights (``x`` itself is kept as given).
             Distances of raw features underflow in a Gaussian kernel.
         scope: ``"image"`` makes one graph of each image. ``"batch"`` makes one graph of all tokens of the batch, so
@@ -40,7 +41,7 @@ class GraphBuilder(BaseTransform):
         InputError: an option or the input is impossible; the message says which.
     """
 
-    def __init__(self, weight: EdgeWeight | None, *, normalize: bool = True, scope: Scope = "image") -> None:
+    def __init__(self, weight: EdgeRelation | None, *, normalize: bool = True, scope: Scope = "image") -> None:
         require(scope in ("image", "batch"), f"scope={scope}: choose image or batch")
         self.weight, self.normalize, self.scope = weight, normalize, scope
 
@@ -55,23 +56,42 @@ class GraphBuilder(BaseTransform):
             ``edge_index`` ``[2, E]`` sorted by target; node i of graph b has the number ``b * N + i``.
         """
 
-    @overload
-    def __call__(self, data: Tensor) -> Batch: ...
+    def connect_labelled(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Join the nodes knowing their classes, which most builders do not look at.
+
+        Args:
+            x: as for :meth:`connect`.
+            labels: class of each node, ``[B, N]``, int64.
+        """
+        return self.connect(x)
 
     @overload
-    def __call__(self, data: Data) -> Data: ...
+    def __call__(self, data: Tensor, labels: Tensor | None = None) -> Batch: ...
 
-    def __call__(self, data: Tensor | Data) -> Batch | Data:
-        """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``."""
+    @overload
+    def __call__(self, data: Data, labels: None = None) -> Data: ...
+
+    def __call__(self, data: Tensor | Data, labels: Tensor | None = None) -> Batch | Data:
+        """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``.
+
+        Args:
+            data: tokens, or a graph with ``x``; the classes of its nodes are its attribute ``y``, ``[M]``.
+            labels: classes of the tokens, ``[B, N]``, int64.
+        """
         if isinstance(data, Tensor):
-            return self._from_tokens(data)
+            return self._from_tokens(data, labels)
         return self.forward(copy.copy(data))
 
-    def _from_tokens(self, tokens: Tensor) -> Batch:
+    def _from_tokens(self, tokens: Tensor, labels: Tensor | None) -> Batch:
         require(
             tokens.dim() == 3 and tokens.shape[0] > 0 and tokens.is_floating_point(),
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
             "a builder takes floating-point tokens [images, tokens, width]",
+        )
+        require(
+            labels is None or labels.shape == tokens.shape[:2],
+            f"labels of shape {None if labels is None else tuple(labels.shape)} for tokens {tuple(tokens.shape)}: "
+            "give the class of each token, [images, tokens]",
         )
         images, per_image, width = tokens.shape
         nodes = {"x": tokens.reshape(-1, width)}
@@ -80,11 +100,11 @@ class GraphBuilder(BaseTransform):
             nodes["image"] = torch.arange(images, device=tokens.device).repeat_interleave(per_image)
             graphs = tokens.reshape(1, -1, width)
         features = self._features(nodes["x"])
-        edge_index = self.connect(features.detach().view_as(graphs))
+        edge_index = self._connect(features.detach().view_as(graphs), labels)
         return make_batch(
             nodes,
             edge_index,
-            self._weigh(features, edge_index),
+            self._weigh(features, edge_index, graphs.shape[0]),
             num_graphs=graphs.shape[0],
             edges_per_graph=self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1]),
         )
@@ -100,8 +120,9 @@ class GraphBuilder(BaseTransform):
             data = join_graphs(data)
         sizes = graph_sizes(data)
         features = self._features(x)
-        edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes)
-        edge_weight = self._weigh(features, edge_index)
+        labels = data.y if isinstance(data.y, Tensor) and data.y.shape == x.shape[:1] else None
+        edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes, labels)
+        edge_weight = self._weigh(features, edge_index, equal_graphs(data))
         set_edges(data, edge_index, edge_weight, edges_per_graph)
         return data
 
@@ -116,20 +137,24 @@ class GraphBuilder(BaseTransform):
             A copy of ``graph`` with these tokens as ``x`` and their weights; ``edge_index`` is the same tensor.
         """
         scored = replace_nodes(graph, tokens.reshape(-1, tokens.shape[-1]))
-        set_edges(scored, graph.edge_index, self._weigh(self._features(scored.x), graph.edge_index))
+        weight = self._weigh(self._features(scored.x), graph.edge_index, equal_graphs(graph))
+        set_edges(scored, graph.edge_index, weight)
         return scored
 
     def _features(self, x: Tensor) -> Tensor:
         return l2_normalize(x) if self.normalize else full_precision(x)
 
-    def _weigh(self, features: Tensor, edge_index: Tensor) -> Tensor | None:
-        return None if self.weight is None else self.weight(features, edge_index)
+    def _connect(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return self.connect(x) if labels is None else self.connect_labelled(x, labels.reshape(x.shape[:2]))
+
+    def _weigh(self, features: Tensor, edge_index: Tensor, num_graphs: int) -> Tensor | None:
+        return None if self.weight is None else self.weight.between(features, edge_index, num_graphs)
 
     def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
         """Count the edges of each graph; a builder whose count is fixed overrides this to save a sync."""
         return torch.bincount(edge_index[1] // nodes, minlength=graphs).tolist()
 
-    def _connect_ragged(self, x: Tensor, sizes: list[int]) -> tuple[Tensor, list[int]]:
+    def _connect_ragged(self, x: Tensor, sizes: list[int], labels: Tensor | None) -> tuple[Tensor, list[int]]:
         """Connect graphs of unequal sizes: all graphs of one size at a time, then back in their order."""
         starts = [0]
         for size in sizes:
@@ -139,14 +164,16 @@ class GraphBuilder(BaseTransform):
             of_size[size].append(number)
         edges: list[Tensor] = [torch.empty(2, 0, dtype=torch.long)] * len(sizes)
         for size, numbers in of_size.items():
-            stacked = torch.stack([x[starts[g] : starts[g] + size] for g in numbers])
-            edge_index = self.connect(stacked)
+            nodes = torch.cat([torch.arange(starts[g], starts[g] + size, device=x.device) for g in numbers])
+            stacked = x[nodes].view(len(numbers), size, -1)
+            edge_index = self._connect(stacked, None if labels is None else labels[nodes])
             counts = self._edges_per_graph(edge_index, len(numbers), size)
             for place, (g, part) in enumerate(zip(numbers, edge_index.split(counts, dim=1), strict=True)):
                 edges[g] = part + (starts[g] - place * size)
         return torch.cat(edges, dim=1), [part.shape[1] for part in edges]
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in vars(self).items() if name != "weight")
+        plain = {name: value for name, value in vars(self).items() if name != "weight" and not isinstance(value, Tensor)}
+        options = ", ".join(f"{name}={value}" for name, value in plain.items())
         weight = type(self.weight).__name__ if self.weight else None
         return f"{type(self).__name__}(weight={weight}, {options})"

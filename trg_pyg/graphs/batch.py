@@ -131,7 +131,8 @@ def replace_nodes(graph: Data, x: Tensor) -> Data:
 def detach_graph(graph: Data) -> Data:
     """Return a copy of a graph whose node features and edge weights carry no gradient."""
     detached = copy.copy(graph)
-    detached.x = graph.x.detach()
+    if graph.x is not None:
+        detached.x = graph.x.detach()
     if graph.edge_weight is not None:
         detached.edge_weight = graph.edge_weight.detach()
     return detached

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg.graphs.base import GraphBuilder, Scope
-from trg_pyg.graphs.weights import EdgeWeight, GaussianWeight
+from trg_pyg.relations.base import EdgeRelation
+from trg_pyg.relations.gaussian import Gaussian
 
 
 class CompleteGraph(GraphBuilder):
@@ -21,7 +22,7 @@ class CompleteGraph(GraphBuilder):
 
     def __init__(
         self,
-        weight: EdgeWeight | None = GaussianWeight(),  # noqa: B008 - a weight has no state
+        weight: EdgeRelation | None = Gaussian(),  # noqa: B008 - a weight has no state
         *,
         normalize: bool = True,
         scope: Scope = "image",

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.base import GraphBuilder
-from trg_pyg.graphs.weights import EdgeWeight, GaussianWeight
+from trg_pyg.graphs.given import GivenGraph
+from trg_pyg.relations.base import EdgeRelation
+from trg_pyg.relations.gaussian import Gaussian
 
 
-class GridGraph(GraphBuilder):
+class GridGraph(GivenGraph):
     """Each token is joined to the tokens beside it in the image, whatever their content.
 
     It needs all tokens of the grid, row by row: sampled tokens have lost their neighbours.
@@ -28,32 +29,31 @@ class GridGraph(GraphBuilder):
         self,
         height: int,
         width: int,
-        weight: EdgeWeight | None = GaussianWeight(),  # noqa: B008 - a weight has no state
+        weight: EdgeRelation | None = Gaussian(),  # noqa: B008 - a weight has no state
         *,
         normalize: bool = True,
         diagonal: bool = False,
     ) -> None:
-        super().__init__(weight, normalize=normalize)
         require(height >= 1 and width >= 1, f"grid of {height}x{width} tokens: both sides must be at least 1")
+        super().__init__(_edges(height, width, diagonal), height * width, weight, normalize=normalize)
         self.height, self.width, self.diagonal = height, width, diagonal
 
     def connect(self, x: Tensor) -> Tensor:
         """Return the grid edges of B graphs of height x width nodes each, sorted by target, then source."""
-        graphs, nodes, _ = x.shape
+        nodes = x.shape[1]
         require(
             nodes == self.height * self.width,
             f"{nodes} tokens an image on a {self.height}x{self.width} grid: "
             f"the grid graph needs all {self.height * self.width} tokens, row by row",
         )
-        edge_index = self._one_grid().to(x.device)
-        first = torch.arange(0, graphs * nodes, nodes, device=x.device)
-        return (edge_index.unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
+        return super().connect(x)
 
-    def _one_grid(self) -> Tensor:
-        row = torch.arange(self.height).repeat_interleave(self.width)
-        column = torch.arange(self.width).repeat(self.height)
-        rows_apart = (row[:, None] - row).abs()
-        columns_apart = (column[:, None] - column).abs()
-        apart = torch.maximum(rows_apart, columns_apart) if self.diagonal else rows_apart + columns_apart
-        target, source = (apart == 1).nonzero(as_tuple=True)
-        return torch.stack([source, target])
+
+def _edges(height: int, width: int, diagonal: bool) -> Tensor:
+    row = torch.arange(height).repeat_interleave(width)
+    column = torch.arange(width).repeat(height)
+    rows_apart = (row[:, None] - row).abs()
+    columns_apart = (column[:, None] - column).abs()
+    apart = torch.maximum(rows_apart, columns_apart) if diagonal else rows_apart + columns_apart
+    target, source = (apart == 1).nonzero(as_tuple=True)
+    return torch.stack([source, target])

@@ -7,7 +7,8 @@ from torch_geometric.utils import coalesce
 from trg_pyg.errors import require
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.neighbours import nearest_neighbours
-from trg_pyg.graphs.weights import EdgeWeight, GaussianWeight
+from trg_pyg.relations.base import EdgeRelation
+from trg_pyg.relations.gaussian import Gaussian
 
 
 class KNNGraph(GraphBuilder):
@@ -31,7 +32,7 @@ class KNNGraph(GraphBuilder):
     def __init__(
         self,
         k: int = 8,
-        weight: EdgeWeight | None = GaussianWeight(),  # noqa: B008 - a weight has no state
+        weight: EdgeRelation | None = Gaussian(),  # noqa: B008 - a weight has no state
         *,
         normalize: bool = True,
         scope: Scope = "image",

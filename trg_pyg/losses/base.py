@@ -1,11 +1,9 @@
 """The contract of a loss."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
-
-Reduction = Literal["mean", "sum"]
 
 
 class DistillationLoss(nn.Module, ABC):
@@ -18,8 +16,3 @@ class DistillationLoss(nn.Module, ABC):
     @abstractmethod
     def forward(self, student: Any, teacher: Any) -> Tensor:
         """Return the loss."""
-
-
-def reduce(per_item: Tensor, reduction: Reduction) -> Tensor:
-    """Mean or sum of ``[items]``."""
-    return per_item.mean() if reduction == "mean" else per_item.sum()

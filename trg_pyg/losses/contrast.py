@@ -2,17 +2,18 @@
 
 from torch import Tensor
 
+from trg_pyg.divergences.base import Reduction
+from trg_pyg.divergences.info_nce import info_nce
 from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.losses.base import DistillationLoss, Reduction
-from trg_pyg.losses.info_nce import info_nce
+from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.projection import Projection
 
 
 class TokenContrast(DistillationLoss):
     r"""Each student token picks its own teacher token among those of the whole batch: L_global of TRG (2306.12442).
 
-    InfoNCE (:func:`~trg_pyg.losses.info_nce.info_nce`) on linear projections of both networks' tokens. The teacher's
-    tokens are detached; its projection trains with the student's.
+    InfoNCE (:func:`~trg_pyg.divergences.info_nce.info_nce`) on linear projections of both networks' tokens. The
+    teacher's tokens are detached; its projection trains with the student's.
 
     Args:
         student_dim: width of a student token.

@@ -5,10 +5,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from trg_pyg.divergences.info_nce import info_nce
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
-from trg_pyg.losses.info_nce import info_nce
 from trg_pyg.nn.gnn import TokenGNN
 from trg_pyg.nn.projection import Projection
 from trg_pyg.nn.propagation import Propagation

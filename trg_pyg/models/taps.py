@@ -22,6 +22,7 @@ class Outputs(NamedTuple):
 
     logits: Tensor
     features: tuple[Tensor, ...]
+    embedding: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class NetworkInfo:
 
     num_classes: int
     features: tuple[FeatureInfo, ...]
+    embedding: int | None = None
 
 
 class TappedModel(nn.Module):

@@ -13,10 +13,11 @@ from torch.nn.utils import clip_grad_norm_
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
 from trg_pyg.data.loader import BatchLoader
-from trg_pyg.distillers.base import Distiller, Step
+from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import require
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import save_weights
+from trg_pyg.step import Step
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.distillers.base import Distiller, Losses, Step
+from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.models.taps import Outputs, TappedModel
+from trg_pyg.step import Step
 from trg_pyg.training.config import Precision
 from trg_pyg.training.precision import autocast
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-import trg_pyg.graphs.edges
-from trg_pyg.graphs import dot_products, squared_distances
+import trg_pyg.relations.edges
+from trg_pyg.relations import dot_products, squared_distances
 
 FUNCTIONS = [squared_distances, dot_products]
 
@@ -25,7 +25,7 @@ def test_two_points_joined_both_ways_and_to_themselves():
 @pytest.mark.parametrize("edges", [1, 7, 60])
 @pytest.mark.parametrize("block_edges", [1, 4, 1000])
 def test_equal_to_a_loop_over_edges_whatever_the_blocks(function, edges, block_edges, tokens, monkeypatch):
-    monkeypatch.setitem(trg_pyg.graphs.edges._BLOCK_BYTES, "cpu", block_edges * 5 * 8)
+    monkeypatch.setitem(trg_pyg.relations.edges._BLOCK_BYTES, "cpu", block_edges * 5 * 8)
     x = tokens(9, 5, dtype=torch.float64).requires_grad_()
     edge_index = torch.randint(9, (2, edges), generator=torch.Generator().manual_seed(edges))
     out, expected = function(x, edge_index), by_loop(function, x, edge_index)

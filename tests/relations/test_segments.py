@@ -1,6 +1,6 @@
 import torch
 
-from trg_pyg.losses import segment_log_softmax
+from trg_pyg.relations import segment_log_softmax
 
 GROUP = torch.tensor([2, 0, 2, 0, 2])
 

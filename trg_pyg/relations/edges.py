@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 # Small enough for a cache, large enough for the cost of a call to disappear. A GPU wants few, large blocks.
 _BLOCK_BYTES = {"cpu": 4 << 20}
 _LARGE_BLOCK_BYTES = 256 << 20
+# Share of all pairs of nodes from which on all dot products are made: their number is then of the order of the edges.
+_DENSE_SHARE = 0.25
 
 
 def squared_distances(x: Tensor, edge_index: Tensor) -> Tensor:
@@ -29,17 +31,40 @@ def squared_distances(x: Tensor, edge_index: Tensor) -> Tensor:
     return _SquaredDistances.apply(x, edge_index)
 
 
-def dot_products(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Dot product of the two ends of each edge.
+def absolute_distances(x: Tensor, edge_index: Tensor) -> Tensor:
+    """City-block length of each edge.
 
     Args:
         x: node features ``[M, D]``.
         edge_index: ``[2, E]``.
 
     Returns:
+        ``[E]``, differentiable once with respect to ``x``; equal coordinates pass no gradient.
+    """
+    return _AbsoluteDistances.apply(x, edge_index)
+
+
+def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
+    """Dot product of the two ends of each edge.
+
+    Graphs that have most of their possible edges are better off with all products: one matrix product instead of two
+    gathers of ``[E, D]``.
+
+    Args:
+        x: node features ``[M, D]``.
+        edge_index: ``[2, E]``.
+        num_graphs: number of graphs of equal size that the nodes form; no edge joins two of them.
+
+    Returns:
         ``[E]``, differentiable once with respect to ``x``.
     """
-    return _DotProducts.apply(x, edge_index)
+    nodes = x.shape[0] // num_graphs
+    if edge_index.shape[1] < _DENSE_SHARE * x.shape[0] * nodes:
+        return _DotProducts.apply(x, edge_index)
+    graphs = x.reshape(num_graphs, nodes, -1)
+    with torch.autocast(x.device.type, enabled=False):
+        products = graphs @ graphs.transpose(1, 2)
+    return products.view(-1)[edge_index[1] * nodes + edge_index[0] % nodes]
 
 
 def _blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -76,6 +101,29 @@ class _SquaredDistances(torch.autograd.Function):
             difference.mul_(2 * grad[block, None])
             _add(grad_x, source, difference)
             _add(grad_x, target, difference.neg_())
+        return grad_x, None
+
+
+class _AbsoluteDistances(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
+        ctx.save_for_backward(x, edge_index)
+        out = x.new_empty(edge_index.shape[1])
+        for block, source, target in _blocks(x, edge_index):
+            difference = x.index_select(0, source).sub_(x.index_select(0, target))
+            torch.sum(difference.abs_(), dim=1, out=out[block])
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, edge_index = ctx.saved_tensors
+        grad_x = torch.zeros_like(x)
+        for block, source, target in _blocks(x, edge_index):
+            sign = x.index_select(0, source).sub_(x.index_select(0, target)).sign_()
+            sign.mul_(grad[block, None])
+            _add(grad_x, source, sign)
+            _add(grad_x, target, sign.neg_())
         return grad_x, None
 
 

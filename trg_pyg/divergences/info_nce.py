@@ -1,13 +1,15 @@
 """InfoNCE whose logits never exist as a whole."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trg_pyg.divergences.base import Divergence, Reduction, Related, reduce
 from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.losses.base import Reduction, reduce
+from trg_pyg.relations.base import Place
+from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import l2_normalize
 
 
@@ -51,6 +53,38 @@ def info_nce(
     with torch.autocast(anchor.device.type, enabled=False):
         per_anchor = _StreamedInfoNCE.apply(anchor / temperature, positive, rows)
     return reduce(per_anchor, reduction)
+
+
+class InfoNCE(Divergence):
+    """Each student node picks its own teacher node among all of them, see :func:`info_nce`.
+
+    Args:
+        temperature: tau, positive.
+        reduction: mean or sum over nodes.
+        chunk_bytes: largest block of logits held at a time, in bytes.
+
+    Raises:
+        InputError: an option is impossible; or the two networks' nodes differ in number or width.
+    """
+
+    accepts: ClassVar[tuple[Place, ...]] = ("nodes",)
+    same_edges = False
+
+    def __init__(self, temperature: float = 0.07, reduction: Reduction = "mean", chunk_bytes: int = 64 << 20) -> None:
+        super().__init__()
+        check_positive("temperature", temperature)
+        check_choice("reduction", reduction, ("mean", "sum"))
+        self.temperature, self.reduction, self.chunk_bytes = temperature, reduction, chunk_bytes
+
+    def forward(self, student: Related, teacher: Related, step: Step | None = None) -> Tensor:
+        """Return the loss, 0 for a single node."""
+        return info_nce(
+            student.values(),
+            teacher.values(),
+            self.temperature,
+            reduction=self.reduction,
+            chunk_bytes=self.chunk_bytes,
+        )
 
 
 class _StreamedInfoNCE(torch.autograd.Function):

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from trg_pyg.divergences import info_nce
 from trg_pyg.errors import InputError
-from trg_pyg.losses import info_nce
 
 CHUNKS = [1, 200, 1 << 26]  # one row, some rows with a smaller last chunk, all rows
 

@@ -1,0 +1,74 @@
+"""Instance relationship graphs."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.divergences.mse import MSE
+from trg_pyg.graphs.complete import CompleteGraph
+from trg_pyg.graphs.layers import LayerGraph
+from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.nodes.flattened import FlattenedMaps
+from trg_pyg.nodes.probabilities import Probabilities
+from trg_pyg.nodes.stages import StageMaps
+from trg_pyg.relations.distance import Distance
+from trg_pyg.relations.features import NodeFeatures
+from trg_pyg.relations.scaled import Scaled
+
+
+class IRG(TermDistiller):
+    r"""Graphs of the images of a batch, and how they change between layers (Liu et al., CVPR 2019).
+
+    .. math:: L = L_{CE} + \lambda_1 \lVert z_T - z_S \rVert^2
+        + \lambda_2 \sum_l \lVert A_T(L) - A_S(l) \rVert^2 + \lambda_3 \lVert \Lambda_T - \Lambda_S \rVert^2
+
+    :math:`A(l)` holds the squared distances between the images' flattened maps of layer l, :math:`\Lambda_i` the
+    squared distance of image i between two layers, each divided by its largest value; squared norms are means. The
+    teacher's last layer L is compared with each chosen layer of the student. Layers of one network are brought to one
+    shape by averaging grids and neighbouring channels.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        vertex_weight: lambda_1, weight of the logits.
+        edge_weight: lambda_2, weight of the graphs of each chosen layer.
+        transform_weight: lambda_3, weight of the change between layers.
+        layers: the student's chosen layers, as indices of its taps; the change is between the last two (ours).
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or a
+            network has no such tap.
+    """
+
+    taps: ClassVar[Taps] = "stages"
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        vertex_weight: float = 0.1,
+        edge_weight: float = 5.0,
+        transform_weight: float = 5.0,
+        layers: Sequence[int] = (-2, -1),
+    ) -> None:
+        teacher = check_networks(student, teacher)
+        pairs, relation = CompleteGraph(None, self_loops=True), Scaled(Distance(squared=True), by="max")
+        logits = Probabilities(student, teacher, softmax=False)
+        terms: dict[str, tuple[float, Term]] = {
+            "vertex": (vertex_weight, Relational(logits, pairs, NodeFeatures(), MSE()))
+        }
+        for layer in layers:
+            maps = FlattenedMaps(student, teacher, student_stage=layer)
+            terms[f"edge{layer}"] = (edge_weight, Relational(maps, pairs, relation, MSE()))
+        between = StageMaps(student, teacher, (-2, -1))
+        terms["transform"] = (transform_weight, Relational(between, LayerGraph(2, None), relation, MSE()))
+        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)

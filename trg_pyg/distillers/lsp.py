@@ -1,0 +1,67 @@
+"""Local structure preserving distillation, on images."""
+
+from typing import Literal
+
+from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.divergences.kl import KL
+from trg_pyg.errors import check_choice
+from trg_pyg.graphs.base import GraphBuilder
+from trg_pyg.graphs.grid import GridGraph
+from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.nodes.tokens import Tokens
+from trg_pyg.relations.laplace import Laplace
+from trg_pyg.relations.softmax import Softmax
+
+
+class LSP(TermDistiller):
+    r"""How like its neighbours each node is (Yang et al., arXiv 2003.10477), with the tokens of an image as nodes.
+
+    The method takes a graph as given, and a token has one: the tokens beside it in the image. Kernel
+    :math:`\exp(-\lVert x_i - x_j \rVert_1 / 100)` as in its public code, softmax over the neighbourhood, KL(T || S),
+    mean over nodes.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        weight: weight of the local structure term.
+        patch: edge of a token, in cells of the feature grid common to both networks.
+        edges: neighbours in the image (grid, eight around a token), or the teacher's nearest tokens of the image (knn).
+        k: neighbours of a token with knn.
+        scale: of the kernel, in units of the distance.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an
+            option is impossible.
+    """
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        weight: float = 1.0,
+        patch: int = 1,
+        edges: Literal["grid", "knn"] = "grid",
+        k: int = 8,
+        scale: float = 100.0,
+    ) -> None:
+        check_choice("edges", edges, ("grid", "knn"))
+        tokens = Tokens(student, check_networks(student, teacher), patch)
+        builder: GraphBuilder = KNNGraph(k, None) if edges == "knn" else GridGraph(*tokens.grid, None, diagonal=True)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            terms={"local": (weight, Relational(tokens, builder, Softmax(Laplace(scale)), KL()))},
+        )

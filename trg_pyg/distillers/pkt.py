@@ -1,0 +1,52 @@
+"""Probabilistic knowledge transfer."""
+
+from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.divergences.kl import KL
+from trg_pyg.graphs.complete import CompleteGraph
+from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.nodes.instances import Instances
+from trg_pyg.relations.cosine import Cosine
+from trg_pyg.relations.scaled import Scaled
+
+
+class PKT(TermDistiller):
+    """How likely each image of a batch has each other as a neighbour (Passalis and Tefas, arXiv 1803.10837).
+
+    Images, complete graph with loops, (cosine + 1) / 2 with rows that sum to 1, mean over B^2 of P_T log(P_T / P_S).
+    The weight is that of the public CIFAR-100 benchmarks.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        weight: weight of the divergence.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
+    """
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        weight: float = 30000.0,
+    ) -> None:
+        images = Instances(student, check_networks(student, teacher))
+        pairs = CompleteGraph(None, self_loops=True)
+        relation = Scaled(Cosine(shifted=True), by="sum")
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            terms={"probability": (weight, Relational(images, pairs, relation, KL(reduction="entries", eps=1e-7)))},
+        )

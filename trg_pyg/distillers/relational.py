@@ -1,0 +1,99 @@
+"""Every relational method: nodes x edges x relation x divergence."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from trg_pyg.distillers.terms import Term
+from trg_pyg.divergences.base import Divergence
+from trg_pyg.errors import InputError, check_choice, require
+from trg_pyg.graphs.base import GraphBuilder
+from trg_pyg.graphs.batch import replace_nodes
+from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.models.taps import Outputs
+from trg_pyg.nodes.base import Nodes
+from trg_pyg.relations.base import Relation
+from trg_pyg.relations.given import GivenWeight
+from trg_pyg.step import Step
+
+
+class Relational(Term):
+    """What the student's nodes say of one another against what the teacher's say.
+
+    Args:
+        nodes: what the graphs are made of.
+        edges: graph builder: which nodes are joined.
+        relation: what a graph says of its nodes; a pair gives student and teacher one each, for relations that learn.
+        divergence: compares what the two graphs say.
+        on: ``"teacher"``: both networks on the edges that the builder finds for the teacher. ``"own"``: each on its
+            own, for divergences that can compare different graphs.
+        edge_nodes: nodes from which edges are found, where they are not those that are compared.
+
+    Raises:
+        InputError: the pieces do not go together; the message says why.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        edges: GraphBuilder,
+        relation: Relation | tuple[Relation, Relation],
+        divergence: Divergence,
+        *,
+        on: Literal["teacher", "own"] = "teacher",
+        edge_nodes: Nodes | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("on", on, ("teacher", "own"))
+        # Nodes detach the teacher; what they learn of it afterwards needs its gradient.
+        self.loss = RelationalLoss(relation, divergence, detach=nodes.frozen_teacher)
+        relations = relation if isinstance(relation, tuple) else (relation, relation)
+        weights = any(isinstance(module, GivenWeight) for one in relations for module in one.modules())
+        require(
+            not weights or edges.weight is not None,
+            f"the relation reads edge weights and {type(edges).__name__} makes none: give it a weight, such as "
+            "Gaussian()",
+        )
+        require(
+            not weights or edge_nodes is None,
+            "the relation reads edge weights, which would be those of edge_nodes: choose a relation of the nodes",
+        )
+        require(
+            on == "teacher" or not divergence.same_edges,
+            f"{type(divergence).__name__} compares values on the same edges, but on=own gives each network its own: "
+            "a neighbour that only one of them has would have nothing to compare with; choose on=teacher",
+        )
+        pooled_on_images = edges.scope == "image" or nodes.per_image
+        require(
+            pooled_on_images,
+            f"{type(nodes).__name__} are one graph a batch already: leave the builder's scope at image",
+        )
+        self.nodes, self.edges, self.edge_nodes, self.on = nodes, edges, edge_nodes, on
+
+    def bind(self, targets: Tensor, generator: torch.Generator) -> None:
+        """Let the divergence see the training set's labels, for its memory banks."""
+        self.loss.divergence.bind(targets, generator)
+
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
+        """Return the divergence of the batch's graphs."""
+        nodes_s, nodes_t = self.nodes(student, teacher, step)
+        seen_s, seen_t = (nodes_s, nodes_t) if self.edge_nodes is None else self.edge_nodes(student, teacher, step)
+        if seen_t.shape[:2] != nodes_t.shape[:2]:
+            raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
+        labels = self.nodes.labels(step.target, nodes_t.shape[1])
+        graph_t = self.edges(seen_t, labels)
+        if self.on == "own":
+            graph_s = self.edges(seen_s, labels)
+        elif self.edges.weight is None:
+            graph_s = graph_t
+        else:
+            graph_s = self.edges.reweight(graph_t, seen_s)
+        if self.edge_nodes is not None or graph_s is graph_t:
+            graph_s, graph_t = _with(graph_s, nodes_s), _with(graph_t, nodes_t)
+        return self.loss(graph_s, graph_t, step)
+
+
+def _with(graph: Batch, nodes: Tensor) -> Batch:
+    return replace_nodes(graph, nodes.flatten(0, 1))

@@ -1,0 +1,58 @@
+"""Relational knowledge distillation."""
+
+from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.divergences.smooth_l1 import SmoothL1
+from trg_pyg.graphs.complete import CompleteGraph
+from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.nodes.instances import Instances
+from trg_pyg.relations.angle import Angle
+from trg_pyg.relations.distance import Distance
+from trg_pyg.relations.scaled import Scaled
+
+
+class RKD(TermDistiller):
+    """Distances and angles between the images of a batch (Park et al., arXiv 1904.05068).
+
+    Distance: images, complete graph, Euclidean distance over its mean, smooth L1. Angle: images, all triples, cosine
+    at the anchor, smooth L1. Weights are those of the public CIFAR-100 benchmarks.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        distance_weight: weight of the distance term.
+        angle_weight: weight of the angle term.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
+    """
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+    ) -> None:
+        images = Instances(student, check_networks(student, teacher))
+        pairs = CompleteGraph(None, self_loops=True)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            terms={
+                "distance": (distance_weight, Relational(images, pairs, Scaled(Distance(), by="mean"), SmoothL1())),
+                "angle": (angle_weight, Relational(images, pairs, Angle(), SmoothL1())),
+            },
+        )
+        self.min_images = 3 if angle_weight else 1

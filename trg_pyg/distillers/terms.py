@@ -1,0 +1,84 @@
+"""Cross-entropy, logit distillation and any other terms: the form that all methods share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from trg_pyg.distillers.base import Distiller, Losses, check_networks, check_weights
+from trg_pyg.losses.logit import LogitKD
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.step import Step
+
+
+class Term(nn.Module, ABC):
+    """One part of an objective, from all that is known of a step."""
+
+    @abstractmethod
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
+        """Return a scalar; no gradient reaches the teacher."""
+
+    def bind(self, targets: Tensor, generator: torch.Generator) -> None:
+        """Make what depends on the training set, see :meth:`Distiller.bind`."""
+
+
+class TermDistiller(Distiller):
+    r"""A method that adds weighted terms to cross-entropy and logit distillation.
+
+    .. math:: L = w_{CE} L_{CE} + w_{KD} L_{KD} + \sum_i w_i L_i
+
+    A method is a subclass whose constructor names its options and its terms. Terms of weight 0 are not kept.
+
+    Args:
+        student: the student's classes and tapped features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        terms: weight and term by name.
+
+    Raises:
+        InputError: there is no teacher, it has other classes, a weight is negative, or tau is not positive.
+    """
+
+    @abstractmethod
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float,
+        kd_weight: float,
+        tau: float,
+        terms: Mapping[str, tuple[float, Term]],
+    ) -> None:
+        super().__init__(student, teacher)
+        check_networks(student, teacher)
+        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, **{name: weight for name, (weight, _) in terms.items()})
+        self.ce_weight, self.kd_weight = ce_weight, kd_weight
+        self.logit = LogitKD(tau)
+        self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
+        self.term_weights = {name: weight for name, (weight, _) in terms.items() if weight}
+
+    def bind(self, targets: Tensor, generator: torch.Generator) -> None:
+        """Let every term see the training set's labels."""
+        for term in self.terms.values():
+            term.bind(targets, generator)
+
+    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
+        """Return the total with parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
+        teacher = self.need(teacher)
+        parts = {"ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target))}
+        if self.kd_weight:
+            parts["kd"] = (self.kd_weight, self.logit(student.logits, teacher.logits))
+        return self.weigh(parts | self.others(student, teacher, step))
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return ``{name: (weight, value)}`` of what is beside cross-entropy and logit distillation."""
+        return {name: (self.weight_of(name, step), term(student, teacher, step)) for name, term in self.terms.items()}
+
+    def weight_of(self, name: str, step: Step) -> float:
+        """Return the weight of a term in a step; a method that warms up overrides it."""
+        return self.term_weights[name]

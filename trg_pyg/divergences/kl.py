@@ -1,0 +1,104 @@
+"""Kullback-Leibler divergence between the neighbourhoods of each node."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+from trg_pyg.divergences.base import Divergence, Related, reduce
+from trg_pyg.errors import check_choice, require
+from trg_pyg.relations.base import Relation
+from trg_pyg.relations.softmax import Softmax, SparseRows
+from trg_pyg.step import Step
+
+
+class KL(Divergence):
+    r"""KL divergence of two distributions for each node.
+
+    .. math:: \mathrm{KL}(p_i \Vert q_i) = \sum_j p_{ij} \log \frac{p_{ij} + \epsilon}{q_{ij} + \epsilon}
+
+    Over the neighbours of a node the sum runs over its edges. Over all nodes (``Softmax(support="all")``) the graphs
+    may have different edges, and a term of
+
+    .. math:: \sum_{j} p_{ij} (A^P_{ij} - A^Q_{ij}) + \log Z^Q_i - \log Z^P_i
+
+    is zero where neither graph has the edge, so the edges are enough here too.
+
+    Args:
+        direction: ``"teacher"``: KL(T || S). ``"student"``: KL(S || T).
+        reduction: ``"mean"`` over nodes, ``"sum"`` over them, or ``"entries"``: mean over all edges.
+        eps: added to the probabilities in the logarithm; needed where they can be 0, as a softmax cannot.
+
+    Raises:
+        InputError: an option is impossible, or the relation is no distribution.
+    """
+
+    def __init__(
+        self,
+        direction: Literal["teacher", "student"] = "teacher",
+        reduction: Literal["mean", "sum", "entries"] = "mean",
+        eps: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_choice("direction", direction, ("teacher", "student"))
+        check_choice("reduction", reduction, ("mean", "sum", "entries"))
+        require(eps >= 0, f"eps={eps}: what is added to a probability is 0 or positive")
+        self.direction, self.reduction, self.eps = direction, reduction, eps
+
+    def check(self, relation: Relation) -> None:
+        """Refuse relations that are no distribution, or whose probabilities may be 0 without ``eps``."""
+        super().check(relation)
+        name = type(relation).__name__
+        require(
+            relation.distribution,
+            f"KL of {name}: its values are no distribution; wrap it in Softmax(...) or in Scaled(..., by='sum')",
+        )
+        softmax = isinstance(relation, Softmax)
+        require(softmax or self.eps > 0, f"KL of {name}: its probabilities can be 0; give eps, such as 1e-7")
+        over_all = isinstance(relation, Softmax) and relation.support == "all"
+        require(
+            not (over_all and (self.eps > 0 or self.reduction == "entries")),
+            "KL over all nodes sums edges and zeros in closed form: eps=0 and reduction mean or sum are possible",
+        )
+        self.same_edges = not over_all
+
+    def forward(self, student: Related, teacher: Related, step: Step | None = None) -> Tensor:
+        """Return the divergence, 0 where the relations are equal."""
+        first, second = (teacher, student) if self.direction == "teacher" else (student, teacher)
+        p, q = first.relation, second.relation
+        nodes = first.graph.num_nodes
+        softmax = isinstance(p, Softmax) and isinstance(q, Softmax)
+        if softmax and p.support == "all":
+            per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes)
+            return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
+        if softmax and self.eps == 0:
+            log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
+            probability = log_p.exp()
+        else:
+            probability = first.values()
+            log_p, log_q = (probability + self.eps).log(), (second.values() + self.eps).log()
+        per_edge = probability * (log_p - log_q)
+        if self.reduction == "entries":
+            return per_edge.mean()
+        return reduce(scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum"), self.reduction)
+
+
+def _over_all(p: SparseRows, q: SparseRows, nodes: int) -> Tensor:
+    """KL of each row, ``[M]``, of softmaxes over all nodes."""
+    # At the other graph's edges a value is 0 unless the graph has that edge too.
+    p_at_q = p.logit if p.row is q.row else _look_up(p, q, nodes)
+    # log_z is relative to log M, hence the probabilities to 1 / M.
+    own = scatter((p.logit - p.log_z[p.row]).exp() * p.logit, p.row, dim_size=nodes, reduce="sum")
+    other = scatter((p_at_q - p.log_z[q.row]).exp() * q.logit, q.row, dim_size=nodes, reduce="sum")
+    return (own - other) / nodes + q.log_z - p.log_z
+
+
+def _look_up(have: SparseRows, wanted: SparseRows, nodes: int) -> Tensor:
+    """Return the values of one matrix at the entries of another, 0 where it has none."""
+    if have.row.numel() == 0:
+        return have.logit.new_zeros(wanted.row.numel())
+    key, order = (have.row * nodes + have.column).sort()
+    wanted_key = wanted.row * nodes + wanted.column
+    place = torch.searchsorted(key, wanted_key).clamp_max(key.numel() - 1)
+    return torch.where(key[place] == wanted_key, have.logit[order[place]], 0.0)

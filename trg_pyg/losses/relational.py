@@ -1,0 +1,72 @@
+"""Relation x divergence on two graphs of the same nodes."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from trg_pyg.divergences.base import Divergence, Related
+from trg_pyg.errors import require
+from trg_pyg.graphs.batch import detach_graph
+from trg_pyg.losses.base import DistillationLoss
+from trg_pyg.relations.base import Relation
+from trg_pyg.step import Step
+
+
+class RelationalLoss(DistillationLoss):
+    """How far the relations of a student's graph are from those of its teacher's.
+
+    With nodes and edges it is one of the four pieces that every relational method consists of: nodes x edges x
+    relation x divergence.
+
+    Args:
+        relation: what a graph says of its nodes; a pair gives student and teacher one each, for relations that learn.
+        divergence: compares what the two graphs say.
+        detach: stop gradients to the teacher's graph; False leaves them to learned embeddings of its features.
+
+    Shapes:
+        - two graphs of M nodes; where the divergence needs it, with the same edges
+
+    Raises:
+        InputError: the divergence cannot compare such relations; or the graphs have different nodes or edges.
+    """
+
+    otherwise: ClassVar[str] = ""  # what else a method offers where the edges differ
+
+    def __init__(
+        self, relation: Relation | tuple[Relation, Relation], divergence: Divergence, *, detach: bool = True
+    ) -> None:
+        super().__init__()
+        self.relation_student, self.relation_teacher = relation if isinstance(relation, tuple) else (relation, relation)
+        divergence.check(self.relation_student)
+        divergence.check(self.relation_teacher)
+        self.divergence = divergence
+        self.detach = detach
+
+    def forward(self, student: Data, teacher: Data, step: Step | None = None) -> Tensor:
+        """Return the divergence.
+
+        Args:
+            student: the student's graph.
+            teacher: the teacher's.
+            step: only memory banks need it.
+        """
+        require(
+            student.num_nodes == teacher.num_nodes,
+            f"student graph of {student.num_nodes} nodes, teacher graph of {teacher.num_nodes}: "
+            "take the tokens of both at the same positions",
+        )
+        require(
+            not self.divergence.same_edges
+            or student.edge_index is teacher.edge_index
+            or torch.equal(student.edge_index, teacher.edge_index),
+            f"{type(self).__name__} compares values on the same edges, but student and teacher have different ones: "
+            f"score the student on the teacher's edges (GraphBuilder.reweight){self.otherwise}",
+        )
+        with torch.autocast(teacher.edge_index.device.type, enabled=False):
+            return self.divergence(
+                Related(self.relation_student, student),
+                Related(self.relation_teacher, detach_graph(teacher) if self.detach else teacher),
+                step,
+            )

@@ -1,0 +1,38 @@
+"""Images as nodes."""
+
+from torch import Tensor
+
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nodes.base import NodePair, Nodes
+from trg_pyg.step import Step
+from trg_pyg.tokens.maps import as_map
+
+
+class Instances(Nodes):
+    """One node an image: the embedding that its network classifies, the pooled feature of the literature.
+
+    Of a network whose classifier is not a linear layer it is the last tap, averaged over the image.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+    """
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.student_dim, self.teacher_dim = _width(student), _width(teacher)
+
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
+        """Return ``[1, B, D_S]`` and ``[1, B, D_T]``."""
+        return NodePair(_embedding(student, self.student)[None], _embedding(teacher, self.teacher).detach()[None])
+
+
+def _width(network: NetworkInfo) -> int:
+    return network.features[-1].channels if network.embedding is None else network.embedding
+
+
+def _embedding(outputs: Outputs, network: NetworkInfo) -> Tensor:
+    if network.embedding is not None and outputs.embedding is not None:
+        return outputs.embedding
+    return as_map(outputs.features[-1], network.features[-1]).mean(dim=(2, 3))

@@ -1,0 +1,40 @@
+"""Patches of images as nodes."""
+
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nodes.base import NodePair, Nodes
+from trg_pyg.step import Step
+from trg_pyg.tokens.tokenizer import Tokenizer
+
+
+class Tokens(Nodes):
+    """The tokens of each image at the same places in both networks, from the last tap.
+
+    Args:
+        student: the student's features.
+        teacher: the teacher's.
+        patch: edge of a token, in cells of the feature grid common to both networks.
+        tokens_per_image: tokens sampled of each image in each step; ``None`` for all.
+
+    Attributes:
+        grid: rows and columns of all tokens of an image.
+
+    Raises:
+        InputError: as :class:`~trg_pyg.tokens.tokenizer.Tokenizer`.
+    """
+
+    per_image = True
+
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo, patch: int = 1, tokens_per_image: int | None = None
+    ) -> None:
+        super().__init__()
+        self.tokenize = Tokenizer(
+            student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
+        )
+        self.student_dim, self.teacher_dim = self.tokenize.student_dim, self.tokenize.teacher_dim
+        self.num_tokens = self.tokenize.num_tokens
+        self.grid = self.tokenize.grid[0] // patch, self.tokenize.grid[1] // patch
+
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
+        """Return ``[B, n, D_S]`` and ``[B, n, D_T]``."""
+        return NodePair(*self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator))

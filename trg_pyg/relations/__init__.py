@@ -1,0 +1,5 @@
+import sys
+
+from trg_pyg._discover import export
+
+__all__ = export(sys.modules[__name__])

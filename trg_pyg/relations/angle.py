@@ -1,0 +1,68 @@
+"""Angles at a node."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import to_dense_batch
+
+from trg_pyg.errors import require
+from trg_pyg.relations.base import Place, Relation
+from trg_pyg.tokens.normalize import full_precision, l2_normalize
+
+
+class Angle(Relation):
+    r"""Cosine of the angle that two neighbours of a node span at it (RKD, arXiv 1904.05068).
+
+    .. math:: \cos \angle_{jik} = \langle e_{ij}, e_{ik} \rangle, \qquad
+        e_{ij} = \frac{x_j - x_i}{\lVert x_j - x_i \rVert}
+
+    for every anchor i and every ordered pair j, k of the nodes with an edge to it. A self loop has no direction, so
+    its cosines are 0: over a complete graph with self loops these are the :math:`N^3` values of the paper.
+
+    Args:
+        block_bytes: largest block of cosines held at a time, in bytes: values come in blocks of anchors.
+
+    Raises:
+        InputError: a graph has fewer than 3 nodes, so that no node has two others.
+    """
+
+    on: ClassVar[Place] = "triples"
+
+    def __init__(self, block_bytes: int = 64 << 20) -> None:
+        super().__init__()
+        self.block_bytes = block_bytes
+
+    def blocks(self, graph: Data) -> list[Any]:
+        """Return the anchors of each block, as slices of all nodes."""
+        _check_size(graph)
+        degree = graph.edge_index.shape[1] // graph.num_nodes + 1
+        row_bytes = full_precision(graph.x).element_size() * degree * (degree + graph.x.shape[1])
+        step = max(1, self.block_bytes // row_bytes)
+        return [slice(start, start + step) for start in range(0, graph.num_nodes, step)]
+
+    def forward(self, graph: Data, block: Any = None) -> Tensor:
+        """Return the cosines of all triples of the block's anchors, ``[T]``, anchor by anchor."""
+        _check_size(graph)
+        x = full_precision(graph.x)
+        first, last, _ = (block or slice(None)).indices(graph.num_nodes)
+        source, target = graph.edge_index
+        chosen = (target >= first) & (target < last)
+        source, anchor = source[chosen], target[chosen]
+        # The neighbours of one anchor are one row: graphs of unequal degrees leave gaps, which are taken out below.
+        unit, exists = to_dense_batch(l2_normalize(x[source] - x[anchor]), anchor - first, batch_size=last - first)
+        with torch.autocast(x.device.type, enabled=False):
+            cosine = unit @ unit.transpose(1, 2)
+        pair = exists.unsqueeze(1) & exists.unsqueeze(2)
+        return cosine.flatten() if bool(exists.all()) else cosine[pair]
+
+
+def _check_size(graph: Data) -> None:
+    sizes = graph._slice_dict["x"].diff() if isinstance(graph, Batch) else torch.tensor([graph.num_nodes])
+    smallest = int(sizes.min())
+    require(
+        smallest >= 3,
+        f"angles on a graph of {smallest} nodes: an angle needs an anchor and two others; "
+        "choose batches of at least 3 images, or at least 3 tokens an image",
+    )

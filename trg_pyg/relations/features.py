@@ -1,0 +1,19 @@
+"""What a node is by itself."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from trg_pyg.relations.base import Place, Relation
+from trg_pyg.tokens.normalize import full_precision
+
+
+class NodeFeatures(Relation):
+    """The features of each node, for divergences that let a node find its own among all others."""
+
+    on: ClassVar[Place] = "nodes"
+
+    def forward(self, graph: Data, block: Any = None) -> Tensor:
+        """Return ``x``, ``[M, D]``."""
+        return full_precision(graph.x)

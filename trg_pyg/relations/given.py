@@ -1,0 +1,24 @@
+"""The weights that a graph carries."""
+
+from typing import Any
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from trg_pyg.errors import InputError
+from trg_pyg.relations.base import Relation
+from trg_pyg.tokens.normalize import full_precision
+
+
+class GivenWeight(Relation):
+    """The ``edge_weight`` of the graph, as its builder made it.
+
+    Raises:
+        InputError: the graph has no weights.
+    """
+
+    def forward(self, graph: Data, block: Any = None) -> Tensor:
+        """Return the weight of each edge, ``[E]``."""
+        if graph.edge_weight is None:
+            raise InputError("the graph has no edge_weight: build it with a weight, such as Gaussian()")
+        return full_precision(graph.edge_weight)

@@ -1,0 +1,55 @@
+"""A relation in units of its own."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from trg_pyg.errors import check_choice, require
+from trg_pyg.relations.base import Relation
+
+
+class Scaled(Relation):
+    r"""Divides the values on edges by a size of theirs, through which gradient flows as well.
+
+    Args:
+        of: the relation on edges.
+        by: ``"mean"``: the mean of a graph's positive values (RKD, arXiv 1904.05068). ``"max"``: its largest value
+            (IRG, CVPR 2019). ``"norm"``: the Euclidean norm of the values into a node (SP, arXiv 1907.09682).
+            ``"sum"``: their sum, which makes values that are not negative a distribution (PKT, arXiv 1803.10837).
+
+    Values whose size is 0 are 0.
+
+    Raises:
+        InputError: the relation is not on edges, or there is no such size.
+    """
+
+    def __init__(self, of: Relation, by: Literal["mean", "max", "norm", "sum"]) -> None:
+        super().__init__()
+        check_choice("by", by, ("mean", "max", "norm", "sum"))
+        require(of.on == "edges", f"Scaled {type(of).__name__}: it has values on {of.on}, scaling needs them on edges")
+        self.of, self.by = of, by
+        self.distribution = by == "sum"
+
+    def forward(self, graph: Data, block: Any = None) -> Tensor:
+        """Return the scaled value of each edge, ``[E]``."""
+        value, target = self.of(graph), graph.edge_index[1]
+        if self.by in ("norm", "sum"):
+            group, groups = target, graph.num_nodes
+        elif graph.batch is None:
+            group, groups = torch.zeros_like(target), 1
+        else:
+            group, groups = graph.batch[target], graph.num_graphs
+        if self.by == "mean":
+            positive = value > 0
+            count = scatter(positive.to(value.dtype), group, dim_size=groups, reduce="sum")
+            size = scatter(value * positive, group, dim_size=groups, reduce="sum") / count.clamp_min(1)
+        elif self.by == "norm":
+            square = scatter(value.square(), group, dim_size=groups, reduce="sum")
+            # The gradient of a square root at 0 is infinite.
+            size = torch.where(square > 0, square, 1.0).sqrt()
+        else:
+            size = scatter(value, group, dim_size=groups, reduce=self.by)
+        return value / torch.where(size == 0, 1.0, size)[group]
