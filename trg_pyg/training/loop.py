@@ -108,6 +108,7 @@ def fit(
     _check(teacher, distiller, train_set, folder, resume)
     check_batches(distiller, len(train_set), config.batch_size)
     order, draws, dropout = _seeds(seed)
+    distiller.bind(train_set.targets.cpu(), draws)
     loader = BatchLoader(train_set, config.batch_size, augment=augment, generator=order)
     frozen = None
     if teacher is not None and distiller.needs_teacher:
