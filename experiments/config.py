@@ -4,7 +4,7 @@ import shlex
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,11 @@ from jsonargparse import ArgumentParser, Namespace
 # Imported for their subclasses: every dataset and distiller in these packages is known by its class name.
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
-from experiments.parse_errors import class_at, one_line
+from experiments.parse_errors import class_at, one_line, options_of
+from experiments.published import PublishedTeacher, find_published
 from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
+from trg_pyg.distillers.kd import KD
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
@@ -58,17 +60,27 @@ class NetworkConfig:
 
 @dataclass(kw_only=True)
 class TeacherConfig(NetworkConfig):
-    """The teacher: weights from a file, or trained here once and kept.
+    """The teacher: weights from a file, published ones, those that its args load, or trained here once and kept.
 
     Args:
-        name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable.
-        train: recipe by which the teacher is trained where no weights are given.
+        name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable; by default that
+            of the published weights, if any.
+        args: further keyword arguments of the network.
+        weights: file to use, or a name of teachers.yaml, such as repdistiller/resnet56_cifar100, which is downloaded
+            once. A file of that name comes first.
+        mean: channel means that the network expects, in [0, 1]; null takes those of the published weights, else the
+            data's.
+        std: channel deviations that the network expects; null like mean.
+        trained: whether args load trained weights (weights of torchvision, pretrained of timm): true uses the network
+            as it is built, false trains it further, null trains a new network and refuses args that load weights.
+        train: recipe by which the teacher is trained where it does not come trained.
         seed: of that training.
-        accuracy_tolerance: points by which the measured test accuracy may differ from what the weights file states
+        accuracy_tolerance: points by which the measured test accuracy may differ from what comes with the weights
             before the run is refused; null only reports it.
     """
 
     name: str = "resnet20"
+    trained: bool | None = None
     train: TrainConfig = field(default_factory=_teacher_recipe)
     seed: int = 0
     accuracy_tolerance: float | None = 0.5
@@ -87,6 +99,7 @@ class Config:
         student: the network that learns.
         teacher: the network that teaches.
         distiller: the method, by class name, with its options.
+        method_options: options of the distillers in methods by class name, such as {TRG: {alpha: 4.0}}.
         train: recipe of the student's training.
         device: auto takes a GPU if there is one.
         output: folder of all runs and trained teachers.
@@ -98,6 +111,7 @@ class Config:
     student: NetworkConfig = field(default_factory=NetworkConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     distiller: DistillerFactory | None = None
+    method_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     train: TrainConfig = field(default_factory=_student_recipe)
     device: str = "auto"
     output: Path = Path("runs")
@@ -110,7 +124,7 @@ class Method:
     """A distiller that was chosen.
 
     Attributes:
-        name: its class name.
+        name: its class name, with ``+KD`` where it was joined with logit distillation.
         settings: class path and options, as a configuration file has them.
         needs_teacher: whether it compares with a teacher.
         build: makes it for a student and a teacher.
@@ -127,8 +141,10 @@ class Choices:
     """A configuration that was read and is valid.
 
     Attributes:
-        config: everything but the methods, as objects.
+        config: everything but the methods, as objects; the teacher of published weights as these expect it, without a
+            file.
         settings: the same as plain values.
+        published: the teacher's weights if teachers.yaml has them.
         methods: in the order of the table.
         seeds: one run each.
         resume: continue runs that stopped, and keep those that are finished.
@@ -138,6 +154,7 @@ class Choices:
 
     config: Config
     settings: dict[str, Any]
+    published: PublishedTeacher | None
     methods: list[Method]
     seeds: list[int]
     resume: bool
@@ -147,6 +164,10 @@ class Choices:
 
 # Used where neither a configuration nor the command line names a method.
 DEFAULT_METHODS = ["Vanilla", "KD", "TRG"]
+# RKD+KD is RKD with kd_weight 1, as tables in the literature write it.
+WITH_KD = "+KD"
+# Arguments by which the builders of torchvision and timm load trained weights.
+_LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
 
 
 def build_parser() -> ArgumentParser:
@@ -156,7 +177,11 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="YAML file; what is typed after it wins")
     parser.add_argument(
-        "--methods", nargs="+", type=str, help="distillers by class name, each with its defaults unless it is distiller"
+        "--methods",
+        nargs="+",
+        type=str,
+        help="distillers by class name, RKD+KD for RKD with kd_weight 1; each with the options that distiller or "
+        "method_options give its class, else its defaults",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every method for each")
     parser.add_argument("--resume", action="store_true", help="continue runs that stopped, keep those that finished")
@@ -182,30 +207,137 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     parsed = parser.parse_args(argv)
     settings = _plain(parser, parsed)
-    names = parsed.methods or ([] if parsed.distiller else DEFAULT_METHODS)
-    chosen = [parsed.distiller] if parsed.distiller else []
-    methods = [_method(parser, name, chosen) for name in names] or [_configured(parser, parsed)]
+    methods = _methods(parser, parsed)
     for several, what in (([method.name for method in methods], "methods"), (parsed.seeds, "seeds")):
         require(len(set(several)) == len(several), f"{what}: {several} names one twice")
-    for key in ("config", "methods", "seeds", "resume", "quiet", "distiller"):
+    _check_different(methods)
+    for key in ("config", "methods", "method_options", "seeds", "resume", "quiet", "distiller"):
         settings.pop(key, None)
     values = vars(parser.instantiate(parsed))
     config = Config(**{name: values[name] for name in Config.__dataclass_fields__})
+    _check_trained(config.teacher)
+    published = find_published(config.teacher.weights)
+    if published is not None:
+        _check_name(published, argv)
+        expected = _as_published(config.teacher, published)
+        settings["teacher"] |= {
+            "name": expected.name,
+            "args": expected.args,
+            "mean": list(expected.mean or published.mean),
+            "std": list(expected.std or published.std),
+        }
+        config = replace(config, teacher=expected)
     command = shlex.join(["python", "experiments/run.py", *argv])
-    return Choices(config, settings, methods, list(parsed.seeds), parsed.resume, parsed.quiet, command)
+    return Choices(config, settings, published, methods, list(parsed.seeds), parsed.resume, parsed.quiet, command)
 
 
-def _method(parser: ArgumentParser, name: str, chosen: list[Namespace]) -> Method:
-    """Return the configured distiller if it is the one of that name, else that class with its defaults."""
-    for distiller in chosen:
-        if name in (distiller.class_path, distiller.class_path.rpartition(".")[2]):
-            return _configured(parser, Namespace(distiller=distiller))
-    return _configured(parser, parser.parse_object({"distiller": name}))
+def _as_published(teacher: TeacherConfig, published: PublishedTeacher) -> TeacherConfig:
+    return replace(
+        teacher,
+        name=published.network,
+        args=published.args | teacher.args,
+        weights=None,
+        mean=teacher.mean or published.mean,
+        std=teacher.std or published.std,
+    )
 
 
-def _configured(parser: ArgumentParser, parsed: Namespace) -> Method:
+def _check_name(published: PublishedTeacher, argv: list[str]) -> None:
+    """Refuse a network that was named and is another one than that of the published weights."""
+    # The default is a network's name as well, so whether one was named shows where the default is none.
+    parser = build_parser()
+    parser.set_defaults({"teacher.name": ""})
+    name = parser.parse_args(argv).teacher.name
+    require(
+        name in ("", published.network),
+        f"teacher.name={name}: {published.name} has the weights of {published.network}; leave teacher.name out, or "
+        "choose weights of that network",
+    )
+
+
+def _check_trained(teacher: TeacherConfig) -> None:
+    """Refuse a teacher of which it is not clear whether it is to be trained."""
+    loading = {key: teacher.args[key] for key in _LOADING_ARGS if teacher.args.get(key)}
+    listed = ", ".join(f"{key}={value}" for key, value in loading.items())
+    if teacher.weights is not None:
+        require(
+            teacher.trained is not False,
+            f"teacher.trained=false with teacher.weights={teacher.weights}: a teacher from a file is not trained "
+            "further; leave one of them out",
+        )
+    elif teacher.trained is None:
+        require(
+            not loading,
+            f"teacher.args: {listed} loads trained weights; set teacher.trained=true to use them as they are, or "
+            "false to train the network further",
+        )
+    elif teacher.trained:
+        # Code of one's own may load weights by itself; the networks of the package and the libraries do not.
+        own = "." in teacher.name and ":" not in teacher.name
+        require(
+            bool(loading) or own,
+            f"teacher.trained=true: {teacher.name} would start at random; give teacher.weights, or args that load "
+            "weights: weights of torchvision, pretrained of timm",
+        )
+
+
+def _methods(parser: ArgumentParser, parsed: Namespace) -> list[Method]:
+    """Return the chosen methods, each with the options that were given for its class."""
+    given: dict[type, Any] = {}
+    for name, options in parsed.method_options.items():
+        try:
+            distiller = _distiller(parser, {"class_path": name, "init_args": options})
+        except ArgumentError as error:
+            raise InputError(f"method_options.{name}: {one_line(str(error), parser)}") from error
+        cls = class_at(distiller.class_path)
+        require(cls not in given, f"method_options.{name}: {cls.__name__} is there twice; keep one")
+        given[cls] = distiller
+    if parsed.distiller:
+        cls = class_at(parsed.distiller.class_path)
+        require(
+            cls not in given,
+            f"method_options.{cls.__name__}: distiller gives options of {cls.__name__} too; keep one, or name the "
+            "class in methods instead of distiller",
+        )
+        given[cls] = parsed.distiller
+    names = parsed.methods or ([] if parsed.distiller else DEFAULT_METHODS)
+    return [_method(parser, name, given) for name in names] or [_built(parser, parsed.distiller)]
+
+
+def _method(parser: ArgumentParser, name: str, given: dict[type, Any]) -> Method:
+    base = name.removesuffix(WITH_KD)
+    distiller = _distiller(parser, base)
+    cls = class_at(distiller.class_path)
+    distiller = given.get(cls, distiller)
+    if base == name:
+        return _built(parser, distiller)
+    require(not issubclass(cls, KD), f"methods={name}: {cls.__name__} already is KD; name it without {WITH_KD}")
+    require(
+        "kd_weight" in options_of(cls),
+        f"methods={name}: {cls.__name__} has no option kd_weight, so nothing joins it with KD; name {base}",
+    )
+    options = _as_dict(distiller).get("init_args", {}) | {"kd_weight": 1.0}
+    method = _built(parser, {"class_path": distiller.class_path, "init_args": options})
+    return replace(method, name=method.name + WITH_KD)
+
+
+def _check_different(methods: list[Method]) -> None:
+    for i, method in enumerate(methods):
+        for other in methods[:i]:
+            require(
+                method.settings != other.settings,
+                f"methods: {other.name} and {method.name} are the same, kd_weight is 1 in both; leave one out, or set "
+                "kd_weight in method_options",
+            )
+
+
+def _distiller(parser: ArgumentParser, distiller: Any) -> Any:
     # A parse of its own, so that the options of one class never become those of another.
-    one = parser.parse_object({"distiller": _as_dict(parsed.distiller)})
+    return parser.parse_object({"distiller": distiller}).distiller
+
+
+def _built(parser: ArgumentParser, distiller: Any) -> Method:
+    one = parser.parse_object({"distiller": _as_dict(distiller)})
     build = parser.instantiate(one).distiller
     cls = class_at(one.distiller.class_path)
     return Method(cls.__name__, _plain(parser, one)["distiller"], cls.needs_teacher, build)

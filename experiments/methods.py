@@ -2,7 +2,7 @@
 
 import torch
 
-from experiments.config import Method
+from experiments.config import WITH_KD, Method
 from experiments.study import Study, fingerprint
 from experiments.teacher import Teacher
 from experiments.training_run import History, TrainingRun, train
@@ -16,6 +16,8 @@ def distil(study: Study, method: Method, seed: int, teacher: Teacher | None) -> 
     # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
     names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
     settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
+    # The name of a method that was joined with KD is not that of its class, so its configuration has to say it.
+    named = {"methods": [method.name]} if method.name.endswith(WITH_KD) else {}
     torch.manual_seed(seed)
     run = TrainingRun(
         title=f"{method.name} seed {seed}",
@@ -24,7 +26,7 @@ def distil(study: Study, method: Method, seed: int, teacher: Teacher | None) -> 
         distiller=method.build(study.student, study.teacher),
         recipe=study.config.train,
         seed=seed,
-        settings=settings | {"seeds": [seed]},
+        settings=settings | named | {"seeds": [seed]},
         notes={"teacher": teacher.provenance()} if teacher and method.needs_teacher else {},
     )
     network = teacher.network if teacher and method.needs_teacher else None

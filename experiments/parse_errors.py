@@ -21,6 +21,9 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     if unknown_class:
         key, name = unknown_class.groups()
         known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(key, Distiller))]
+        base = name.removesuffix("+KD")
+        if base != name and base in known:
+            return f"{key}={name}: no such class; name it in methods, or choose {base} with its option kd_weight"
         return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
     value = re.search(r"Got value: (.+?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
@@ -37,7 +40,7 @@ def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:
     owner = re.search(r"class_path[= ]'([^']+)'", message)
     if owner:
         cls = class_at(owner[1])
-        return f"unknown option {key} of {cls.__name__}{near(key, _options(cls))}"
+        return f"unknown option {key} of {cls.__name__}{near(key, options_of(cls))}"
     keys = [action.dest for action in parser._actions]
     group = re.search(r"Group '([^']+)'", message)
     if group:
@@ -46,7 +49,8 @@ def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:
     return f"unknown key {key}{near(key, keys)}"
 
 
-def _options(cls: type) -> list[str]:
+def options_of(cls: type) -> list[str]:
+    """Return the names of the options that a dataset or distiller takes."""
     parser = ArgumentParser()
     parser.add_class_arguments(cls, skip={"student", "teacher"} if issubclass(cls, Distiller) else None)
     return [action.dest for action in parser._actions if action.dest != "help"]

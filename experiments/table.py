@@ -12,6 +12,7 @@ _COLUMNS = {
     "medium": "test/medium",
     "few": "test/few",
     "best epoch": "best/top1",
+    "ms/step": "ms_per_step",
     "s/epoch": "seconds",
 }
 
@@ -19,11 +20,13 @@ _COLUMNS = {
 def results_table(teacher: tuple[str, dict[str, float]] | None, results: Mapping[str, Sequence[History]]) -> str:
     """Return a Markdown table: the last epoch, mean and standard deviation over seeds, one row a method.
 
+    The cost of a step is the mean over all epochs of a run, since a single one says little of a busy machine.
+
     Args:
         teacher: name and test metrics, for the first row.
         results: of each method, the metrics of every epoch for every seed.
     """
-    last = {method: [history[-1] for history in histories] for method, histories in results.items()}
+    last = {method: [_last(history) for history in histories] for method, histories in results.items()}
     keys = {key for runs in last.values() for run in runs for key in run}
     columns = {title: key for title, key in _COLUMNS.items() if key in keys}
     rows = [["method", *columns]]
@@ -33,6 +36,11 @@ def results_table(teacher: tuple[str, dict[str, float]] | None, results: Mapping
         rows.append([f"teacher {name}", *(_cell([measured], key) for key in columns.values())])
     rows += [[method, *(_cell(runs, key) for key in columns.values())] for method, runs in last.items()]
     return _markdown(rows)
+
+
+def _last(history: History) -> dict[str, float]:
+    steps = [epoch["ms_per_step"] for epoch in history if "ms_per_step" in epoch]
+    return history[-1] | ({"ms_per_step": mean(steps)} if steps else {})
 
 
 def _cell(runs: list[dict[str, float]], key: str) -> str:

@@ -1,16 +1,37 @@
-"""The teacher: from a file, or trained once and kept, and never trusted before it is measured."""
+"""The teacher: from a file, published, loaded by its builder, or trained once and kept; always measured before use."""
 
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
+from experiments.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from experiments.study import Study, build_network, fingerprint, short_name
 from experiments.training_run import TrainingRun, train
 from trg_pyg.distillers.vanilla import Vanilla
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.training.metrics import evaluate
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a teacher's weights come from.
+
+    Attributes:
+        origin: their file, or the arguments that load them.
+        sha256: of the file; of the values where there is no file.
+        stated: top-1 in percent that comes with them, if any does.
+        stated_by: who states it.
+    """
+
+    origin: str
+    sha256: str
+    stated: float | None
+    stated_by: str
 
 
 @dataclass(frozen=True)
@@ -20,57 +41,107 @@ class Teacher:
     Attributes:
         name: of the network.
         network: trained, on the study's device.
-        weights: its file.
-        stated: top-1 in percent that comes with the weights, if any does.
+        weights: where they come from.
         metrics: on the test split.
     """
 
     name: str
     network: TappedModel
-    weights: Path
-    stated: float | None
+    weights: Weights
     metrics: dict[str, float]
 
     def provenance(self) -> dict[str, str | float | None]:
         """Return what a student's run writes down of its teacher."""
-        with self.weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"weights": str(self.weights), "sha256": digest, "test_top1": self.metrics["top1"]}
+        return {"weights": self.weights.origin, "sha256": self.weights.sha256, "test_top1": self.metrics["top1"]}
 
 
 def obtain_teacher(study: Study) -> Teacher:
     """Load the teacher, or train it, and measure it on the test split.
 
     Raises:
-        InputError: the accuracy is not the one that comes with the weights.
+        InputError: the weights can't be had or are not the network's; the accuracy is not the one that comes with them.
     """
     config = study.config.teacher
-    network, weights, stated = _from_file(study, config.weights) if config.weights else _trained_here(study)
+    network, weights = _find(study)
     network.to(study.device)
     metrics = evaluate(network, study.splits.test, config.train.eval_batch_size, study.shots, device=study.device)
-    teacher = Teacher(config.name, network, weights, stated, metrics)
-    claim = "states no accuracy" if stated is None else f"states {stated:.2f} %"
+    stated, tolerance = weights.stated, config.accuracy_tolerance
+    claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     print(
-        f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(study.splits.test):,} test images "
-        f"({weights} {claim})",
+        f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(study.splits.test):,} test images ({claim})",
         flush=True,
     )
-    tolerance = config.accuracy_tolerance
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
         raise InputError(
-            f"teacher {config.name} has {metrics['top1']:.2f} % where {weights} states {stated:.2f} %: check its "
-            "normalisation (teacher.mean, teacher.std) and the order of classes, or set teacher.accuracy_tolerance=null"
+            f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
+            "its normalisation (teacher.mean, teacher.std) and the order of classes, or set "
+            "teacher.accuracy_tolerance=null"
         )
-    return teacher
+    return Teacher(config.name, network, weights, metrics)
 
 
-def _from_file(study: Study, weights: Path) -> tuple[TappedModel, Path, float | None]:
+def _find(study: Study) -> tuple[TappedModel, Weights]:
+    config = study.config.teacher
+    if study.choices.published is not None:
+        return _published(study, study.choices.published)
+    if config.weights is not None:
+        return _from_file(study, config.weights)
+    return _from_args(study) if config.trained else _trained_here(study)
+
+
+def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
     config = study.config.teacher
     network = build_network(replace(config, weights=None), study.splits, config.seed)
-    return network, weights, load_weights(network.model, weights).accuracy
+    loaded = load_weights(network.model, file)
+    return network, Weights(str(file), loaded.sha256, loaded.accuracy, str(file))
 
 
-def _trained_here(study: Study) -> tuple[TappedModel, Path, float | None]:
+def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weights]:
+    """Fetch the file, and let the entry state the accuracy where the file does not."""
+    file = fetch(entry, study.config.output / "teachers" / "published", study.choices.quiet)
+    try:
+        network, weights = _from_file(study, file)
+    except InputError as error:
+        if is_verified(entry, file):
+            raise
+        raise InputError(f"{error}; or delete {file} to download it again") from error
+    # Only now, since what could not be read, such as a page that reports an error, must not become the known content.
+    record(entry, file, weights.sha256)
+    if weights.stated is None:
+        weights = replace(weights, stated=entry.accuracy, stated_by=f"{entry.source} ({entry.name})")
+    return network, weights
+
+
+def _from_args(study: Study) -> tuple[TappedModel, Weights]:
+    """Take the network with the weights that its builder loaded."""
+    config = study.config.teacher
+    network = build_network(config, study.splits, config.seed)
+    _check_head(config.name, network.model, len(study.splits.classes))
+    args = ", ".join(f"{key}={value}" for key, value in config.args.items())
+    origin = f"{config.name}({args})"
+    return network, Weights(origin, _digest(network.model), None, origin)
+
+
+def _check_head(name: str, model: nn.Module, classes: int) -> None:
+    # timm gives a network a new, untrained head without a word where the number of classes is another one.
+    pretrained = getattr(model, "pretrained_cfg", None) or {}
+    trained_on = pretrained.get("num_classes", classes)
+    require(
+        trained_on == classes,
+        f"teacher {name}: its weights have {trained_on} classes, the data have {classes}, so its head would be "
+        "untrained; set teacher.trained=false to train it on these data",
+    )
+
+
+def _digest(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
     """Train the teacher by this study's own means, or take up the training that was done before."""
     config = study.config.teacher
     of_teacher = study.choices.settings["teacher"]
@@ -93,4 +164,5 @@ def _trained_here(study: Study) -> tuple[TappedModel, Path, float | None]:
         settings=settings,
     )
     teacher, history = train(run, study, teacher=None, resume=True)
-    return teacher, run.folder / "last.safetensors", history[-1]["test/top1"]
+    file = run.folder / "last.safetensors"
+    return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

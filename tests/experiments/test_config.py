@@ -41,6 +41,38 @@ def test_methods_take_the_options_of_the_distiller_of_that_class_and_defaults_el
     assert [method.settings["init_args"]["kd_weight"] for method in choices.methods] == [0.9, 3.0]
 
 
+def options(choices):
+    return {method.name: method.settings.get("init_args", {}) for method in choices.methods}
+
+
+def test_a_method_joined_with_kd_is_its_own_row_with_kd_weight_1(tmp_path):
+    file = tmp_path / "table.yaml"
+    file.write_text("method_options: {TRG: {kd_weight: 0, alpha: 3}}\nmethods: [TRG, TRG+KD, TRGPaper+KD]\n")
+    choices = read_choices([f"--config={file}"])
+    assert names(choices) == ["TRG", "TRG+KD", "TRGPaper+KD"]
+    weights = {name: (given["kd_weight"], given["alpha"]) for name, given in options(choices).items()}
+    assert weights == {"TRG": (0.0, 3.0), "TRG+KD": (1.0, 3.0), "TRGPaper+KD": (1.0, 16.0)}
+
+
+def test_one_file_holds_the_options_of_a_whole_table(tmp_path):
+    file = tmp_path / "table.yaml"
+    file.write_text(
+        "methods: [Vanilla, KD, TRG, TRGPaper]\n"
+        "method_options: {TRG: {alpha: 3}, trg_pyg.distillers.kd.KD: {tau: 2}}\n"
+        "distiller: {class_path: TRGPaper, init_args: {beta: 7}}\n"
+    )
+    choices = read_choices([f"--config={file}"])
+    given = options(choices)
+    assert names(choices) == ["Vanilla", "KD", "TRG", "TRGPaper"]
+    assert (given["TRG"]["alpha"], given["TRG"]["beta"]) == (3.0, 1.0)
+    assert (given["TRGPaper"]["alpha"], given["TRGPaper"]["beta"]) == (16.0, 7.0)
+    assert given["KD"]["tau"] == 2.0
+    assert "method_options" not in choices.settings
+    # The command line picks a row, or changes an option of one.
+    assert names(read_choices([f"--config={file}", "--methods", "KD"])) == ["KD"]
+    assert options(read_choices([f"--config={file}", "--method_options.TRG.alpha=4"]))["TRG"]["alpha"] == 4.0
+
+
 def test_options_of_the_default_data_set_do_not_follow_to_another():
     choices = read_choices(["--data=CIFAR100", "--data.download=false"])
     assert isinstance(choices.config.data, CIFAR100)
@@ -103,6 +135,18 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--seeds", "one"], "seeds=one: expected int"),
         (["--seeds", "1", "1"], "seeds: [1, 1] names one twice"),
         (["--methods", "KD", "KD"], "methods: ['KD', 'KD'] names one twice"),
+        (["--methods", "KD+KD"], "methods=KD+KD: KD already is KD"),
+        (["--methods", "Vanilla+KD"], "methods=Vanilla+KD: Vanilla has no option kd_weight"),
+        (["--methods", "TRG", "TRG+KD"], "TRG and TRG+KD are the same, kd_weight is 1 in both"),
+        (["--methods", "TRG+KD", "TRG+KD"], "names one twice"),
+        (["--methods", "TRGG+KD"], "distiller=TRGG: no such class; did you mean TRG"),
+        (["--distiller=TRG+KD"], "distiller=TRG+KD: no such class; name it in methods"),
+        (["--method_options={TRGG: {}}"], "method_options.TRGG: distiller=TRGG: no such class; did you mean TRG"),
+        (["--method_options={TRG: {alfa: 1}}"], "method_options.TRG: unknown option alfa of TRG; did you mean alpha"),
+        (["--method_options={TRG: {k: few}}"], "method_options.TRG: distiller.k=few: expected int"),
+        (["--method_options={TRG: 3}"], "method_options=3: expected dict"),
+        (["--method_options={TRG: {}, trg_pyg.distillers.trg.TRG: {}}"], "TRG is there twice"),
+        (["--method_options={TRG: {}}", "--distiller=TRG"], "method_options.TRG: distiller gives options of TRG too"),
         (["--config=nowhere.yaml"], "config: File does not exist: "),
         (["--data=ImageFolder"], "data: the following arguments are required: root"),
         (["--teacher.accuracy_tolerance=-1"], "teacher.accuracy_tolerance=-1.0"),

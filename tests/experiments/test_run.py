@@ -66,6 +66,21 @@ def test_the_config_of_a_run_gives_the_same_weights_again(small, tmp_path):
     assert all(torch.equal(first[name], repeated[name]) for name in first)
 
 
+def test_a_method_joined_with_kd_has_its_own_row_and_folder_and_repeats_from_its_config(small, tmp_path, capsys):
+    given = [*small, "--train.epochs=1", "--method_options={TRG: {kd_weight: 0}}"]
+    assert main([*given, "--methods", "TRG", "TRG+KD"]) == 0
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows == ["method", "teacher resnet8", "TRG", "TRG+KD"]
+    (folder,) = run_folders(tmp_path, "TRG+KD")
+    first = last_weights(tmp_path, "TRG+KD")
+    settings = [yaml.safe_load((run_folders(tmp_path, name)[0] / "config.yaml").read_text()) for name in rows[2:]]
+    assert [each["distiller"]["init_args"]["kd_weight"] for each in settings] == [0.0, 1.0]
+    again = ["--wandb=disabled", "--device=cpu", f"--output={tmp_path / 'again'}"]
+    assert main([f"--config={folder / 'config.yaml'}", *again]) == 0
+    repeated = tmp_path / "again" / folder.relative_to(tmp_path / "runs")
+    assert all(torch.equal(value, first[name]) for name, value in last_weights_of(repeated).items())
+
+
 def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(small, tmp_path, monkeypatch, capsys):
     main([*small, "--methods", "TRG"])
     (folder,) = run_folders(tmp_path, "TRG")
@@ -85,7 +100,7 @@ def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(small, tmp_pat
     assert main([*small, "--methods", "TRG", "--resume"]) == 0
     resumed = last_weights(tmp_path)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    timing = ("seconds", "images_per_second")
+    timing = ("seconds", "images_per_second", "ms_per_step")
     for one, other in zip(epochs, history(folder), strict=True):
         assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in other.items() if k not in timing}
 

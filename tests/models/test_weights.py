@@ -60,12 +60,18 @@ def test_accuracy_is_optional(tmp_path: Path) -> None:
     [
         lambda state: state,
         lambda state: {"model": state, "best_acc": 66.74, "opt": argparse.Namespace(model="resnet8"), "epoch": 3},
+        lambda state: {"epoch": 240, "model": state, "accuracy": torch.tensor([66.74]), "optimizer": {"state": {}}},
+        lambda state: {"epoch": 240, "model": state, "optimizer": {"state": {}}, "best_acc": torch.tensor(66.74)},
+        lambda state: {"model": state},
         lambda state: {"state_dict": state, "best_acc": torch.tensor(66.74)},
         lambda state: {"model_state_dict": state, "best_acc": torch.tensor([66.74])},
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
         lambda state: {"model": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}},
     ],
-    ids=["bare", "repdistiller", "state_dict", "model_state_dict", "data_parallel", "compiled"],
+    ids=[
+        *("bare", "repdistiller_best", "repdistiller_epoch", "mdistiller", "mdistiller_student"),
+        *("state_dict", "model_state_dict", "data_parallel", "compiled"),
+    ],
 )
 @pytest.mark.parametrize("suffix", ["pth", "pth.tar", "pt"])
 def test_torch_formats(tmp_path: Path, wrap: Any, suffix: str) -> None:
@@ -74,7 +80,30 @@ def test_torch_formats(tmp_path: Path, wrap: Any, suffix: str) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=suffix != "pth")
     loaded = load_weights(target, path)
     assert states_equal(source.state_dict(), target.state_dict())
-    assert loaded.accuracy == (pytest.approx(66.74) if "best_acc" in content else None)
+    assert loaded.accuracy == (pytest.approx(66.74) if {"best_acc", "accuracy"} & set(content) else None)
+
+
+def test_what_an_old_pytorch_saved_from_a_gpu_loads_without_one(tmp_path: Path) -> None:
+    source, target, path = trained(), resnet8(), tmp_path / "old.pth"
+    torch.save({"model": source.state_dict()}, path, _use_new_zipfile_serialization=False)
+    # PyTorch before 1.6 named the storage after its device; today's names the same storages without it.
+    old = {b"ctorch\nFloatStorage": b"ctorch.cuda\nFloatStorage", b"X\3\0\0\0cpu": b"X\6\0\0\0cuda:0"}
+    content = path.read_bytes()
+    for now, then in old.items():
+        assert now in content
+        content = content.replace(now, then)
+    path.write_bytes(content)
+    load_weights(target, path)
+    assert states_equal(source.state_dict(), target.state_dict())
+
+
+@pytest.mark.parametrize(("accuracy", "expected"), [(70.0, 70.0), (0.0, 0.0), (None, 75.0)])
+def test_the_accuracy_of_these_weights_comes_before_the_best_one(
+    tmp_path: Path, accuracy: float | None, expected: float
+) -> None:
+    content = {"model": resnet8().state_dict(), "best_acc": 75.0, "accuracy": accuracy}
+    torch.save(content, tmp_path / "net.pth")
+    assert load_weights(resnet8(), tmp_path / "net.pth").accuracy == expected
 
 
 @pytest.mark.parametrize("prefix", ["module", "_orig_mod"])

@@ -43,7 +43,10 @@ def same(a: dict, b: dict) -> bool:
 
 
 def without_clock(history: list[dict]) -> list[dict]:
-    return [{k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")} for epoch in history]
+    return [
+        {k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second", "ms_per_step")}
+        for epoch in history
+    ]
 
 
 def stop_after(epoch: int):
@@ -54,12 +57,12 @@ def stop_after(epoch: int):
     return on_epoch
 
 
-def test_metrics_of_every_epoch(run) -> None:
+def test_metrics_of_every_epoch(run, train_set) -> None:
     seen: list[dict] = []
     history, _ = run(SGD, shots={"many": [0], "few": [1, 2]}, on_epoch=seen.append)
     assert history == seen
     assert list(history[0]) == [
-        *("epoch", "lr", "train/ce", "train/hint", "train/total", "train/top1", "images_per_second"),
+        *("epoch", "lr", "train/ce", "train/hint", "train/total", "train/top1", "images_per_second", "ms_per_step"),
         *("test/top1", "test/loss", "test/many", "test/few", "seconds", "best/top1", "best/epoch"),
     ]
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
@@ -68,6 +71,7 @@ def test_metrics_of_every_epoch(run) -> None:
     assert first["train/total"] == pytest.approx(first["train/ce"] + 0.5 * first["train/hint"])
     assert history[-1]["best/top1"] == max(epoch["test/top1"] for epoch in history)
     assert first["images_per_second"] > 0
+    assert first["ms_per_step"] * 3 == pytest.approx(1000 * len(train_set) / first["images_per_second"])
     assert first["seconds"] > 0
 
 

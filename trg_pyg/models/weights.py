@@ -29,8 +29,8 @@ class LoadedWeights:
     Attributes:
         path: the file.
         sha256: hash of the file, 64 hexadecimal digits.
-        accuracy: top-1 accuracy in percent as the file claims it (safetensors: metadata ``accuracy``, otherwise
-            ``best_acc``), ``None`` where it does not.
+        accuracy: top-1 accuracy in percent as the file claims it, ``None`` where it does not: metadata ``accuracy`` of
+            safetensors; otherwise ``accuracy``, which RepDistiller measures on these weights, or else ``best_acc``.
         metadata: the strings that a safetensors file carries.
     """
 
@@ -125,7 +125,9 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Any]:
     if not _is_state(state):
         found = list(content)[:_SHOWN] if isinstance(content, Mapping) else type(content).__name__
         raise InputError(f"weights {path}: no state dict, bare or under {', '.join(_STATE_KEYS)}; found {found}")
-    return dict(state), content.get("best_acc")
+    # Some trainers keep the best accuracy so far beside the weights of a later epoch: the other name is the surer one.
+    accuracy = content.get("accuracy")
+    return dict(state), content.get("best_acc") if accuracy is None else accuracy
 
 
 def _is_state(state: Any) -> bool:

@@ -96,8 +96,8 @@ def fit(
     Returns:
         One dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first step),
         ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>``,
-        ``images_per_second`` (training alone), ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch``
-        (the highest test top-1 so far). Accuracies are in percent.
+        ``images_per_second`` and ``ms_per_step`` (wall time of training alone, loading included), ``seconds`` (with
+        evaluation), ``best/top1`` and ``best/epoch`` (the highest test top-1 so far). Accuracies are in percent.
 
     Raises:
         InputError: no teacher where the distiller needs one, an empty set, or a checkpoint that is missing,
@@ -134,7 +134,9 @@ def fit(
             started = time.perf_counter()
             metrics: dict[str, float] = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
             metrics |= _named("train", train_epoch(state, frozen, loader, config, on_step))
-            metrics["images_per_second"] = len(train_set) / (time.perf_counter() - started)
+            trained = time.perf_counter() - started
+            metrics["images_per_second"] = len(train_set) / trained
+            metrics["ms_per_step"] = 1000 * trained / len(loader)
             tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, device)
             metrics |= _named("test", tested)
             _check_finite("test/loss", metrics, epoch)
