@@ -17,7 +17,7 @@ import trg_pyg.distillers  # noqa: F401
 from experiments.parse_errors import class_at, one_line, options_of
 from experiments.published import PublishedTeacher, find_published
 from trg_pyg.data.base import ImageData
-from trg_pyg.distillers.base import Distiller
+from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.distillers.kd import KD
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import NetworkInfo
@@ -43,7 +43,8 @@ class NetworkConfig:
         name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable.
         args: further keyword arguments of the network.
         weights: file to start from: safetensors, or a PyTorch state dict.
-        taps: module paths of the features to distil, the last one for tokens; null finds the last feature map.
+        taps: module paths of the features to distil, shallow ones first, the last one for tokens; null takes what the
+            method reads: the last feature map, or one a stage.
         prefix_tokens: class, distillation and register tokens of a transformer; null asks the network.
         mean: channel means that the network expects, in [0, 1]; null takes the data's.
         std: channel deviations that the network expects; null takes the data's.
@@ -127,12 +128,14 @@ class Method:
         name: its class name, with ``+KD`` where it was joined with logit distillation.
         settings: class path and options, as a configuration file has them.
         needs_teacher: whether it compares with a teacher.
+        taps: the features that it reads where the configuration names none.
         build: makes it for a student and a teacher.
     """
 
     name: str
     settings: dict[str, Any]
     needs_teacher: bool
+    taps: Taps
     build: DistillerFactory
 
 
@@ -340,7 +343,7 @@ def _built(parser: ArgumentParser, distiller: Any) -> Method:
     one = parser.parse_object({"distiller": _as_dict(distiller)})
     build = parser.instantiate(one).distiller
     cls = class_at(one.distiller.class_path)
-    return Method(cls.__name__, _plain(parser, one)["distiller"], cls.needs_teacher, build)
+    return Method(cls.__name__, _plain(parser, one)["distiller"], cls.needs_teacher, cls.taps, build)
 
 
 def _as_dict(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import torch
 
 from experiments.config import WITH_KD, Method
-from experiments.study import Study, fingerprint
+from experiments.study import Study, fingerprint, tapped
 from experiments.teacher import Teacher
 from experiments.training_run import History, TrainingRun, train
 
@@ -23,12 +23,13 @@ def distil(study: Study, method: Method, seed: int, teacher: Teacher | None) -> 
         title=f"{method.name} seed {seed}",
         folder=study.folder / f"{method.name}-{fingerprint(settings)}" / f"seed{seed}",
         network=study.config.student,
-        distiller=method.build(study.student, study.teacher),
+        taps=method.taps,
+        distiller=method.build(*study.pairs[method.taps]),
         recipe=study.config.train,
         seed=seed,
         settings=settings | named | {"seeds": [seed]},
         notes={"teacher": teacher.provenance()} if teacher and method.needs_teacher else {},
     )
-    network = teacher.network if teacher and method.needs_teacher else None
+    network = tapped(teacher.network, study.config.teacher, method.taps) if teacher and method.needs_teacher else None
     _, history = train(run, study, network, study.choices.resume)
     return history

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices = read_choices(argv)
         study = prepare(choices)
         announce(study)
-        teacher = obtain_teacher(study) if study.teacher else None
+        teacher = obtain_teacher(study) if any(method.needs_teacher for method in choices.methods) else None
         results = {
             method.name: [distil(study, method, seed, teacher) for seed in choices.seeds] for method in choices.methods
         }

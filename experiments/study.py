@@ -5,19 +5,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from experiments.config import Choices, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.long_tail import shots
+from trg_pyg.distillers.base import Taps
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.training.loop import check_batches
+
+
+class Pair(NamedTuple):
+    """What a method is told of the two networks."""
+
+    student: NetworkInfo
+    teacher: NetworkInfo | None
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,8 @@ class Study:
         device: where everything runs.
         splits: the images, on the device.
         shots: classes with many, medium and few training images; empty unless the set is long-tailed.
-        student: the student's classes and features.
-        teacher: the teacher's, ``None`` if no method needs one.
+        pairs: classes and features of student and teacher, for each set of taps that a method reads; no teacher where
+            no method needs one.
         folder: where the runs of this study go.
     """
 
@@ -38,8 +46,7 @@ class Study:
     device: torch.device
     splits: Splits
     shots: dict[str, Sequence[int]]
-    student: NetworkInfo
-    teacher: NetworkInfo | None
+    pairs: dict[Taps, Pair]
     folder: Path
 
     @property
@@ -62,13 +69,19 @@ def prepare(choices: Choices) -> Study:
     config = choices.config
     device = pick_device(config.device)
     splits = config.data.load()
+    need_teacher = any(method.needs_teacher for method in choices.methods)
     student = build_network(config.student, splits, seed=0)
-    student_info = _describe(student, config.student, splits)
-    teacher_info = None
-    if any(method.needs_teacher for method in choices.methods):
-        teacher_info = _describe(build_network(config.teacher, splits, seed=0), config.teacher, splits)
+    teacher = build_network(config.teacher, splits, seed=0) if need_teacher else None
+    pairs = {
+        taps: Pair(
+            _describe(student, config.student, taps, splits),
+            None if teacher is None else _describe(teacher, config.teacher, taps, splits),
+        )
+        for taps in dict.fromkeys(method.taps for method in choices.methods)
+    }
     for method in choices.methods:
-        distiller = method.build(student_info, teacher_info)
+        distiller = method.build(*pairs[method.taps])
+        distiller.bind(splits.train.targets, torch.Generator())
         check_batches(distiller, len(splits.train), config.train.batch_size)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
@@ -78,20 +91,31 @@ def prepare(choices: Choices) -> Study:
         device=device,
         splits=Splits(splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std),
         shots=dict(shots(splits.class_counts)) if config.data.imbalance is not None else {},
-        student=student_info,
-        teacher=teacher_info,
+        pairs=pairs,
         folder=config.output / f"{data}{tail}" / pair,
     )
 
 
-def build_network(config: NetworkConfig, splits: Splits, seed: int) -> TappedModel:
+def build_network(config: NetworkConfig, splits: Splits, seed: int, taps: Taps = "none") -> TappedModel:
     """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
     torch.manual_seed(seed)
     model = build_model(config.name, len(splits.classes), **config.args)
     if config.weights is not None:
         load_weights(model, config.weights)
     normalize = Normalize(config.mean or splits.mean, config.std or splits.std)
-    return TappedModel(model, config.taps, normalize, config.prefix_tokens)
+    return TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
+
+
+def tapped(network: TappedModel, config: NetworkConfig, taps: Taps) -> TappedModel:
+    """Return the same network, not a copy, with other taps."""
+    return TappedModel(network.model, _named_taps(config, taps), network.normalize, config.prefix_tokens)
+
+
+def _named_taps(config: NetworkConfig, taps: Taps) -> list[str] | Literal["last", "stages"]:
+    """Return what a method looks at: nothing, or what the configuration names, or what is usual."""
+    if taps == "none":
+        return []
+    return taps if config.taps is None else config.taps
 
 
 def pick_device(name: str) -> torch.device:
@@ -117,11 +141,14 @@ def fingerprint(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _describe(network: TappedModel, config: NetworkConfig, splits: Splits) -> NetworkInfo:
-    info = network.describe(splits.image_size)
+def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:
+    info = tapped(network, config, taps).describe(splits.image_size)
     require(
         info.num_classes == len(splits.classes),
         f"{config.name} gives {info.num_classes} logits, the data have {len(splits.classes)} classes",
     )
-    require(len(info.features) > 0, f"{config.name}: taps is empty; name a module, or null to find the last map")
+    require(
+        taps == "none" or len(info.features) > 0,
+        f"{config.name}: taps is empty; name a module, or null to find the feature maps",
+    )
     return info

@@ -16,9 +16,11 @@ def announce(study: Study) -> None:
     )
     if study.shots:
         print("         classes: " + ", ".join(f"{len(ids)} {name}" for name, ids in study.shots.items()))
-    if study.teacher is not None:
-        print(f"teacher  {_network(config.teacher, study, study.teacher)}")
-    print(f"student  {_network(config.student, study, study.student)}")
+    # The pair with the most taps shows them all.
+    pair = max(study.pairs.values(), key=lambda pair: len(pair.student.features))
+    if pair.teacher is not None:
+        print(f"teacher  {_network(config.teacher, study, pair.teacher)}")
+    print(f"student  {_network(config.student, study, pair.student)}")
     names = ", ".join(method.name for method in study.choices.methods)
     print(f"methods  {names}; seeds {', '.join(map(str, study.choices.seeds))}; {config.train.epochs} epochs")
     print(f"runs     {study.folder} on {study.device}", flush=True)
@@ -28,4 +30,4 @@ def _network(config: NetworkConfig, study: Study, info: NetworkInfo) -> str:
     model = build_network(config, study.splits, seed=0)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
-    return f"{config.name}: {parameters:,} parameters, taps {taps}"
+    return f"{config.name}: {parameters:,} parameters" + (f", taps {taps}" if taps else "")

@@ -9,7 +9,7 @@ from experiments.display import Display
 from experiments.run_folder import RunFolder, environment
 from experiments.study import Study, build_network
 from experiments.tracking import Tracker
-from trg_pyg.distillers.base import Distiller
+from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import fit
@@ -25,6 +25,7 @@ class TrainingRun:
         title: shown beside its progress.
         folder: where it keeps everything.
         network: what is trained.
+        taps: the features of it that the distiller reads.
         distiller: the method; its projections are initialised already.
         recipe: how it is trained.
         seed: of its initial weights, batches and draws.
@@ -35,6 +36,7 @@ class TrainingRun:
     title: str
     folder: Path
     network: NetworkConfig
+    taps: Taps
     distiller: Distiller
     recipe: TrainConfig
     seed: int
@@ -54,7 +56,7 @@ def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: b
     folder = RunFolder(run.folder)
     resume = resume and folder.has_checkpoint
     folder.describe(run.settings, environment(study.choices.command) | run.notes)
-    network = build_network(run.network, study.splits, run.seed)
+    network = build_network(run.network, study.splits, run.seed, run.taps)
     network.describe(study.splits.image_size)
     config = study.config
     tracker = Tracker(

@@ -1,6 +1,6 @@
 """Cost of a training step of every method, in one run, step by step in turn.
 
-    python experiments/benchmarks/step.py --methods KD TRG
+    python experiments/benchmarks/step.py --methods "[KD,TRG]"
 
 The floor is what no method can avoid: the teacher's forward pass and a step of the student on cross-entropy. Ratios
 are medians of the ratios of neighbouring steps, so that a machine that slows down slows both sides of a ratio.
@@ -12,14 +12,17 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import torch  # noqa: E402
 from jsonargparse import auto_cli  # noqa: E402
+from torch import nn  # noqa: E402
 
 import trg_pyg.distillers  # noqa: E402
+from trg_pyg._discover import subclasses  # noqa: E402
 from trg_pyg.distillers.base import Distiller  # noqa: E402
 from trg_pyg.distillers.vanilla import Vanilla  # noqa: E402
 from trg_pyg.models.taps import TappedModel  # noqa: E402
@@ -31,22 +34,26 @@ from trg_pyg.training.optim import build_optimizer  # noqa: E402
 
 
 def stepper(
-    student: str, teacher: FrozenTeacher, method: type[Distiller], images: torch.Tensor, num_classes: int
+    student: str, teacher: nn.Module, method: type[Distiller], images: torch.Tensor, num_classes: int, train_images: int
 ) -> Callable[[], None]:
     """Return a function that takes one training step of ``method``; the floor runs the teacher too."""
     device = images.device
     torch.manual_seed(0)
-    network = TappedModel(build_model(student, num_classes))
+    taps: Any = [] if method.taps == "none" else method.taps
+    network, tapped_teacher = TappedModel(build_model(student, num_classes), taps), TappedModel(teacher, taps)
     size = images.shape[-1]
-    module = DistillationModule(network, method(network.describe(size), teacher.teacher.describe(size))).to(device)
+    distiller = method(network.describe(size), tapped_teacher.describe(size))
+    distiller.bind(torch.arange(train_images) % num_classes, torch.Generator())
+    module = DistillationModule(network, distiller).to(device)
     module.train()
+    frozen = FrozenTeacher(tapped_teacher)
     optimizer = build_optimizer(module, TrainConfig())
     generator = torch.Generator().manual_seed(0)
     index = torch.arange(len(images), device=device)
     target = index % num_classes
 
     def step() -> None:
-        losses, _ = module(images, teacher(images), Step(target, 0.5, generator, index))
+        losses, _ = module(images, frozen(images), Step(target, 0.5, generator, index))
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
@@ -63,25 +70,29 @@ def main(
     batch_size: int = 64,
     steps: int = 40,
     num_classes: int = 100,
+    train_images: int = 50_000,
     device: str = "cpu",
 ) -> None:
     """Print seconds a step of each method, over the floor and over KD.
 
     Args:
-        methods: distillers by class name; KD and TRG if none is named.
+        methods: distillers by class name; KD and TRG if none is named, every one for all.
         teacher: network of the zoo.
         student: network of the zoo.
         batch_size: images of 32x32 a step.
         steps: counted steps of each, after 5 that are not.
         num_classes: classes.
+        train_images: size of the training set, for memory banks.
         device: cpu or cuda.
     """
     names = methods or ["KD", "TRG"]
+    if names == ["all"]:
+        names = [cls.__name__ for cls in subclasses(Distiller)]
     torch.manual_seed(0)
     images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
-    frozen = FrozenTeacher(TappedModel(build_model(teacher, num_classes))).to(device)
+    large = build_model(teacher, num_classes).to(device)
     classes = {"floor": Vanilla} | {name: getattr(trg_pyg.distillers, name) for name in names}
-    takers = {name: stepper(student, frozen, cls, images, num_classes) for name, cls in classes.items()}
+    takers = {name: stepper(student, large, cls, images, num_classes, train_images) for name, cls in classes.items()}
     times: dict[str, list[float]] = {name: [] for name in takers}
     for number in range(steps + 5):
         for name, take in takers.items():

@@ -9,8 +9,8 @@ from trg_pyg.errors import InputError
 def test_a_study_knows_its_data_networks_and_place(small, tmp_path):
     study = prepare(read_choices([*small, "--methods", "TRG", "--data.imbalance=4"]))
     assert study.splits.class_counts == (12, 6, 3)
-    assert study.student.features[0].grid == (4, 4)
-    assert study.teacher is not None
+    assert study.pairs["last"].student.features[0].grid == (4, 4)
+    assert study.pairs["last"].teacher is not None
     assert study.folder == tmp_path / "runs" / "ImageFolder-LT4" / "resnet8-resnet8"
     assert study.name == "ImageFolder-LT4/resnet8-resnet8"
     assert study.shots["few"] == [0, 1, 2]
@@ -18,7 +18,7 @@ def test_a_study_knows_its_data_networks_and_place(small, tmp_path):
 
 def test_no_teacher_is_built_where_no_method_needs_one(small):
     study = prepare(read_choices([*small, "--methods", "Vanilla", "--teacher.name=no_such_network"]))
-    assert study.teacher is None
+    assert study.pairs["none"].teacher is None
 
 
 def test_the_same_settings_have_the_same_fingerprint_whatever_their_order():
