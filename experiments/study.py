@@ -27,7 +27,7 @@ class Study:
     Attributes:
         choices: the configuration.
         device: where everything runs.
-        splits: the images, on the device.
+        splits: the images, on the device; of streamed ones, the batches go there.
         shots: classes with many, medium and few training images; empty unless the set is long-tailed.
         student: the student's classes and features.
         teacher: the teacher's, ``None`` if no method needs one.
@@ -77,7 +77,7 @@ def prepare(choices: Choices) -> Study:
         choices=choices,
         device=device,
         splits=Splits(splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std),
-        shots=dict(shots(splits.class_counts)) if config.data.imbalance is not None else {},
+        shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         student=student_info,
         teacher=teacher_info,
         folder=config.output / f"{data}{tail}" / pair,
