@@ -35,7 +35,7 @@ class Study:
     Attributes:
         choices: the configuration.
         device: where everything runs.
-        splits: the images, on the device.
+        splits: the images, on the device; of streamed ones, the batches go there.
         shots: classes with many, medium and few training images; empty unless the set is long-tailed.
         pairs: classes and features of student and teacher, for each set of taps that a method reads; no teacher where
             no method needs one.
@@ -90,7 +90,7 @@ def prepare(choices: Choices) -> Study:
         choices=choices,
         device=device,
         splits=Splits(splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std),
-        shots=dict(shots(splits.class_counts)) if config.data.imbalance is not None else {},
+        shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         pairs=pairs,
         folder=config.output / f"{data}{tail}" / pair,
     )

@@ -73,6 +73,11 @@ def test_long_tail_shortens_the_training_split_only():
     assert splits.test.targets.tolist() == [0, 0, 1, 1]
 
 
+def test_a_dataset_is_long_tailed_where_it_was_made_so():
+    assert not Literal().long_tailed
+    assert Literal(imbalance=2).long_tailed
+
+
 def test_subset_seed_chooses_the_images_of_the_long_tail():
     images = torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1).repeat(1, 3, 4, 4)
     train = ImageSet(images, torch.arange(60) % 2)
@@ -132,18 +137,22 @@ def test_a_dataset_is_chosen_on_the_command_line_by_name():
     data = parse("--data", "CIFAR100", "--data.root", "somewhere", "--data.imbalance", "100", "--data.flip", "false")
     assert type(data).__name__ == "CIFAR100"
     assert (data.root, data.download, data.imbalance, data.augment().flip) == ("somewhere", True, 100, False)
+    streamed = ["--data.stream=true", "--data.crop=resized", "--data.crop_share=0.875", "--data.workers=4"]
+    assert parse("--data", "ImageFolder", "--data.root", "x", *streamed).workers == 4
     folder = parse("--data", "ImageFolder", "--data.root", "x", "--data.mean", "[0.1,0.2,0.3]", "--data.std", "[1,1,1]")
     assert folder.mean == (0.1, 0.2, 0.3)
 
 
-@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100", "Digits", "FashionMNIST", "ImageFolder"])
+@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100", "Digits", "FashionMNIST", "ImageFolder", "ImageList"])
 def test_every_dataset_takes_the_common_options_and_refuses_a_typo(name):
-    root = ["--data.root", "x"] if name == "ImageFolder" else []
+    names = {"ImageFolder": ["root"], "ImageList": ["root", "train_list", "test_list"]}.get(name, [])
+    root = [f"--data.{option}=x" for option in names]
     common = ["--data.imbalance=2", "--data.subset_seed=3", "--data.crop_padding=1", "--data.flip=true"]
-    data = parse("--data", name, *root, *common)
+    padded = ["--data.crop=padded"] if name == "ImageList" else []
+    data = parse("--data", name, *root, *common, *padded)
     assert (data.imbalance, data.subset_seed) == (2, 3)
     assert (data.augment().crop_padding, data.augment().flip) == (1, True)
     with pytest.raises(ArgumentError, match="imbalence"):
         parse("--data", name, *root, "--data.imbalence", "2")
     with pytest.raises(TypeError, match="imbalence"):
-        type(data)(**({"root": "x"} if root else {}), imbalence=2)
+        type(data)(**dict.fromkeys(names, "x"), imbalence=2)

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import tarfile
@@ -10,7 +11,8 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from trg_pyg.data import ImageFolder, image_folder
+from trg_pyg.data import Augment, FileSet, ImageFolder, ImageSet, RandomResizedCrop, image_files, make_loader
+from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
 from trg_pyg.errors import InputError
 
 
@@ -118,6 +120,12 @@ class TestDecoding:
         assert images.shape == (3, 3, 4, 4)
         assert images.eq(70).all()
 
+    def test_crop_share_cuts_a_smaller_part_as_torchvision_does(self, split_root, generator):
+        pixels = torch.randint(0, 256, (61, 50, 3), generator=generator).byte().numpy()
+        Image.fromarray(pixels).save(split_root / "test" / "cat" / "0.png")
+        theirs = v2.Compose([v2.Resize(32), v2.CenterCrop(28), v2.PILToTensor()])(Image.fromarray(pixels))
+        assert torch.equal(folder(split_root, size=28, crop_share=0.875).load().test.images[0], theirs)
+
     def test_the_centre_of_a_wide_image_is_kept(self, tmp_path):
         pixels = np.zeros((4, 8, 3), np.uint8)
         pixels[:, 2:6] = 255
@@ -146,15 +154,68 @@ class TestDecoding:
             folder(split_root).load()
 
     def test_what_does_not_fit_in_memory_is_refused_before_decoding(self, split_root, monkeypatch):
-        monkeypatch.setattr(image_folder, "available_memory", lambda: 2**30)
-        monkeypatch.setattr(image_folder, "decode_images", lambda *args: pytest.fail("decoded"))
+        monkeypatch.setattr(image_files, "available_memory", lambda: 2**30)
+        monkeypatch.setattr(image_files, "decode_images", lambda *args: pytest.fail("decoded"))
         with pytest.raises(InputError, match=r"8 images of 6000x6000 .* need 1\.61 GiB .* 1\.00 GiB are available"):
-            folder(split_root, size=6000).load()
+            folder(split_root, size=6000, stream=False).load()
+
+
+class TestStream:
+    @pytest.fixture(params=["split_root", "flat_root"])
+    def root(self, request) -> Path:
+        return request.getfixturevalue(request.param)
+
+    def batches(self, data: ImageFolder, split: str) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        loader = make_loader(getattr(data.load(), split), 4, augment=data.augment(), generator=generator)
+        return [part for batch in loader for part in batch]
+
+    @pytest.mark.parametrize("options", [{}, {"size": 3, "crop_share": 0.75}, {"imbalance": 3}])
+    def test_the_same_batches_as_in_memory(self, root, options):
+        memory, stream = (folder(root, **{"stream": stream, **options}) for stream in (False, True))
+        assert isinstance(memory.load().train, ImageSet)
+        assert isinstance(stream.load().train, FileSet)
+        for split in ("train", "test"):
+            for a, b in zip(self.batches(memory, split), self.batches(stream, split), strict=True):
+                assert torch.equal(a, b)
+        assert memory.load().class_counts == stream.load().class_counts
+
+    def test_nothing_is_decoded_before_a_batch_is_asked_for(self, split_root, monkeypatch, user_cache):
+        monkeypatch.setattr(image_files, "decode_images", lambda *args: pytest.fail("decoded"))
+        (split_root / "train" / "cat" / "0.png").write_bytes(b"no image")
+        splits = folder(split_root, stream=True).load()
+        assert (splits.mean, splits.std) == (IMAGENET_MEAN, IMAGENET_STD)
+        assert cache_files(split_root) == cache_files(user_cache) == []
+        given = folder(split_root, stream=True, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)).load()
+        assert given.mean == (0.1, 0.2, 0.3)
+
+    @pytest.mark.parametrize(("free", "kind"), [(2 * 8 * 48 - 1, FileSet), (2 * 8 * 48, ImageSet), (None, ImageSet)])
+    def test_by_default_a_set_that_does_not_fit_in_memory(self, split_root, monkeypatch, free, kind):
+        monkeypatch.setattr(image_files, "available_memory", lambda: free)
+        expected = (
+            pytest.warns(UserWarning, match="8 images of 4x4 .* are streamed .*ImageNet")
+            if kind is FileSet
+            else (contextlib.nullcontext())
+        )
+        with expected:
+            assert isinstance(folder(split_root).load().train, kind)
+
+    def test_a_stream_that_was_asked_for_does_not_look_at_the_memory(self, split_root, monkeypatch):
+        monkeypatch.setattr(image_files, "available_memory", lambda: 0)
+        for options in ({"stream": True}, {"crop": "resized"}):
+            assert isinstance(folder(split_root, **options).load().train, FileSet)
+
+    def test_a_resized_crop_is_an_option(self, split_root):
+        data = folder(split_root, crop="resized", crop_share=0.875, size=224, workers=3, prefetch=4)
+        train = data.load().train
+        assert isinstance(data.augment(), RandomResizedCrop)
+        assert (train.image_size, train.shorter, train.workers, train.prefetch) == (224, 256, 3, 4)
+        assert isinstance(folder(split_root, stream=True, crop_padding=2).augment(), Augment)
 
 
 class TestCache:
     def forbid_decoding(self, monkeypatch):
-        monkeypatch.setattr(image_folder, "decode_images", lambda *args: pytest.fail("decoded again"))
+        monkeypatch.setattr(image_files, "decode_images", lambda *args: pytest.fail("decoded again"))
 
     def test_the_second_start_does_not_decode(self, split_root, monkeypatch):
         first = folder(split_root).load()
@@ -177,7 +238,8 @@ class TestCache:
         assert red(folder(split_root).load().train)[0] == 77
         write(split_root / "train" / "cat" / "3.png", 78)
         assert red(folder(split_root).load().train)[3] == 78
-        assert len(cache_files(split_root)) == 4
+        folder(split_root, crop_share=0.5).load()
+        assert len(cache_files(split_root)) == 5
 
     def test_only_the_time_of_a_file_changed(self, split_root):
         folder(split_root).load()

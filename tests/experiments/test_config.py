@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from experiments.config import read_choices
+from experiments.study import short_name
 from trg_pyg.data.cifar import CIFAR100
 from trg_pyg.data.digits import Digits
 from trg_pyg.errors import InputError
@@ -99,12 +100,14 @@ def test_the_resolved_settings_read_back_as_the_same_settings(tmp_path):
 def test_every_configuration_file_is_a_cell_named_after_its_method_and_pair(file):
     choices = read_choices([f"--config={file}"])
     assert names(choices) == [file.stem]
-    assert f"{choices.config.teacher.name}-{choices.config.student.name}" == file.parent.name
+    networks = (choices.config.teacher, choices.config.student)
+    pair = "-".join(short_name(network.name).removesuffix("_patch16_224") for network in networks)
+    assert pair == file.parent.name
 
 
 def test_every_pair_has_the_three_methods_on_the_same_settings():
     folders = {file.parent for file in CONFIGS.rglob("*.yaml")}
-    assert len(folders) == 6
+    assert len(folders) == 9
     for folder in folders:
         assert {file.stem for file in folder.glob("*.yaml")} >= {"Vanilla", "KD", "TRG"}
         settings = [read_choices([f"--config={file}"]).settings for file in folder.glob("*.yaml")]

@@ -1,4 +1,4 @@
-"""What a dataset is to the rest of the package: images in memory, in a training and a test split."""
+"""What a dataset is to the rest of the package: images, in memory or in files, in a training and a test split."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,13 +7,18 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data.augment import Augment
+from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
+from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, few, require
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images and their classes.
+    """Images in memory and their classes.
 
     Attributes:
         images: uint8 [N, 3, H, W].
@@ -26,6 +31,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def image_size(self) -> int:
+        """Width of every image, in pixels; the height is the same in a dataset that was loaded."""
+        return self.images.shape[-1]
+
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""
         return ImageSet(self.images.to(device), self.targets.to(device))
@@ -33,6 +43,12 @@ class ImageSet:
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
         return ImageSet(self.images[index], self.targets[index])
+
+
+# What a split can be. Both kinds have a length, targets and an image size, go to a device and give a part of
+# themselves; trg_pyg.data.loader.make_loader makes batches of either.
+ImageSource = ImageSet | FileSet
+Augmentation = Augment | RandomResizedCrop
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +63,8 @@ class Splits:
         std: standard deviation of each colour channel on the same scale, > 0.
     """
 
-    train: ImageSet
-    test: ImageSet
+    train: ImageSource
+    test: ImageSource
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -56,7 +72,7 @@ class Splits:
     @property
     def image_size(self) -> int:
         """Height and width of every image, in pixels."""
-        return self.train.images.shape[-1]
+        return self.train.image_size
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -68,7 +84,8 @@ class ImageData(ABC):
     """Base class of the datasets; the constructor is the configuration, reading starts with :meth:`load`.
 
     A dataset is a subclass that implements ``_read``. One that has published channel statistics names them in
-    ``mean`` and ``std``; for the others they are computed from the training images.
+    ``mean`` and ``std``; for the others they are computed from the training images, where those are in memory. Streamed
+    images are not decoded for that: they take ImageNet's.
 
     Args:
         imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
@@ -104,11 +121,16 @@ class ImageData(ABC):
         )
 
     @abstractmethod
-    def _read(self) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+    def _read(self) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
         """Return the training set, the test set and the class names."""
 
+    @property
+    def long_tailed(self) -> bool:
+        """Whether accuracy is worth reporting for classes with many, medium and few training images."""
+        return self.imbalance is not None
+
     def load(self) -> Splits:
-        """Read the dataset into memory, on the CPU.
+        """Read the dataset into memory, on the CPU; of a streamed one, the names of its files.
 
         Raises:
             InputError: the data cannot be read, a class has no image in one of the splits, the images are not square
@@ -118,16 +140,18 @@ class ImageData(ABC):
         _check_split(train, "training", classes)
         _check_split(test, "test", classes)
         require(
-            train.images.shape[1:] == test.images.shape[1:],
+            train.image_size == test.image_size,
             f"the training images are {_size(train)} but the test images {_size(test)}; bring both to one size",
         )
         if self.imbalance is not None:
             train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
-        if self.mean is None or self.std is None:
-            return Splits(train, test, classes, *channel_statistics(train.images))
-        return Splits(train, test, classes, self.mean, self.std)
+        if self.mean is not None and self.std is not None:
+            return Splits(train, test, classes, self.mean, self.std)
+        if isinstance(train, FileSet):
+            return Splits(train, test, classes, IMAGENET_MEAN, IMAGENET_STD)
+        return Splits(train, test, classes, *channel_statistics(train.images))
 
-    def augment(self) -> Augment:
+    def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
         return self._augment
 
@@ -152,26 +176,23 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tupl
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
-def _class_counts(image_set: ImageSet, num_classes: int) -> tuple[int, ...]:
+def _class_counts(image_set: ImageSource, num_classes: int) -> tuple[int, ...]:
     return tuple(torch.bincount(image_set.targets, minlength=num_classes).tolist())
 
 
-def _size(image_set: ImageSet) -> str:
-    return "x".join(map(str, image_set.images.shape[2:]))
+def _size(image_set: ImageSource) -> str:
+    return f"{image_set.image_size}x{image_set.image_size}"
 
 
-def _check_split(image_set: ImageSet, split: str, classes: tuple[str, ...]) -> None:
-    images, targets = image_set.images, image_set.targets
+def _check_split(image_set: ImageSource, split: str, classes: tuple[str, ...]) -> None:
+    if isinstance(image_set, ImageSet):
+        _check_images(image_set.images, split)
+    targets = image_set.targets
+    count = len(image_set.files if isinstance(image_set, FileSet) else image_set.images)
     require(
-        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3,
-        f"the {split} images are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, 3, H, W]",
+        targets.dtype == torch.int64 and targets.shape == (count,),
+        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{count}]",
     )
-    require(
-        targets.dtype == torch.int64 and targets.shape == images.shape[:1],
-        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{len(images)}]",
-    )
-    height, width = images.shape[2:]
-    require(height == width, f"the {split} images are {height}x{width}; crop or resize them to squares")
     outside = targets[(targets < 0) | (targets >= len(classes))]
     require(
         len(outside) == 0,
@@ -182,3 +203,12 @@ def _check_split(image_set: ImageSet, split: str, classes: tuple[str, ...]) -> N
         raise InputError(
             f"no image in the {split} split for class {few(empty)}; add some or remove the class from both splits"
         )
+
+
+def _check_images(images: Tensor, split: str) -> None:
+    require(
+        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3,
+        f"the {split} images are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, 3, H, W]",
+    )
+    height, width = images.shape[2:]
+    require(height == width, f"the {split} images are {height}x{width}; crop or resize them to squares")

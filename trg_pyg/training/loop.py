@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from trg_pyg.data.augment import Augment
-from trg_pyg.data.base import ImageSet
-from trg_pyg.data.loader import BatchLoader
+from trg_pyg.data.base import Augmentation, ImageSource
+from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import require
 from trg_pyg.models.taps import TappedModel
@@ -53,11 +52,11 @@ def fit(
     student: TappedModel,
     teacher: TappedModel | None,
     distiller: Distiller,
-    train_set: ImageSet,
-    test_set: ImageSet,
+    train_set: ImageSource,
+    test_set: ImageSource,
     config: TrainConfig,
     *,
-    augment: Augment | None = None,
+    augment: Augmentation | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     folder: Path | None = None,
@@ -76,10 +75,10 @@ def fit(
         student: moved to ``device``.
         teacher: frozen and moved to ``device``; not run where the distiller does not need one.
         distiller: its parameters train with the student's.
-        train_set: on any device; each batch is moved to ``device``.
+        train_set: on any device, or in files; each batch is moved to ``device``.
         test_set: evaluated after each epoch.
         config: recipe of the training.
-        augment: applied by the :class:`~trg_pyg.data.loader.BatchLoader` to each training batch.
+        augment: applied by the loader (:func:`~trg_pyg.data.loader.make_loader`) to each training batch.
         seed: of the order and augmentation of the images, of the distiller's draws and of dropout: three streams, so
             that methods which draw more or less still see the same batches.
         device: where both networks run.
@@ -109,7 +108,7 @@ def fit(
     check_batches(distiller, len(train_set), config.batch_size)
     order, draws, dropout = _seeds(seed)
     distiller.bind(train_set.targets.cpu(), draws)
-    loader = BatchLoader(train_set, config.batch_size, augment=augment, generator=order)
+    loader = make_loader(train_set, config.batch_size, augment=augment, generator=order, device=device)
     frozen = None
     if teacher is not None and distiller.needs_teacher:
         frozen = FrozenTeacher(teacher, config.precision).to(device)
@@ -153,7 +152,7 @@ def fit(
 def train_epoch(
     state: TrainingState,
     teacher: FrozenTeacher | None,
-    loader: BatchLoader,
+    loader: Loader,
     config: TrainConfig,
     on_step: Callable[[Progress], None] | None = None,
 ) -> dict[str, float]:
@@ -200,7 +199,7 @@ def check_batches(distiller: Distiller, train_images: int, batch_size: int) -> N
 
 
 def _check(
-    teacher: TappedModel | None, distiller: Distiller, train_set: ImageSet, folder: Path | None, resume: bool
+    teacher: TappedModel | None, distiller: Distiller, train_set: ImageSource, folder: Path | None, resume: bool
 ) -> None:
     name = type(distiller).__name__
     require(

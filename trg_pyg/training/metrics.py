@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trg_pyg.data.base import ImageSet
+from trg_pyg.data.base import ImageSource
+from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import InputError, require
 from trg_pyg.training.config import Precision
 from trg_pyg.training.precision import autocast
@@ -18,7 +19,7 @@ Shots = Mapping[str, Sequence[int]]
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    image_set: ImageSet,
+    image_set: ImageSource,
     batch_size: int,
     shots: Shots | None = None,
     precision: Precision = "fp32",
@@ -28,7 +29,7 @@ def evaluate(
 
     Args:
         model: on ``device``; images uint8 ``[B, 3, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
-        image_set: at least one image; on any device.
+        image_set: at least one image; on any device, or in files.
         batch_size: images a forward pass.
         shots: classes of each group of a long-tailed training set, such as ``{"many": [0, 1], "few": [2]}``.
         precision: of the forward pass; the loss is float32.
@@ -44,14 +45,14 @@ def evaluate(
     """
     require(len(image_set) > 0, "the test set has 0 images: nothing to evaluate; choose a set with images")
     device = torch.device(device)
-    ranks, losses = [], []
+    ranks: list[Tensor] = []
+    losses: list[Tensor] = []
     with _evaluating(model):
-        for first in range(0, len(image_set), batch_size):
-            images = image_set.images[first : first + batch_size].to(device, non_blocking=True)
-            targets = image_set.targets[first : first + batch_size].to(device, non_blocking=True)
+        for batch in make_loader(image_set, batch_size, shuffle=False, device=device):
+            images, targets, _ = (tensor.to(device, non_blocking=True) for tensor in batch)
             with autocast(device, precision):
                 logits = model(images).logits.float()
-            if first == 0:
+            if not ranks:
                 _check_classes(image_set.targets, logits.shape[1], shots or {})
             ranks.append(_ranked(logits, targets))
             losses.append(F.cross_entropy(logits, targets, reduction="none"))

@@ -1,0 +1,57 @@
+"""Image files that are decoded when they are needed."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FileSet:
+    """Image files and their classes: an :class:`~trg_pyg.data.base.ImageSet` of any size, decoded batch by batch.
+
+    Attributes:
+        root: folder of the dataset.
+        files: N paths relative to ``root``, as :func:`encode_paths` makes them.
+        targets: int64 [N], values in [0, C).
+        image_size: height and width of the decoded images, in pixels.
+        shorter: pixels that the shorter side is resized to before the centre is cut out, at least ``image_size``.
+        workers: processes that decode; 0 decodes in the calling process; None takes one a CPU core, at most 8, and
+            none for a set of less than 512 images, where they start for longer than they work.
+        prefetch: batches that each worker keeps ready, >= 1.
+    """
+
+    root: Path
+    files: np.ndarray
+    targets: Tensor
+    image_size: int
+    shorter: int
+    workers: int | None = None
+    prefetch: int = 2
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device | str) -> "FileSet":
+        """Return the set with its targets on ``device``: batches go where the targets are."""
+        return self._with(self.files, self.targets.to(device))
+
+    def select(self, index: Tensor) -> "FileSet":
+        """Return the files at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
+        return self._with(self.files[index.cpu().numpy()], self.targets[index])
+
+    def _with(self, files: np.ndarray, targets: Tensor) -> "FileSet":
+        return FileSet(self.root, files, targets, self.image_size, self.shorter, self.workers, self.prefetch)
+
+
+def encode_paths(files: Sequence[str]) -> np.ndarray:
+    """Return paths as one array of bytes [N], the form in which a :class:`FileSet` keeps them.
+
+    A worker that reads a list of strings copies it bit by bit, since each look changes a reference count: with the
+    million names of ImageNet that takes 100 MB a worker. An array stays shared.
+    """
+    return np.array([os.fsencode(file) for file in files], dtype=np.bytes_)
