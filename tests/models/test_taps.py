@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trg_pyg.errors import InputError
-from trg_pyg.models import FeatureInfo, NetworkInfo, Normalize, Outputs, TappedModel, build_model, resnet8, wrn_16_1
+from trg_pyg.models import FeatureInfo, NetworkInfo, Normalize, Outputs, TappedModel, build_model, resnet8
 
 HALF = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -62,7 +62,8 @@ def pictures(batch: int = 4, size: int = 32, seed: int = 0) -> Tensor:
 
 
 def objective(outputs: Outputs) -> Tensor:
-    return outputs.logits.square().mean() + sum(f.square().mean() for f in outputs.features)
+    rest = sum(f.square().mean() for f in (*outputs.features, outputs.embedding) if f is not None)
+    return outputs.logits.square().mean() + rest
 
 
 def gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
@@ -84,7 +85,7 @@ def assert_same(a: list[Tensor] | tuple[Tensor, ...], b: list[Tensor] | tuple[Te
 def test_features_are_the_outputs_of_the_modules_in_tap_order(training: bool) -> None:
     model = resnet8().train(training)
     reference = copy.deepcopy(model)
-    logits, (last, first) = TappedModel(model, ["layer3", "layer1"], HALF).train(training)(pictures())
+    logits, (last, first), _ = TappedModel(model, ["layer3", "layer1"], HALF).train(training)(pictures())
     x = reference.conv1((pictures().float() / 255 - 0.5) / 0.5)
     expected_first = reference.layer1(reference.bn1(x).relu())
     expected_last = reference.layer3(reference.layer2(expected_first))
@@ -97,6 +98,13 @@ def test_features_are_the_outputs_of_the_modules_in_tap_order(training: bool) ->
 def test_bytes_and_floats_are_the_same_images() -> None:
     tapped = TappedModel(resnet8(), normalize=HALF).eval()
     assert_same(tapped(pictures())[1], tapped(pictures().float() / 255)[1])
+
+
+@pytest.mark.parametrize("taps", [None, ["stem"]])
+def test_precision_of_the_parameters_is_that_of_the_look(taps: list[str] | None) -> None:
+    tapped = TappedModel(Net(), taps, copy.deepcopy(HALF)).double()
+    assert tapped(pictures().double() / 255).embedding.dtype == torch.float64
+    assert tapped.describe(8).embedding == 4
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 1, 8, 8), torch.zeros(3, 8, 8), torch.zeros(2, 3, 8, 8).long()])
@@ -182,28 +190,29 @@ def test_unknown_tap_names_near_paths() -> None:
 
 
 def test_a_string_is_no_list_of_taps() -> None:
-    with pytest.raises(InputError, match=r"must be a list of module paths: \['layer3'\]"):
+    with pytest.raises(InputError, match=r"must be a list of module paths: \['layer3'\], or last, or stages"):
         TappedModel(resnet8(), "layer3")
 
 
-def test_default_tap_of_the_network() -> None:
+def test_default_taps_of_the_network() -> None:
     assert TappedModel(resnet8()).taps == ("layer3",)
-    assert TappedModel(wrn_16_1()).taps == ("relu",)
+    assert TappedModel(resnet8(), "last").taps == ("layer3",)
+    assert TappedModel(resnet8(), "stages").taps == ("layer1", "layer2", "layer3")
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "tap", "layout", "channels", "grid"),
+    ("name", "size", "tap", "channels", "embedding"),
     [
-        ("resnet18", 64, "layer4", "map", 512, (2, 2)),
-        ("resnet18", 32, "layer3", "map", 256, (2, 2)),  # layer4 is 1x1 at this size
-        ("shufflenet_v2_x0_5", 64, "conv5", "map", 1024, (2, 2)),
-        ("mnasnet0_5", 64, "layers", "map", 1280, (2, 2)),
-        ("swin_t", 64, "permute", "map", 768, (2, 2)),
+        ("resnet18", 64, "layer4", 512, 512),
+        ("resnet18", 32, "layer3", 256, 512),  # layer4 is 1x1 at this size
+        ("shufflenet_v2_x0_5", 64, "conv5", 1024, 1024),
+        ("mnasnet0_5", 64, "layers", 1280, 1280),
+        ("swin_t", 64, "permute", 768, 768),
     ],
 )
-def test_tap_is_found(name: str, size: int, tap: str, layout: Any, channels: int, grid: tuple[int, int]) -> None:
+def test_tap_is_found(name: str, size: int, tap: str, channels: int, embedding: int) -> None:
     tapped = TappedModel(build_model(f"torchvision:{name}", 7))
-    expected = NetworkInfo(7, (FeatureInfo(tap, layout, channels, grid),))
+    expected = NetworkInfo(7, (FeatureInfo(tap, "map", channels, (2, 2)),), embedding)
     assert tapped.taps is None
     assert tapped.describe(size) == expected
     assert tapped.taps == (tap,)
@@ -224,11 +233,234 @@ def test_tap_is_found_by_the_first_call_without_a_trace() -> None:
     torch.testing.assert_close(outputs.logits, plain(pictures().float() / 255))
     assert_same(list(model.buffers()), list(plain.buffers()))
     assert sum(len(module._forward_hooks) for module in model.modules()) == 1
+    assert sum(len(module._forward_pre_hooks) for module in model.modules()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "args", "taps", "channels"),
+    [
+        ("torchvision:resnet18", 64, {}, ["layer1", "layer2", "layer3", "layer4"], [64, 128, 256, 512]),
+        ("torchvision:resnet34", 224, {}, ["layer1", "layer2", "layer3", "layer4"], [64, 128, 256, 512]),
+        # Its blocks begin with a convolution that still has the grid of the stage before.
+        ("torchvision:resnet50", 64, {}, ["layer1", "layer2", "layer3", "layer4"], [256, 512, 1024, 2048]),
+        (
+            "torchvision:mobilenet_v2",
+            64,
+            {},
+            ["features.3", "features.6", "features.13", "features"],
+            [24, 32, 96, 1280],
+        ),
+        (
+            "torchvision:densenet121",
+            64,
+            {},
+            [*(f"features.denseblock{i}" for i in (1, 2, 3)), "features"],
+            [256, 512, 1024, 1024],
+        ),
+        ("torchvision:swin_t", 64, {}, ["features.1", "features.3", "features.5", "permute"], [96, 192, 384, 768]),
+        (
+            "timm:swin_tiny_patch4_window7_224",
+            64,
+            {"img_size": 64, "window_size": 2, "depths": (1, 1, 1, 1)},
+            ["layers.0", "layers.1", "layers.2", "norm"],
+            [96, 192, 384, 768],
+        ),
+        ("timm:convnext_atto", 64, {}, ["stages.0", "stages.1", "stages.2", "norm_pre"], [40, 80, 160, 320]),
+    ],
+)
+def test_stages_are_found(name: str, size: int, args: dict[str, Any], taps: list[str], channels: list[int]) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    model = build_model(name, 7, **args)
+    info = TappedModel(model, "stages").describe(size)
+    assert [feature.path for feature in info.features] == taps
+    assert [feature.channels for feature in info.features] == channels
+    assert [feature.grid for feature in info.features] == [(size // stride,) * 2 for stride in (4, 8, 16, 32)]
+    assert info.features[-1:] == TappedModel(model, "last").describe(size).features
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5, 12])
+def test_stages_of_one_grid_are_the_ends_of_quarters(depth: int) -> None:
+    blocks = {1: [], 2: [0], 3: [0, 1], 5: [0, 1, 2], 12: [2, 5, 8]}[depth]
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.inner(x)
+
+    class Isotropic(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 4, 4, 4)
+            self.trunk = nn.ModuleList(Block() for _ in range(depth))
+            self.norm = nn.LayerNorm(4)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).flatten(2).mT
+            for block in self.trunk:
+                x = block(x)
+            return self.head(self.norm(x).mean(1))
+
+    assert TappedModel(Isotropic(), "stages")(pictures()).features[0].shape == (4, 64, 4)
+    for model, at in ((Isotropic(), ""), (nn.Sequential(nn.Identity(), Isotropic()), "1.")):
+        tapped = TappedModel(model, "stages")
+        info = tapped.describe(32)
+        assert tapped.taps == (*(f"{at}trunk.{index}" for index in blocks), f"{at}norm")
+        assert (tapped.classifier, info.embedding) == (f"{at}head", 4)
+
+
+def test_stages_of_a_wrapped_network_begin_at_the_size_of_the_images() -> None:
+    class Shared(nn.Module):
+        """One activation for all sizes; it stands for its last call."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, 2, padding=1)
+            self.act = nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.second(self.act(self.first(x))))
+
+    model = nn.Sequential(nn.Identity(), Shared(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+    info = TappedModel(model, "stages").describe(8)
+    assert info.features == (FeatureInfo("1.first", "map", 4, (8, 8)), FeatureInfo("1", "map", 5, (4, 4)))
+
+
+def test_stages_end_with_the_last_map_even_if_it_looks_like_the_images() -> None:
+    down, up = nn.Conv2d(3, 3, 3, 2, padding=1), nn.Upsample(scale_factor=2)
+    model = nn.Sequential(nn.Identity(), down, up, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    tapped = TappedModel(model, "stages")
+    assert [feature.grid for feature in tapped.describe(8).features] == [(4, 4), (8, 8)]
+    assert tapped.taps == ("1", "2")
+
+
+def test_stages_of_images_that_are_no_square() -> None:
+    images = torch.rand(2, 3, 32, 64)
+    features = TappedModel(build_model("torchvision:resnet18", 7), "stages")(images).features
+    assert [feature.shape[2:] for feature in features] == [(8, 16), (4, 8), (2, 4), (1, 2)]
+
+
+def test_stages_without_a_row_of_blocks_are_the_last_map() -> None:
+    tapped = TappedModel(Net(), "stages")
+    assert [feature.shape for feature in tapped(pictures(size=8)).features] == [(4, 4, 8, 8)]
+    assert tapped.taps == ("norm",)
 
 
 def test_no_tap_is_found() -> None:
     with pytest.raises(InputError, match="no module of Wrap gives a map or a sequence larger than 1x1; name the taps"):
         TappedModel(Wrap(Fixed([8]))).describe(32)
+
+
+# What the classifier takes
+
+
+class Heads(Net):
+    """The map, pooled, and whatever follows."""
+
+    def __init__(self, head: Any, **modules: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self, self.norm(self.stem(x)).mean((2, 3)))
+
+
+HEADS: dict[str, tuple[Any, str | None]] = {
+    "itself": (Heads(lambda net, x: net.fc(x)), "fc"),
+    "a view": (Heads(lambda net, x: net.fc(x)[:, :1]), "fc"),
+    "first of a tuple": (Heads(lambda net, x: (net.fc(x), net.b(x)), b=nn.Linear(4, 2)), "fc"),
+    "scaled": (Heads(lambda net, x: net.fc(x) * 2), "fc"),
+    "normalised": (Heads(lambda net, x: net.b(net.fc(x)), b=nn.BatchNorm1d(2)), "fc"),
+    "two beside one another": (Heads(lambda net, x: (net.fc(x) + net.b(x)) / 2, b=nn.Linear(4, 2)), "fc"),
+    "of two widths": (Heads(lambda net, x: (net.b(x[:, :3]) + net.fc(x)) / 2, b=nn.Linear(3, 2)), "fc"),
+    "one behind the other": (Heads(lambda net, x: net.b(net.fc(x).relu()) * 2, b=nn.Linear(2, 2)), "b"),
+    "hidden": (Heads(lambda net, x: net.b(net.a(x).relu()), a=nn.Linear(4, 9), b=nn.Linear(9, 2)), "b"),
+    "none": (Heads(lambda net, x: x), None),
+    "of tokens": (Heads(lambda net, x: net.fc(x[:, None].expand(-1, 3, -1))[:, 0]), None),
+    "no tensor": (Heads(lambda net, x: net.fc(input=x)), None),
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+def test_classifier_is_found(case: str) -> None:
+    model, path = HEADS[case]
+    tapped = TappedModel(model, ["norm"]).eval()
+    outputs, info = tapped(pictures()), tapped.describe(8)
+    assert tapped.classifier == path
+    assert (outputs.embedding is None, info.embedding is None) == (path is None, path is None)
+    if path is not None:
+        linear = model.get_submodule(path)
+        assert outputs.embedding.shape == (4, linear.in_features)
+        assert info.embedding == linear.in_features
+    if case in ("itself", "scaled"):
+        torch.testing.assert_close(outputs.embedding, outputs.features[0].mean((2, 3)))
+
+
+def test_linear_layer_before_the_last_map_is_no_classifier() -> None:
+    class Gated(Net):
+        """Its gate is as wide as its logits, which a convolution gives."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Conv2d(4, 4, 1)
+            self.gate = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.out(x * self.gate(x.mean((2, 3)))[:, :, None, None]).mean((2, 3))
+
+    assert TappedModel(Gated(), ["stem"]).describe(8).embedding is None
+    assert TappedModel(build_model("torchvision:squeezenet1_1", 7), ["features"]).describe(64).embedding is None
+
+
+def test_dropout_is_part_of_the_embedding_and_gradient_passes() -> None:
+    model = Heads(lambda net, x: net.fc(net.drop(x)), drop=nn.Dropout(0.5)).train()
+    outputs = TappedModel(model)(pictures())
+    assert (outputs.embedding == 0).any()
+    torch.testing.assert_close(model.fc(outputs.embedding), outputs.logits)
+    outputs.embedding.sum().backward()
+    assert model.stem.weight.grad.abs().sum() > 0
+    assert model.fc.weight.grad is None
+
+
+def test_call_that_does_not_reach_the_classifier_has_no_embedding() -> None:
+    model = Heads(lambda net, x: net.other(x) if net.training else net.fc(x), other=nn.Linear(4, 2))
+    tapped = TappedModel(model).train()
+    assert tapped(pictures()).embedding is None
+    assert tapped.eval()(pictures()).embedding is not None
+
+
+def test_declared_classifier() -> None:
+    model = Heads(lambda net, x: net.cosine(x), cosine=nn.Identity())
+    model.classifier_path = "cosine"
+    outputs = TappedModel(model, ["norm"])(pictures())
+    torch.testing.assert_close(outputs.embedding, outputs.logits)
+    assert TappedModel(model).describe(8).embedding == 4
+    model.classifier_path = "cosin"
+    with pytest.raises(InputError, match="classifier_path 'cosin' is no module of Heads; did you mean cosine"):
+        TappedModel(model)
+    model.classifier_path = "stem"
+    with pytest.raises(InputError, match=r"classifier_path 'stem' of Heads takes \[2, 3, 8, 8\]; name the module that"):
+        TappedModel(model).describe(8)
+    model.classifier_path = "fc"
+    with pytest.raises(InputError, match="classifier_path 'fc' of Heads takes nothing"):
+        TappedModel(model).describe(8)
+
+
+def test_the_network_is_looked_at_once() -> None:
+    calls: list[int] = []
+    model = Net()
+    model.register_forward_hook(lambda module, args, output: calls.append(len(args[0])))
+    tapped = TappedModel(model, "stages")
+    for _ in range(2):
+        tapped(pictures())
+    assert calls == [2, 4, 4]
 
 
 # What is told beforehand
@@ -246,7 +478,7 @@ def test_describe_leaves_no_trace() -> None:
     before = copy.deepcopy(model.state_dict())
     state = torch.get_rng_state()
     info = TappedModel(model, ["stem", "norm"]).describe(8)
-    assert info == NetworkInfo(2, (FeatureInfo("stem", "map", 4, (8, 8)), FeatureInfo("norm", "map", 4, (8, 8))))
+    assert info == NetworkInfo(2, (FeatureInfo("stem", "map", 4, (8, 8)), FeatureInfo("norm", "map", 4, (8, 8))), 4)
     assert torch.equal(torch.get_rng_state(), state)
     assert_same(list(model.state_dict().values()), list(before.values()))
     assert (model.training, model.stem.training, model.norm.training) == (True, True, False)
@@ -317,8 +549,8 @@ def test_no_tensor_outlives_a_call() -> None:
     inside: list[weakref.ref] = []
     tapped.model.layer3.register_forward_hook(lambda module, args, output: inside.append(weakref.ref(output)))
     outputs = tapped(pictures())
-    references = [*inside, *(weakref.ref(t) for t in (outputs.logits, *outputs.features))]
-    assert len(references) == 4
+    references = [*inside, *(weakref.ref(t) for t in (outputs.logits, *outputs.features, outputs.embedding))]
+    assert len(references) == 6  # the look called layer3 once more
     del outputs
     gc.collect()
     assert all(reference() is None for reference in references)
@@ -326,18 +558,21 @@ def test_no_tensor_outlives_a_call() -> None:
 
 def test_a_failed_call_keeps_nothing_and_the_next_one_works() -> None:
     class Fails(Net):
-        fail = True
+        fail = False
 
         def forward(self, x: Tensor) -> Tensor:
-            self.stem(x)
+            logits = super().forward(x)
             if self.fail:
                 raise RuntimeError("once")
-            return super().forward(x)
+            return logits
 
     tapped = TappedModel(Fails(), ["stem"])
+    tapped.describe(32)
+    tapped.model.fail = True
     with pytest.raises(RuntimeError, match="once"):
         tapped(pictures())
-    assert [(reader.reading, reader.output) for reader in tapped._readers] == [(False, None)]
+    readers = [*tapped._readers, tapped._embedding]
+    assert [(reader.reading, reader.output) for reader in readers] == [(False, None)] * 2
     tapped.model.fail = False
     assert len(tapped(pictures()).features) == 1
 
@@ -346,10 +581,10 @@ def test_the_network_alone_is_silent_and_two_tappings_do_not_mix() -> None:
     model = resnet8()
     a, b = TappedModel(model, ["layer1"]).eval(), TappedModel(model, ["layer2"]).eval()
     model(torch.rand(2, 3, 32, 32))
-    assert a._readers[0].output is None
+    assert (a._readers[0].output, a._embedding.output) == (None, None)
     assert a(pictures()).features[0].shape[1:] == (16, 32, 32)
     assert b(pictures()).features[0].shape[1:] == (32, 16, 16)
-    assert b._readers[0].output is None
+    assert (b._readers[0].output, b._embedding.output) == (None, None)
 
 
 def test_two_calls_before_one_backward() -> None:
@@ -363,29 +598,39 @@ def test_two_calls_before_one_backward() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-@pytest.mark.parametrize("taps", [["layer2", "layer3"], None])
-def test_a_copy_reads_its_own_modules(duplicate: Any, taps: list[str] | None) -> None:
+@pytest.mark.parametrize("taps", [["layer2", "layer3"], "stages", None])
+@pytest.mark.parametrize("described", [False, True])
+def test_a_copy_reads_its_own_modules(duplicate: Any, taps: Any, described: bool) -> None:
     original = TappedModel(resnet8(), taps, HALF).eval()
+    if described:
+        original.describe(32)
     twin = duplicate(original)
     assert_same(original(pictures())[1], twin(pictures())[1])
+    assert_same(original(pictures())[2:], twin(pictures())[2:])
     with torch.no_grad():
         twin.model.layer3[0].bn2.bias.add_(1)
-    twin_feature = twin(pictures()).features[-1]
-    assert not torch.equal(twin_feature, original(pictures()).features[-1])
-    twin_feature.sum().backward()
+    outputs, others = twin(pictures()), original(pictures())
+    assert not torch.equal(outputs.features[-1], others.features[-1])
+    assert not torch.equal(outputs.embedding, others.embedding)
+    (outputs.features[-1].sum() + outputs.embedding.sum()).backward()
     assert all(p.grad is None for p in original.parameters())
 
 
 def test_a_pickle_survives_hooks_of_a_new_process(tmp_path: Path) -> None:
     path = tmp_path / "tapped.pickle"
-    path.write_bytes(pickle.dumps(TappedModel(resnet8(), ["layer1", "layer2", "layer3"])))
+    tapped = TappedModel(resnet8(), "stages")
+    tapped.describe(32)
+    path.write_bytes(pickle.dumps(tapped))
     script = f"""
 import pickle, torch
 tapped = pickle.load(open({str(path)!r}, "rb"))
 for module in tapped.modules():
     for _ in range(5):
         module.register_forward_hook(lambda module, args, output: None)
-assert [f.shape[1] for f in tapped(torch.rand(2, 3, 32, 32)).features] == [16, 32, 64]
+        module.register_forward_pre_hook(lambda module, args: None)
+outputs = tapped(torch.rand(2, 3, 32, 32))
+assert outputs.embedding.shape == (2, 64)
+assert [f.shape[1] for f in outputs.features] == [16, 32, 64]
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
@@ -394,7 +639,7 @@ def test_no_grad_and_mode() -> None:
     tapped = TappedModel(resnet8()).train()
     with torch.no_grad():
         outputs = tapped(pictures())
-    assert not any(t.requires_grad for t in (outputs.logits, *outputs.features))
+    assert not any(t.requires_grad for t in (outputs.logits, *outputs.features, outputs.embedding))
     assert tapped.training
     assert tapped.model.bn1.num_batches_tracked == 1
     assert not tapped.eval().model.bn1.training
@@ -423,9 +668,9 @@ def test_compiles_as_one_graph(training: bool) -> None:
         images = pictures(size=16, seed=seed)
         assert_same(gradients(compiled, images), gradients(plain, images))
         a, b = plain(images), compiled(images)
-        assert_same((a.logits, *a.features), (b.logits, *b.features))
+        assert_same((a.logits, *a.features, a.embedding), (b.logits, *b.features, b.embedding))
     assert_same(list(plain.buffers()), list(twin.buffers()))
-    assert twin._readers[0].output is None
+    assert (twin._readers[0].output, twin._embedding.output) == (None, None)
 
 
 def test_compiled_feature_is_safe_from_changes_in_place() -> None:
@@ -435,14 +680,25 @@ def test_compiled_feature_is_safe_from_changes_in_place() -> None:
 
     torch._dynamo.reset()
     tapped = TappedModel(InPlace(), ["stem"])
+    tapped.describe(32)
     compiled = torch.compile(tapped, fullgraph=True, backend="aot_eager")
     assert_same(compiled(pictures()).features, tapped(pictures()).features)
 
 
-def test_tap_must_be_known_before_compiling() -> None:
+@pytest.mark.parametrize("taps", [None, ["stem"]])
+def test_taps_and_classifier_must_be_known_before_compiling(taps: list[str] | None) -> None:
     torch._dynamo.reset()
     with pytest.raises(Exception, match="describe"):
-        torch.compile(TappedModel(Net()), fullgraph=True, backend="eager")(pictures())
+        torch.compile(TappedModel(Net(), taps), fullgraph=True, backend="eager")(pictures())
+
+
+def test_a_declared_classifier_is_known_before_compiling() -> None:
+    torch._dynamo.reset()
+    model = Net()
+    model.classifier_path = "fc"
+    tapped = TappedModel(model, ["stem"])
+    outputs = torch.compile(tapped, fullgraph=True, backend="aot_eager")(pictures())
+    torch.testing.assert_close(model.fc(outputs.embedding), outputs.logits)
 
 
 DISTRIBUTED = """
@@ -455,7 +711,7 @@ torch.distributed.init_process_group("gloo", init_method="file://" + store, rank
 torch.manual_seed(0)
 one = TappedModel(resnet8(), ["layer2", "layer3"]).eval()
 images = torch.rand(4, 3, 32, 32)
-loss = lambda outputs: sum(t.square().mean() for t in (outputs.logits, *outputs.features))
+loss = lambda outputs: sum(t.square().mean() for t in (outputs.logits, *outputs.features, outputs.embedding))
 loss(one(images)).backward()
 expected = [p.grad.clone() for p in one.parameters()]
 one.zero_grad()

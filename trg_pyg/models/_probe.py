@@ -1,8 +1,10 @@
 """Looking at a network by running it once, without leaving a trace on it."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,12 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
+def black_images(model: nn.Module, height: int, width: int) -> Tensor:
+    """Return :data:`PROBE_BATCH` images, ``[B, 3, height, width]``, of the type and on the device of the parameters."""
+    floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    return torch.zeros(PROBE_BATCH, 3, height, width, dtype=next(floating, torch.float32), device=device_of(model))
+
+
 def first_tensor(output: Any) -> Tensor | None:
     """Return a tensor itself, the first item of a tuple or list if that is a tensor, otherwise ``None``."""
     if isinstance(output, (tuple, list)) and output:
@@ -39,47 +47,201 @@ def first_tensor(output: Any) -> Tensor | None:
     return output if isinstance(output, Tensor) else None
 
 
-def auto_tap(model: nn.Module, run: Callable[[], Any], prefix_tokens: int, channels_last: bool) -> str:
-    """Return the path of the last module to finish whose output has a spatial grid larger than 1x1.
+def is_channels_last(shape: torch.Size, marked: bool) -> bool:
+    """Return whether a map is ``[B, H, W, C]`` rather than ``[B, C, H, W]``.
+
+    Networks mix the two (a patch embedding is a convolution), and torchvision's Swin says nowhere that it is channels
+    last. The grid of a square image is square, so the shape tells; ``marked`` decides where it does not.
+    """
+    first, last = shape[2] == shape[3], shape[1] == shape[2]
+    return marked if first == last else last
+
+
+def square(tokens: int) -> tuple[int, int] | None:
+    """Return the square grid of so many tokens, ``None`` where there is none."""
+    side = math.isqrt(max(tokens, 0))
+    return (side, side) if tokens > 0 and side * side == tokens else None
+
+
+def ends_of_quarters(blocks: int) -> list[int]:
+    """Return the index of the last block of each quarter, ``12 -> [2, 5, 8, 11]``; fewer where blocks are below 4."""
+    return sorted({blocks * quarter // 4 - 1 for quarter in (1, 2, 3, 4)} - {-1})
+
+
+class _Call(NamedTuple):
+    """Shapes of the first tensor that a module took and gave, in its last call."""
+
+    took: torch.Size | None
+    gave: torch.Size | None
+
+
+_REPEATING = (nn.Sequential, nn.ModuleList)
+_MOST_STAGES = 4
+
+
+class Look:
+    """What running a network once has shown: its taps and its classifier.
 
     Args:
-        model: the network, itself not a candidate.
-        run: calls the network on :data:`PROBE_BATCH` images.
+        model: the network, itself no candidate for a tap.
+        run: calls the network on :data:`PROBE_BATCH` images and returns what it returns.
         prefix_tokens: tokens at the head of a sequence that are not part of its grid.
-        channels_last: a map is ``[B, H, W, C]`` rather than ``[B, C, H, W]``.
-
-    Raises:
-        InputError: no module has such an output.
+        channels_last: a map is ``[B, H, W, C]`` where its shape does not tell.
     """
-    last = ""
 
-    def watch(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            nonlocal last
-            feature = first_tensor(output)
-            if feature is not None and _has_grid(feature, prefix_tokens, channels_last):
-                last = path
+    def __init__(self, model: nn.Module, run: Callable[[], Any], prefix_tokens: int, channels_last: bool) -> None:
+        self._name = type(model).__name__
+        self._modules = dict(model.named_modules())
+        self._prefix_tokens = prefix_tokens
+        self._channels_last = channels_last
+        # A tap stands for the last call of its module, so that is what is kept, in the order in which they finished.
+        self._calls: dict[str, _Call] = {}
+        # Outputs and not their addresses: memory that was freed would be taken again, by the logits among others.
+        self._linears: dict[str, Tensor] = {}
+        handles = [module.register_forward_hook(partial(self._watch, path)) for path, module in self._modules.items()]
+        try:
+            self._logits = first_tensor(run())
+        finally:
+            for handle in handles:
+                handle.remove()
 
-        return hook
+    def last(self) -> str:
+        """Return the path of the last module to finish whose output has a spatial grid larger than 1x1.
 
-    handles = [module.register_forward_hook(watch(path)) for path, module in model.named_modules() if path]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not last:
-        raise InputError(
-            f"no module of {type(model).__name__} gives a map or a sequence larger than 1x1; name the taps"
-        )
-    return last
+        Raises:
+            InputError: no module has such an output.
+        """
+        for path, call in reversed(self._calls.items()):
+            if path and self._grid(call.gave) is not None:
+                return path
+        raise InputError(f"no module of {self._name} gives a map or a sequence larger than 1x1; name the taps")
 
+    def stages(self) -> tuple[str, ...]:
+        """Return the paths of at most four maps, from shallow to deep; the last is :meth:`last`.
 
-def _has_grid(feature: Tensor, prefix_tokens: int, channels_last: bool) -> bool:
-    shape = feature.shape
-    if feature.ndim not in (3, 4) or shape[0] != PROBE_BATCH:
+        Where grids differ, one is the last module to finish with its grid. Where all are the same, it is the last
+        block of each quarter of the longest row of blocks.
+
+        Raises:
+            InputError: no module has an output with a grid.
+        """
+        last = self.last()
+        images = self._calls[""].took
+        ends: dict[tuple[int, int], str] = {}
+        for path, call in self._calls.items():
+            grid = self._grid(call.gave)
+            if not path or grid is None:
+                continue
+            # Square images have square grids: neither the patches without their prefix tokens nor windows are maps.
+            odd = grid[0] != grid[1] and images is not None and images[2] == images[3]
+            if path != last and (odd or call.gave == images or self._is_inner(path, grid)):
+                continue
+            ends.pop(grid, None)
+            ends[grid] = path
+        if len(ends) > 1:
+            return tuple(ends.values())[-_MOST_STAGES:]
+        blocks = self._blocks(self._grid(self._calls[last].gave))
+        return (*(blocks[index] for index in ends_of_quarters(len(blocks))[:-1]), last)
+
+    def classifier(self) -> str | None:
+        """Return the path of the linear layer that gives the logits, ``None`` where there is none.
+
+        It is the one whose output is the logits. Where something follows it (a mean of heads, a scale), it is the last
+        one behind the last map that takes ``[B, d]`` and is as wide as the logits; of several beside one another the
+        first: the heads of a distilled transformer are called class token first.
+        """
+        if self._logits is None:
+            return None
+        for path, output in reversed(self._linears.items()):
+            if output is self._logits or _share_memory(output, self._logits):
+                return path
+        heads: list[str] = []
+        for path, call in reversed(self._calls.items()):
+            if path and self._grid(call.gave) is not None:
+                break
+            if path in self._linears and call.gave == self._logits.shape:
+                heads.append(path)
+        if not heads:
+            return None
+        width = self._width(heads[0])
+        # One that takes as many values as there are classes may stand behind another instead of beside it.
+        beside = [path for path in heads if self._width(path) == width != self._logits.shape[1]]
+        return (beside or heads[:1])[-1]
+
+    def _watch(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
+        took, gave = first_tensor(args), first_tensor(output)
+        self._calls.pop(path, None)
+        self._calls[path] = _Call(None if took is None else took.shape, None if gave is None else gave.shape)
+        self._linears.pop(path, None)
+        if isinstance(module, nn.Linear) and took is not None and took.ndim == 2 and gave is not None:
+            self._linears[path] = gave
+
+    def _width(self, path: str) -> int:
+        took = self._calls[path].took
+        assert took is not None
+        return took[1]
+
+    def _grid(self, shape: torch.Size | None) -> tuple[int, int] | None:
+        """Return a grid larger than 1x1, ``(1, tokens)`` for a sequence that is no square, or ``None``."""
+        if shape is None or len(shape) not in (3, 4) or shape[0] != PROBE_BATCH:
+            return None
+        if len(shape) == 3:
+            tokens = shape[1] - self._prefix_tokens
+            return (square(tokens) or (1, tokens)) if tokens > 1 else None
+        height, width = shape[1:3] if is_channels_last(shape, self._channels_last) else shape[2:4]
+        return (height, width) if height * width > 1 else None
+
+    def _around(self, path: str) -> Iterator[str]:
+        """Paths of the modules around one, the network left out."""
+        while path := path.rpartition(".")[0]:
+            yield path
+
+    def _passage(self, path: str) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        call = self._calls.get(path, _Call(None, None))
+        return self._grid(call.took), self._grid(call.gave)
+
+    def _is_inner(self, path: str, grid: tuple[int, int]) -> bool:
+        """Whether this is the inside of a block: one that leaves this grid, or keeps another.
+
+        A bottleneck's first convolution still has the grid that its block leaves, and finishes after the stage before;
+        the weights of an attention look like a map.
+        """
+        images = self._calls[""].took
+        for around in self._around(path):
+            before, after = self._passage(around)
+            if before is None or after is None or self._calls[around].took == images:
+                continue  # what takes the images is a whole network
+            if grid != after and (before == after or (grid == before and not self._is_run(around, before, after))):
+                return True
         return False
-    if feature.ndim == 3:
-        return shape[1] - prefix_tokens > 1
-    height, width = shape[1:3] if channels_last else shape[2:4]
-    return height * width > 1
+
+    def _is_run(self, path: str, before: tuple[int, int], after: tuple[int, int]) -> bool:
+        """Whether a module that leaves a grid is a row of several stages, and not the step from one to the next."""
+        if type(self._modules[path]) not in _REPEATING:  # not isinstance: DenseNet's transition is a Sequential
+            return False
+        children = [child for child in self._calls if child and child.rpartition(".")[0] == path]
+        grids = {self._grid(self._calls[child].gave) for child in children}
+        return len({type(self._modules[child]) for child in children}) == 1 or bool(grids - {before, after, None})
+
+    def _blocks(self, grid: tuple[int, int] | None) -> list[str]:
+        """Paths of the longest row of modules of one class with this grid, outside of one another."""
+        best: list[str] = []
+        for path, module in self._modules.items():
+            if not isinstance(module, _REPEATING) or any(self._is_block(around, grid) for around in self._around(path)):
+                continue
+            rows: dict[type, list[str]] = {}
+            for child, call in self._calls.items():
+                if child and child.rpartition(".")[0] == path and self._grid(call.gave) == grid:
+                    rows.setdefault(type(self._modules[child]), []).append(child)
+            best = max([best, *rows.values()], key=len)
+        return best
+
+    def _is_block(self, path: str, grid: tuple[int, int] | None) -> bool:
+        row = self._modules.get(path.rpartition(".")[0])
+        alone = isinstance(row, _REPEATING) and not isinstance(self._modules.get(path), _REPEATING)
+        return alone and self._passage(path) == (grid, grid)
+
+
+def _share_memory(a: Tensor, b: Tensor) -> bool:
+    address = a.untyped_storage().data_ptr()
+    return address != 0 and address == b.untyped_storage().data_ptr()

@@ -1,6 +1,5 @@
 """Features of any network, by module path, without an edit to the network."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, near
-from trg_pyg.models._probe import PROBE_BATCH, auto_tap, device_of, first_tensor, quiet
+from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, is_channels_last, quiet, square
 
 
 class Outputs(NamedTuple):
@@ -18,6 +17,7 @@ class Outputs(NamedTuple):
     Attributes:
         logits: ``[B, classes]``.
         features: one tensor per tap, in the order of the taps, as the tapped module returned it.
+        embedding: ``[B, d]``, what the classifier takes; ``None`` where none is known or the call did not reach it.
     """
 
     logits: Tensor
@@ -47,7 +47,13 @@ class FeatureInfo:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What a distiller needs to know of a network when it is built."""
+    """What a distiller needs to know of a network when it is built.
+
+    Attributes:
+        num_classes: width of the logits.
+        features: one per tap, in the order of the taps.
+        embedding: d, the width of what the classifier takes; ``None`` where none is known.
+    """
 
     num_classes: int
     features: tuple[FeatureInfo, ...]
@@ -55,19 +61,32 @@ class NetworkInfo:
 
 
 class TappedModel(nn.Module):
-    """Any network, with its logits and the outputs of some of its modules in one call.
+    """Any network, with its logits, the outputs of some of its modules and what its classifier takes, in one call.
 
-    The network is not edited: forward hooks read the tapped modules. They stay silent when the network is called
-    directly. A tapped module that gives a tuple stands for the first tensor in it, one that is called several times
-    for its last call.
+    The network is not edited: hooks read the tapped modules and the classifier. They stay silent when the network is
+    called directly. A tapped module that gives a tuple stands for the first tensor in it, one that is called several
+    times for its last call.
+
+    What a network does not declare is looked for once, by :meth:`describe` or the first call, with two black images of
+    that size. A network may declare
+
+    * ``default_taps``, module paths from shallow to deep;
+    * ``classifier_path``, the module that takes the embedding ``[B, d]``. Without it, the classifier is the linear
+      layer whose output is the logits, or, where something follows it, the last one behind the last map that takes
+      ``[B, d]`` and is as wide as the logits, the first of several beside one another;
+    * ``num_prefix_tokens``.
 
     Args:
         model: the network; takes normalised images ``[B, 3, H, W]`` and returns logits ``[B, classes]``, or a tuple
             that begins with them.
-        taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. ``None`` takes
-            the network's ``default_tap``. Without one, the tap is the last module to finish whose output has a
-            spatial grid larger than 1x1 (``[B, C, H, W]`` or a sequence ``[B, N, C]``). It is looked for once, by
-            :meth:`describe` or the first call, with black images of that size.
+        taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. Or
+
+            * ``"last"``, as ``None``: the last of ``default_taps``. Without them, the last module to finish whose
+              output has a spatial grid larger than 1x1 (``[B, C, H, W]``, ``[B, H, W, C]`` or a sequence
+              ``[B, N, C]``);
+            * ``"stages"``: ``default_taps``. Without them, the last module to finish for each size of the grid, of at
+              most the last four sizes; in a network with one size, the last block of each quarter of its longest row
+              of blocks. The last tap is that of ``"last"``.
         normalize: applied to the images, in [0, 1], before the network.
         prefix_tokens: class, distillation and register tokens at the head of a sequence; ``None`` takes the network's
             ``num_prefix_tokens``, or 0.
@@ -76,14 +95,14 @@ class TappedModel(nn.Module):
         images ``[B, 3, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`.
 
     Raises:
-        InputError: a tap is no module of the network, or, in a call, is not reached or gives no tensor; the images
-            have another shape or type; the logits are no tensor; no tap was found.
+        InputError: a tap or the declared classifier is no module of the network, or a tap, in a call, is not reached or
+            gives no tensor; the images have another shape or type; the logits are no tensor; no tap was found.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        taps: Sequence[str] | None = None,
+        taps: Sequence[str] | Literal["last", "stages"] | None = None,
         normalize: nn.Module | None = None,
         prefix_tokens: int | None = None,
     ) -> None:
@@ -92,31 +111,38 @@ class TappedModel(nn.Module):
         self.normalize = normalize
         self.prefix_tokens: int = getattr(model, "num_prefix_tokens", 0) if prefix_tokens is None else prefix_tokens
         self.taps: tuple[str, ...] | None = None
+        self.classifier: str | None = None
+        self._classifier_known = False
+        self._stages = taps == "stages"
         self._readers: list[_Reader] = []
+        self._embedding = _InputReader()
         # Kept because a handle that is unpickled reserves its id: a hook added in the new process can't replace ours.
         self._handles: list[Any] = []
-        if isinstance(taps, str):
-            raise InputError(f"taps {taps!r} must be a list of module paths: [{taps!r}]")
-        if taps is None and hasattr(model, "default_tap"):
-            taps = [str(model.default_tap)]
+        if isinstance(taps, str) and taps not in ("last", "stages"):
+            raise InputError(f"taps {taps!r} must be a list of module paths: [{taps!r}], or last, or stages")
+        if taps is None or isinstance(taps, str):
+            declared = tuple(getattr(model, "default_taps", ()))
+            taps = (declared if self._stages else declared[-1:]) or None
         if taps is not None:
             self._tap(taps)
+        if getattr(model, "classifier_path", None) is not None:
+            self._read_classifier(str(model.classifier_path))
 
     def forward(self, images: Tensor) -> Outputs:
         """Return the logits and the tapped outputs of images ``[B, 3, H, W]``, uint8 or float in [0, 1]."""
         _check_images(images)
-        if self.taps is None:
-            self._find_tap(images.shape[2], images.shape[3])
-        for reader in self._readers:
+        self._find(images.shape[2], images.shape[3])
+        readers: list[_Reader | _InputReader] = [*self._readers, self._embedding]
+        for reader in readers:
             reader.reading = True
         try:
             logits = first_tensor(self.model(self._prepare(images)))
-            outputs = tuple(reader.output for reader in self._readers)
+            *outputs, embedding = (reader.output for reader in readers)
         finally:
-            for reader in self._readers:
+            for reader in readers:
                 reader.reading = False
                 reader.output = None
-        return self._checked(logits, outputs)
+        return self._checked(logits, outputs, embedding)
 
     def describe(self, image_size: int) -> NetworkInfo:
         """Return what a distiller needs to know of the network, from a look at two black images.
@@ -128,10 +154,10 @@ class TappedModel(nn.Module):
 
         Raises:
             InputError: the network can't take images of this size; a tap has no spatial grid, or is a sequence that is
-                not the prefix tokens followed by a square number of others; the logits are not ``[B, classes]``.
+                not the prefix tokens followed by a square number of others; the logits are not ``[B, classes]``; the
+                declared classifier does not take ``[B, d]``.
         """
-        if self.taps is None:
-            self._find_tap(image_size, image_size)
+        self._find(image_size, image_size)
         outputs = self._look(self, image_size, image_size)
         if outputs.logits.ndim != 2:
             raise InputError(f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed")
@@ -139,7 +165,7 @@ class TappedModel(nn.Module):
             _feature_info(path, feature, self.prefix_tokens, self._channels_last)
             for path, feature in zip(self.taps or (), outputs.features, strict=True)
         ]
-        return NetworkInfo(outputs.logits.shape[1], tuple(infos))
+        return NetworkInfo(outputs.logits.shape[1], tuple(infos), self._embedding_width(outputs.embedding))
 
     @property
     def _name(self) -> str:
@@ -150,30 +176,59 @@ class TappedModel(nn.Module):
         # timm marks so the networks whose maps are [B, H, W, C]
         return str(getattr(self.model, "output_fmt", "")) == "NHWC"
 
-    def _tap(self, paths: Sequence[str]) -> None:
-        modules = {path: module for path, module in self.model.named_modules(remove_duplicate=False) if path}
-        for path in paths:
-            if path not in modules:
-                top = near(path, [name for name, _ in self.model.named_children()])
-                raise InputError(f"tap {path!r} is no module of {self._name}{near(path, modules, top)}")
-        self.taps = tuple(paths)
-        self._readers = [_Reader() for _ in self.taps]
-        pairs = zip(self.taps, self._readers, strict=True)
-        self._handles = [modules[path].register_forward_hook(reader) for path, reader in pairs]
+    def _module(self, what: str, path: str) -> nn.Module:
+        modules = {known: module for known, module in self.model.named_modules(remove_duplicate=False) if known}
+        if path not in modules:
+            top = near(path, [name for name, _ in self.model.named_children()])
+            raise InputError(f"{what} {path!r} is no module of {self._name}{near(path, modules, top)}")
+        return modules[path]
 
-    def _find_tap(self, height: int, width: int) -> None:
+    def _tap(self, paths: Sequence[str]) -> None:
+        modules = [self._module("tap", path) for path in paths]
+        self.taps = tuple(paths)
+        self._readers = [_Reader() for _ in modules]
+        pairs = zip(modules, self._readers, strict=True)
+        self._handles += [module.register_forward_hook(reader) for module, reader in pairs]
+
+    def _read_classifier(self, path: str | None) -> None:
+        if path is not None:
+            module = self._module("classifier_path", path)
+            self._handles.append(module.register_forward_pre_hook(self._embedding))
+        self.classifier = path
+        self._classifier_known = True
+
+    def _find(self, height: int, width: int) -> None:
+        """Look for what the network does not declare, unless that is done."""
+        if self.taps is not None and self._classifier_known:
+            return
         if torch.compiler.is_compiling():
-            raise InputError(f"the tap of {self._name} is not known yet: call describe(image_size) before compiling")
-        path = auto_tap(
+            raise InputError(
+                f"the taps and the classifier of {self._name} are not known yet: "
+                f"call describe(image_size) before compiling"
+            )
+        look = Look(
             self.model,
             lambda: self._look(lambda images: self.model(self._prepare(images)), height, width),
             self.prefix_tokens,
             self._channels_last,
         )
-        self._tap([path])
+        if self.taps is None:
+            self._tap(look.stages() if self._stages else [look.last()])
+        if not self._classifier_known:
+            self._read_classifier(look.classifier())
+
+    def _embedding_width(self, embedding: Tensor | None) -> int | None:
+        if self.classifier is None:
+            return None
+        if embedding is None or embedding.ndim != 2:
+            taken = "nothing" if embedding is None else list(embedding.shape)
+            raise InputError(
+                f"classifier_path {self.classifier!r} of {self._name} takes {taken}; name the module that takes [B, d]"
+            )
+        return embedding.shape[1]
 
     def _look(self, run: Any, height: int, width: int) -> Any:
-        images = torch.zeros(PROBE_BATCH, 3, height, width, dtype=torch.uint8, device=device_of(self.model))
+        images = black_images(self.model, height, width)
         try:
             with quiet(self):
                 return run(images)
@@ -188,7 +243,7 @@ class TappedModel(nn.Module):
             images = images.float() / 255
         return images if self.normalize is None else self.normalize(images)
 
-    def _checked(self, logits: Tensor | None, outputs: tuple[Tensor | None, ...]) -> Outputs:
+    def _checked(self, logits: Tensor | None, outputs: Sequence[Tensor | None], embedding: Tensor | None) -> Outputs:
         if logits is None:
             raise InputError(f"{self._name} returns no tensor and no tuple that begins with one; logits are needed")
         features = []
@@ -196,7 +251,7 @@ class TappedModel(nn.Module):
             if output is None:
                 raise InputError(f"tap {path!r} of {self._name} is not called or gives no tensor; tap another module")
             features.append(output)
-        return Outputs(logits, tuple(features))
+        return Outputs(logits, tuple(features), embedding)
 
 
 class _Reader:
@@ -215,6 +270,18 @@ class _Reader:
             self.output = None if tensor is None else tensor.clone()
 
 
+class _InputReader:
+    """Forward pre-hook of the classifier, an object as :class:`_Reader` is."""
+
+    def __init__(self) -> None:
+        self.reading = False
+        self.output: Tensor | None = None
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        if self.reading:
+            self.output = first_tensor(args)
+
+
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3:
         raise InputError(f"images {list(images.shape)} must be [B, 3, H, W]")
@@ -228,15 +295,15 @@ def _feature_info(path: str, feature: Tensor, prefix_tokens: int, channels_last:
         raise InputError(
             f"tap {path!r} gives {shape} for {PROBE_BATCH} images, no spatial grid; tap a module before the pooling"
         )
-    if feature.ndim == 4 and channels_last:
+    if feature.ndim == 4 and is_channels_last(feature.shape, channels_last):
         return FeatureInfo(path, "map_last", shape[3], (shape[1], shape[2]))
     if feature.ndim == 4:
         return FeatureInfo(path, "map", shape[1], (shape[2], shape[3]))
     tokens = shape[1] - prefix_tokens
-    side = math.isqrt(max(tokens, 0))
-    if tokens < 1 or side * side != tokens:
+    grid = square(tokens)
+    if grid is None:
         raise InputError(
             f"tap {path!r} gives {shape[1]} tokens, which is not {prefix_tokens} prefix tokens and a square grid; "
             f"set prefix_tokens to the number of class, distillation and register tokens"
         )
-    return FeatureInfo(path, "sequence", shape[2], (side, side), prefix_tokens)
+    return FeatureInfo(path, "sequence", shape[2], grid, prefix_tokens)

@@ -3,6 +3,7 @@
 from torchvision.models import VisionTransformer
 
 from trg_pyg.errors import InputError
+from trg_pyg.models._probe import ends_of_quarters
 
 
 def vit_tiny_patch4_32(num_classes: int = 10, image_size: int = 32, depth: int = 12) -> VisionTransformer:
@@ -16,7 +17,8 @@ def vit_tiny_patch4_32(num_classes: int = 10, image_size: int = 32, depth: int =
         depth: number of blocks.
 
     Returns:
-        A network whose default tap ``encoder.ln`` gives ``[B, 1 + (image_size / 4) ** 2, 192]``.
+        A network whose default taps, the last block of each quarter of the depth with ``encoder.ln`` for the very last,
+        give ``[B, 1 + (image_size / 4) ** 2, 192]``.
 
     Raises:
         InputError: the image size is not a multiple of 4.
@@ -33,5 +35,6 @@ def vit_tiny_patch4_32(num_classes: int = 10, image_size: int = 32, depth: int =
         num_classes=num_classes,
     )
     model.num_prefix_tokens = 1
-    model.default_tap = "encoder.ln"
+    blocks = [f"encoder.layers.encoder_layer_{index}" for index in ends_of_quarters(depth)]
+    model.default_taps = (*blocks[:-1], "encoder.ln")
     return model

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from trg_pyg.errors import InputError
-from trg_pyg.models import CifarResNet, Normalize, TappedModel, build_model, load_weights, resnet8x4, resnet20, resnet56
+from trg_pyg.models import CifarResNet, Normalize, TappedModel, load_weights, resnet8x4, resnet20, resnet56
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 TEACHER = SHARED / "teachers" / "resnet56_cifar100.pth"
@@ -19,28 +19,6 @@ NORMALIZE = Normalize((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
 needs_teacher = pytest.mark.skipif(not TEACHER.exists(), reason="needs the shared folder of trained teachers")
 needs_images = pytest.mark.skipif(not IMAGES.exists(), reason="needs the shared folder of data")
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "channels"),
-    [
-        ("resnet8", 83_892, 64),
-        ("resnet14", 181_108, 64),
-        ("resnet20", 278_324, 64),
-        ("resnet32", 472_756, 64),
-        ("resnet44", 667_188, 64),
-        ("resnet56", 861_620, 64),
-        ("resnet110", 1_736_564, 64),
-        ("resnet8x4", 1_233_540, 256),
-        ("resnet32x4", 7_433_860, 256),
-    ],
-)
-def test_parameters_and_last_map_are_those_of_the_literature(name: str, parameters: int, channels: int) -> None:
-    model = build_model(name, 100)
-    assert sum(p.numel() for p in model.parameters()) == parameters
-    info = TappedModel(model).describe(32)
-    assert info.num_classes == 100
-    assert [(f.path, f.layout, f.channels, f.grid) for f in info.features] == [("layer3", "map", channels, (8, 8))]
 
 
 def test_names_are_those_of_repdistiller() -> None:

@@ -53,14 +53,14 @@ class CifarMobileNetV2(nn.Module):
         num_classes: width of the logits.
 
     Shapes:
-        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``blocks`` (the default tap) gives
-        ``[B, 320 * width, H / 16, W / 16]``, signed: bottlenecks end without an activation.
+        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``blocks.6`` (the last
+        default tap) gives ``[B, 320 * width, H / 16, W / 16]``, signed: bottlenecks end without an activation.
 
     Raises:
         InputError: the width is below 1/16, which leaves a stage without channels, or not finite.
     """
 
-    default_tap: ClassVar[str] = "blocks"
+    default_taps: ClassVar[tuple[str, ...]] = ("blocks.1", "blocks.2", "blocks.4", "blocks.6")
 
     def __init__(self, width: float, num_classes: int) -> None:
         super().__init__()

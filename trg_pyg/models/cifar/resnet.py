@@ -49,14 +49,14 @@ class CifarResNet(nn.Module):
         num_classes: width of the logits.
 
     Shapes:
-        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``layer3`` (the default tap) gives
-        ``[B, widths[3], H / 4, W / 4]`` after its last ReLU.
+        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``layer3`` (the last
+        default tap) gives ``[B, widths[3], H / 4, W / 4]`` after its last ReLU.
 
     Raises:
         InputError: the depth is not 6n + 2, or there are not four widths.
     """
 
-    default_tap: ClassVar[str] = "layer3"
+    default_taps: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3")
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int) -> None:
         super().__init__()

@@ -47,11 +47,11 @@ class CifarResNet50(nn.Module):
         num_classes: width of the logits.
 
     Shapes:
-        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``layer4`` (the default tap) gives
-        ``[B, 2048, H / 8, W / 8]`` after its last ReLU.
+        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``layer4`` (the last
+        default tap) gives ``[B, 2048, H / 8, W / 8]`` after its last ReLU.
     """
 
-    default_tap: ClassVar[str] = "layer4"
+    default_taps: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

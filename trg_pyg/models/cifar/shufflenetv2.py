@@ -73,11 +73,11 @@ class CifarShuffleNetV2(nn.Module):
         num_classes: width of the logits.
 
     Shapes:
-        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``layer3`` (the default tap) gives
-        ``[B, 464, H / 8, W / 8]``, activated, before the last convolution.
+        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``layer3`` (the last
+        default tap) gives ``[B, 464, H / 8, W / 8]``, activated, before the last convolution.
     """
 
-    default_tap: ClassVar[str] = "layer3"
+    default_taps: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3")
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -20,14 +20,15 @@ class CifarVGG(nn.Module):
         num_classes: width of the logits.
 
     Shapes:
-        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``relu4`` (the default tap: blocks end
-        without an activation) gives ``[B, 512, H / 8, W / 8]``, and ``[B, 512, 4, 4]`` at 64x64.
+        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``relu4`` (the last
+        default tap: blocks end without an activation) gives ``[B, 512, H / 8, W / 8]``, and ``[B, 512, 4, 4]`` at
+        64x64.
 
     Raises:
         InputError: the blocks are not five, or one is without a convolution.
     """
 
-    default_tap: ClassVar[str] = "relu4"
+    default_taps: ClassVar[tuple[str, ...]] = ("relu1", "relu2", "relu3", "relu4")
 
     def __init__(self, convolutions: tuple[int, int, int, int, int], num_classes: int) -> None:
         super().__init__()

@@ -62,14 +62,15 @@ class WideResNet(nn.Module):
         dropout: probability, in [0, 1), of dropping a value between the two convolutions of a block.
 
     Shapes:
-        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``relu`` (the default tap: blocks end
-        without an activation) gives ``[B, 64 * widen_factor, H / 4, W / 4]``.
+        images ``[B, 3, H, W]``, normalised -> logits ``[B, num_classes]``; ``block3`` (the last
+        default tap) gives ``[B, 64 * widen_factor, H / 4, W / 4]``, signed, as RepDistiller compares it: blocks end
+        without an activation. ``relu`` gives it normalised and activated.
 
     Raises:
         InputError: the depth is not 6n + 4, the factor is below 1, or the dropout is outside [0, 1).
     """
 
-    default_tap: ClassVar[str] = "relu"
+    default_taps: ClassVar[tuple[str, ...]] = ("block1", "block2", "block3")
 
     def __init__(self, depth: int, widen_factor: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
