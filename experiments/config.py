@@ -53,7 +53,7 @@ class NetworkConfig:
     name: str = "resnet8"
     args: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
-    taps: list[str] | None = None
+    taps: list[str] | Literal["last", "stages"] | None = None
     prefix_tokens: int | None = None
     mean: Channels | None = None
     std: Channels | None = None

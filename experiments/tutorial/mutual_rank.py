@@ -1,4 +1,4 @@
-"""A relational method of one's own: the order of mutual neighbours. README.md beside this file tells how it came about."""
+"""A relational method of one's own, the order of mutual neighbours; README.md tells how it came about."""
 
 from typing import Any
 

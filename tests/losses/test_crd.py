@@ -34,7 +34,7 @@ def embedded(x: Tensor, projection: torch.nn.Linear) -> Tensor:
 
 def drawn(loss: CRDLoss, target: Tensor, seed: int) -> list[list[int]]:
     """The negatives of each anchor; that they are right is tested with ClassNegatives."""
-    pool, allowed = loss.draw(target, generator(seed))
+    pool, allowed = loss.memory.draw(target, generator(seed))
     return [pool[row].tolist() for row in allowed]
 
 
@@ -48,7 +48,7 @@ def drawn(loss: CRDLoss, target: Tensor, seed: int) -> list[list[int]]:
 )
 def test_steps_of_a_training_equal_the_equations(close, negatives, batches, temperature, momentum, seed):
     loss = make(seed, negatives=negatives, temperature=temperature, momentum=momentum).double()
-    banks = [loss.teacher_bank.vectors.clone(), loss.student_bank.vectors.clone()]
+    banks = [loss.memory.teacher.vectors.clone(), loss.memory.student.vectors.clone()]
     z: list[float] = []
     for step, batch in enumerate(batches):
         index = torch.tensor(batch)
@@ -66,8 +66,8 @@ def test_steps_of_a_training_equal_the_equations(close, negatives, batches, temp
         for bank, own in zip(banks, reversed(anchors), strict=True):
             for i, vector in zip(batch, own.detach(), strict=True):
                 bank[i] = equations.unit(momentum * bank[i] + (1 - momentum) * vector)
-        torch.testing.assert_close(loss.teacher_bank.vectors, banks[0])
-        torch.testing.assert_close(loss.student_bank.vectors, banks[1])
+        torch.testing.assert_close(loss.memory.teacher.vectors, banks[0])
+        torch.testing.assert_close(loss.memory.student.vectors, banks[1])
 
 
 @pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
@@ -76,7 +76,7 @@ def test_hard_inputs_equal_the_equation(kind, hard, close):
     student, teacher, index = hard(kind, 6, 5).requires_grad_(), hard(kind, 6, 3, seed=1), torch.arange(6)
     anchors = [embedded(student, loss.project_student), embedded(teacher, loss.project_teacher)]
     others, expected = drawn(loss, LABELS[:6], 0), 0
-    for a, bank in zip(anchors, (loss.teacher_bank.vectors, loss.student_bank.vectors), strict=True):
+    for a, bank in zip(anchors, (loss.memory.teacher.vectors, loss.memory.student.vectors), strict=True):
         z = equations.crd_z(a, bank, index.tolist(), others, 0.07)
         expected = expected + equations.crd(a, bank, index.tolist(), others, 0.07, z)
     close(loss(student, teacher, LABELS[:6], index, generator()), expected, [student, *loss.parameters()])
@@ -91,7 +91,7 @@ def test_zero_embeddings_have_finite_gradients():
     value.backward()
     assert value.isfinite()
     assert student.grad.isfinite().all()
-    assert loss.student_bank.vectors.isfinite().all()
+    assert loss.memory.student.vectors.isfinite().all()
 
 
 def test_a_low_temperature_does_not_overflow():
@@ -131,8 +131,8 @@ def test_images_of_the_anchors_class_add_nothing():
     for _ in range(2):
         value = loss(student, teacher, LABELS[index], index, generator())
         results.append((value, *torch.autograd.grad(value, [student, *loss.parameters()])))
-        loss.student_bank.vectors[6:8] *= 1e6
-        loss.teacher_bank.vectors[6:8] *= 1e6
+        loss.memory.student.vectors[6:8] *= 1e6
+        loss.memory.teacher.vectors[6:8] *= 1e6
     torch.testing.assert_close(results[1], results[0])
 
 
@@ -167,7 +167,7 @@ def test_binding_again_starts_anew():
 def test_banks_follow_the_dtype_whenever_they_are_bound():
     loss = CRDLoss(5, 3, dim=4).double()
     loss.bind(LABELS, generator())
-    assert loss.student_bank.vectors.dtype == torch.float64
+    assert loss.memory.student.vectors.dtype == torch.float64
     assert loss(draw(0, 4, 5), draw(1, 4, 3), LABELS[:4], torch.arange(4), generator()).dtype == torch.float64
 
 
@@ -187,7 +187,7 @@ def test_messages():
     loss = CRDLoss(5, 3, dim=4, negatives=7)
     with pytest.raises(InputError) as unbound:
         loss(x, y, target, index, generator())
-    assert str(unbound.value) == "bind(targets) first: a memory bank needs the training set's labels"
+    assert str(unbound.value) == "bind(targets, generator) first: a memory bank needs the training set's labels"
     with pytest.raises(
         InputError, match="negatives=7: the training set has only 6 images of other classes than class 0"
     ):
@@ -200,7 +200,7 @@ def test_messages():
         loss(x, y, target, index + 7, generator())
     with pytest.raises(InputError, match=r"student rows \(4, 5\) and teacher rows \(3, 3\)"):
         loss(x, y[:3], target, index, generator())
-    with pytest.raises(InputError, match=r"target \(3,\) and index \(4,\) for 4 images"):
+    with pytest.raises(InputError, match=r"target \(3,\) and index \(4,\)"):
         loss(x, y, target[:3], index, generator())
     with pytest.raises(InputError, match="momentum=1"):
         CRDLoss(5, 3, momentum=1)

@@ -15,8 +15,10 @@ from torch import Tensor
 
 import trg_pyg.losses
 from trg_pyg._discover import subclasses
+from trg_pyg.divergences import KL
 from trg_pyg.graphs import KNNGraph
 from trg_pyg.losses import DistillationLoss
+from trg_pyg.relations import Cosine, Softmax
 
 STUDENT_DIM, TEACHER_DIM, IMAGES, SIZE = 5, 3, 3, 4
 STUDENT_GRID, TEACHER_GRID = (4, 4), (2, 2)
@@ -25,6 +27,8 @@ SIZES = {
     "teacher_dim": TEACHER_DIM,
     "student_channels": STUDENT_DIM,
     "teacher_channels": TEACHER_DIM,
+    "relation": Softmax(Cosine()),
+    "divergence": KL(),
     "student_grid": STUDENT_GRID,
     "teacher_grid": TEACHER_GRID,
 }

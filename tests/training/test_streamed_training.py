@@ -41,7 +41,7 @@ def run(root, network, hints):
         splits = load(root, stream, workers)
         student = network(0)
         history = fit(student, network(1), hints(), splits.train, splits.test, CONFIG, augment=augment, **options)
-        clock = ("seconds", "images_per_second")
+        clock = ("seconds", "images_per_second", "ms_per_step")
         return [{k: v for k, v in epoch.items() if k not in clock} for epoch in history], student.state_dict()
 
     return run

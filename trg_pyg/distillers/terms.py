@@ -65,6 +65,7 @@ class TermDistiller(Distiller):
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Let every term see the training set's labels."""
         for term in self.terms.values():
+            assert isinstance(term, Term)
             term.bind(targets, generator)
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:

@@ -68,11 +68,10 @@ class KL(Divergence):
         first, second = (teacher, student) if self.direction == "teacher" else (student, teacher)
         p, q = first.relation, second.relation
         nodes = first.graph.num_nodes
-        softmax = isinstance(p, Softmax) and isinstance(q, Softmax)
-        if softmax and p.support == "all":
+        if isinstance(p, Softmax) and isinstance(q, Softmax) and p.support == "all":
             per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes)
             return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
-        if softmax and self.eps == 0:
+        if isinstance(p, Softmax) and isinstance(q, Softmax) and self.eps == 0:
             log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
             probability = log_p.exp()
         else:

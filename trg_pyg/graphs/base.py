@@ -173,7 +173,9 @@ class GraphBuilder(BaseTransform):
         return torch.cat(edges, dim=1), [part.shape[1] for part in edges]
 
     def __repr__(self) -> str:
-        plain = {name: value for name, value in vars(self).items() if name != "weight" and not isinstance(value, Tensor)}
+        plain = {
+            name: value for name, value in vars(self).items() if name != "weight" and not isinstance(value, Tensor)
+        }
         options = ", ".join(f"{name}={value}" for name, value in plain.items())
         weight = type(self.weight).__name__ if self.weight else None
         return f"{type(self).__name__}(weight={weight}, {options})"

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from trg_pyg.errors import InputError, check_positive, require
+from trg_pyg.divergences.pair_memory import PairMemory, Recall
+from trg_pyg.errors import check_positive, require
 from trg_pyg.losses.base import DistillationLoss, check_rows
-from trg_pyg.losses.class_negatives import ClassNegatives
-from trg_pyg.losses.memory_bank import MemoryBank
 from trg_pyg.nn.projection import Projection
 from trg_pyg.tokens.normalize import l2_normalize
 
@@ -31,8 +30,8 @@ class CRDLoss(DistillationLoss):
     the current embeddings, in training mode only. In eval mode nothing is stored: a Z that is not fixed yet is the
     batch's own.
 
-    :class:`~trg_pyg.losses.class_negatives.ClassNegatives` says how negatives are drawn. The teacher's features are
-    detached; its embedding trains with the student's.
+    :class:`~trg_pyg.divergences.class_negatives.ClassNegatives` says how negatives are drawn. The teacher's features
+    are detached; its embedding trains with the student's.
 
     Args:
         student_dim: width of the student's features.
@@ -50,9 +49,6 @@ class CRDLoss(DistillationLoss):
             or :meth:`bind` was not called.
     """
 
-    student_bank: MemoryBank | None
-    teacher_bank: MemoryBank | None
-    draw: ClassNegatives | None
     log_z: Tensor
 
     def __init__(
@@ -66,12 +62,10 @@ class CRDLoss(DistillationLoss):
     ) -> None:
         super().__init__()
         check_positive("temperature", temperature)
-        require(0 <= momentum < 1, f"momentum={momentum}: choose at least 0 and less than 1")
         self.project_student = Projection(student_dim, dim)
         self.project_teacher = Projection(teacher_dim, dim)
-        self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
-        for name in ("student_bank", "teacher_bank", "draw"):
-            self.register_module(name, None)
+        self.memory = PairMemory(dim, negatives, momentum)
+        self.temperature = temperature
         # Student anchors, teacher anchors; NaN until the first training batch.
         self.register_buffer("log_z", torch.full((2,), torch.nan))
         self._fixed = False  # whether both are known to be fixed, so that nobody need look
@@ -86,10 +80,8 @@ class CRDLoss(DistillationLoss):
         Raises:
             InputError: the training set does not have the negatives.
         """
-        dim = self.project_student.out_features
-        self.draw = ClassNegatives(targets, self.negatives).to(self.log_z)
-        self.student_bank = MemoryBank(len(targets), dim, self.momentum, generator).to(self.log_z)
-        self.teacher_bank = MemoryBank(len(targets), dim, self.momentum, generator).to(self.log_z)
+        self.memory.bind(targets, generator)
+        self.memory.to(self.log_z)
         self.log_z.fill_(torch.nan)
         self._fixed = False
 
@@ -105,46 +97,38 @@ class CRDLoss(DistillationLoss):
             index: position of each image in the training set.
             generator: CPU generator of the negatives.
         """
-        if self.student_bank is None or self.teacher_bank is None or self.draw is None:
-            raise InputError("bind(targets) first: a memory bank needs the training set's labels")
-        if index is None:
-            raise InputError("a memory bank needs each image's position in the training set (Step.index)")
+        seen = self.memory.recall(target, index, generator)
         check_rows(student, teacher)
-        require(
-            target.shape == index.shape == student.shape[:1],
-            f"target {tuple(target.shape)} and index {tuple(index.shape)} for {len(student)} images: give one of each "
-            "an image",
-        )
+        require(target.shape == student.shape[:1], f"target {tuple(target.shape)} for {len(student)} images")
         student = l2_normalize(self.project_student(student))
         teacher = l2_normalize(self.project_teacher(teacher.detach()))
-        pool, allowed = self.draw(target, generator)
-        drawn = (pool, ~allowed, self.draw.negatives)
+        forbidden = ~seen.allowed
         with torch.autocast(student.device.type, enabled=False):
-            loss = self._contrast(student, self.teacher_bank, self.log_z[0], index, drawn)
-            loss = loss + self._contrast(teacher, self.student_bank, self.log_z[1], index, drawn)
+            loss = self._contrast(student, seen.teacher, seen.teacher_pool, forbidden, self.log_z[0], seen)
+            loss = loss + self._contrast(teacher, seen.student, seen.student_pool, forbidden, self.log_z[1], seen)
         if self.training:
-            self.student_bank.update(index, student.detach())
-            self.teacher_bank.update(index, teacher.detach())
+            self.memory.update(index, student, teacher)
             self._fixed = True
         return loss
 
     def _contrast(
-        self, anchor: Tensor, bank: MemoryBank, log_z: Tensor, index: Tensor, drawn: tuple[Tensor, Tensor, int]
+        self, anchor: Tensor, remembered: Tensor, pool: Tensor, forbidden: Tensor, log_z: Tensor, seen: Recall
     ) -> Tensor:
         """One direction's loss.
 
         Args:
             anchor: embeddings ``[B, d]``.
-            bank: of the other network.
+            remembered: the other network's vectors of the same images, ``[B, d]``.
+            pool: its vectors of the images drawn, ``[P, d]``.
+            forbidden: what of the pool is no negative of an anchor, ``[B, P]``.
             log_z: view of the buffer, written at the first training batch.
-            index: the anchors' positions in the bank.
-            drawn: pool ``[P]``, what of it is no negative of an anchor ``[B, P]``, and K.
+            seen: for K and N.
         """
-        (pool, forbidden, negatives), items = drawn, len(bank.vectors)
+        negatives, items = seen.negatives, seen.items
         anchor = anchor / self.temperature
-        positive = (anchor * bank.rows(index)).sum(1)
+        positive = (anchor * remembered).sum(1)
         # An entry of score -inf has P = 0, hence the logarithm of 1, and no gradient.
-        negative = (anchor @ bank.rows(pool).T).masked_fill(forbidden, -torch.inf)
+        negative = (anchor @ pool.T).masked_fill(forbidden, -torch.inf)
         z = log_z if self._fixed else self._normaliser(positive, negative, negatives, items, log_z)
         # P / (P + c) is a sigmoid of log P - log c, whose logarithm neither overflows nor rounds to 0.
         noise = negatives / items

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from trg_pyg.errors import InputError
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.step import Step
@@ -33,6 +34,8 @@ def _width(network: NetworkInfo) -> int:
 
 
 def _embedding(outputs: Outputs, network: NetworkInfo) -> Tensor:
-    if network.embedding is not None and outputs.embedding is not None:
+    if network.embedding is not None:
+        if outputs.embedding is None:
+            raise InputError("the network's outputs have no embedding: describe and call it as one TappedModel")
         return outputs.embedding
     return as_map(outputs.features[-1], network.features[-1]).mean(dim=(2, 3))

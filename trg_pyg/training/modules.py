@@ -68,4 +68,5 @@ class FrozenTeacher(nn.Module):
 
 def _float32(outputs: Outputs) -> Outputs:
     # Losses need float32, and a projection cannot mix a lower-precision feature with its float32 weights.
-    return Outputs(outputs.logits.float(), tuple(feature.float() for feature in outputs.features))
+    embedding = None if outputs.embedding is None else outputs.embedding.float()
+    return Outputs(outputs.logits.float(), tuple(feature.float() for feature in outputs.features), embedding)

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from trg_pyg.divergences import MemoryBank
 from trg_pyg.errors import InputError
-from trg_pyg.losses import MemoryBank
 
 
 def generator(seed: int = 0) -> torch.Generator:

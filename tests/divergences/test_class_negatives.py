@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trg_pyg.divergences import ClassNegatives
 from trg_pyg.errors import InputError
-from trg_pyg.losses import ClassNegatives
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from trg_pyg.divergences import bank_info_nce, info_nce
 from trg_pyg.errors import InputError
-from trg_pyg.losses import bank_info_nce, info_nce
 
 
 def draw(seed: int, *shape: int) -> Tensor:

@@ -1,0 +1,45 @@
+"""Attention transfer."""
+
+from typing import ClassVar
+
+from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.losses.attention import AttentionLoss
+from trg_pyg.models.taps import NetworkInfo
+
+
+class AT(TermDistiller):
+    """Where in an image the channels are active, in every stage (Zagoruyko and Komodakis, arXiv 1612.03928).
+
+    The sum over pairs of stages, paired from the last one backwards; the finer map of a pair is brought to the coarser
+    grid. The weight is that of the public CIFAR-100 benchmarks.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        weight: weight of each stage.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
+    """
+
+    taps: ClassVar[Taps] = "stages"
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        weight: float = 1000.0,
+    ) -> None:
+        terms: dict[str, tuple[float, Term]] = {}
+        for stage, s, t in stage_pairs(student, check_networks(student, teacher)):
+            terms[f"attention{stage}"] = (weight, MapTerm(AttentionLoss(), s, t, stage, stage))
+        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)

@@ -1,0 +1,87 @@
+"""Correlation congruence."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.divergences.mse import MSE
+from trg_pyg.errors import check_choice
+from trg_pyg.graphs.complete import CompleteGraph
+from trg_pyg.losses.correlation import CorrelationLoss
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nodes.embedded import Embedded
+from trg_pyg.nodes.instances import Instances
+from trg_pyg.relations.taylor import TaylorGaussian
+from trg_pyg.step import Step
+
+
+class CC(TermDistiller):
+    """Correlations between the images of a batch (Peng et al., arXiv 1904.01802), in either of its two forms.
+
+    ``"kernel"``, the paper's: 128-d linear embeddings, complete graph with loops, Gaussian kernel by its Taylor series,
+    MSE; weight 100. ``"difference"``, what RepDistiller runs, hence behind the published CIFAR-100 figures: products of
+    consecutive images' differences between the networks; weight 0.02.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        form: kernel or difference.
+        weight: weight of the correlation term; null takes that of the form, 100 or 0.02.
+        dim: width of the embeddings.
+        gamma: of the Gaussian kernel.
+        order: last power of its Taylor series.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an
+            option is impossible.
+    """
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        form: Literal["kernel", "difference"] = "kernel",
+        weight: float | None = None,
+        dim: int = 128,
+        gamma: float = 0.4,
+        order: int = 2,
+    ) -> None:
+        check_choice("form", form, ("kernel", "difference"))
+        images = Instances(student, check_networks(student, teacher))
+        term: Term
+        if form == "kernel":
+            pairs = CompleteGraph(None, self_loops=True)
+            term, published = Relational(Embedded(images, dim), pairs, TaylorGaussian(gamma, order), MSE()), 100.0
+        else:
+            term, published = _Differences(images, dim), 0.02
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            terms={"correlation": (published if weight is None else weight, term)},
+        )
+        self.min_images = 1 if form == "kernel" else 2
+
+
+class _Differences(Term):
+    def __init__(self, images: Instances, dim: int) -> None:
+        super().__init__()
+        self.images = images
+        self.loss = CorrelationLoss(images.student_dim, images.teacher_dim, dim)
+
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
+        """Return the loss of the images' embeddings."""
+        nodes = self.images(student, teacher, step)
+        return self.loss(nodes.student[0], nodes.teacher[0])

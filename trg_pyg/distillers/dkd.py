@@ -1,0 +1,73 @@
+"""Decoupled knowledge distillation."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from trg_pyg.distillers.base import Taps
+from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.errors import require
+from trg_pyg.losses.dkd import DKDLoss
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.step import Step
+
+
+class DKD(TermDistiller):
+    """Logit distillation with separate weights for the target class and the others (Zhao et al., arXiv 2203.08679).
+
+    Args:
+        student: the student's classes.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of plain logit distillation beside it; 0 leaves it out.
+        tau: temperature of the logits.
+        weight: weight of the decoupled loss after the warm-up.
+        alpha: weight of the target class against the rest.
+        beta: weight of the distribution among the others; published per pair, from 1 to 8.
+        warmup: share of the training in which ``weight`` grows from 0; published as 20 of 240 epochs.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, ``warmup`` is not in [0, 1], or the networks have
+            different numbers of classes.
+    """
+
+    taps: ClassVar[Taps] = "none"
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        weight: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        warmup: float = 1 / 12,
+    ) -> None:
+        require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            terms={"dkd": (weight, _Decoupled(alpha, beta, tau))},
+        )
+        self.warmup = warmup
+
+    def weight_of(self, name: str, step: Step) -> float:
+        """Return the weight, which grows linearly during the warm-up."""
+        done = min(step.progress / self.warmup, 1.0) if self.warmup else 1.0
+        return done * super().weight_of(name, step)
+
+
+class _Decoupled(Term):
+    def __init__(self, alpha: float, beta: float, tau: float) -> None:
+        super().__init__()
+        self.loss = DKDLoss(alpha, beta, tau)
+
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
+        """Return the loss of the logits."""
+        return self.loss(student.logits, teacher.logits, step.target)

@@ -1,0 +1,57 @@
+"""Hints."""
+
+from typing import ClassVar
+
+from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.map_term import MapTerm
+from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.losses.hint import HintLoss
+from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.nodes.stages import at_stage
+
+
+class FitNet(TermDistiller):
+    """The teacher's map of one stage as a hint for the student's (Romero et al., arXiv 1412.6550).
+
+    A convolution with batch norm and ReLU brings the student's map to the teacher's shape; squared error. In one stage
+    of training with the other losses, as the public CIFAR-100 benchmarks run it, whose weight and layer these are.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        weight: weight of the hint.
+        hint: stage of both networks that is compared, from 1 for the first tap; negative counts from the last.
+
+    Raises:
+        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or a
+            network has no such stage.
+    """
+
+    taps: ClassVar[Taps] = "stages"
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        weight: float = 100.0,
+        hint: int = 2,
+    ) -> None:
+        stage = hint - 1 if hint > 0 else hint
+        s = at_stage(student, stage, "student")
+        t = at_stage(check_networks(student, teacher), stage, "teacher")
+        loss = HintLoss(s.channels, t.channels, s.grid, t.grid)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            terms={"hint": (weight, MapTerm(loss, s, t, stage, stage))},
+        )

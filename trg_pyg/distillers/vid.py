@@ -1,0 +1,49 @@
+"""Variational information distillation."""
+
+from typing import ClassVar
+
+from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.losses.vid import VIDLoss
+from trg_pyg.models.taps import NetworkInfo
+
+
+class VID(TermDistiller):
+    """A Gaussian guess of the teacher's maps from the student's, in every stage (Ahn et al., arXiv 1904.05835).
+
+    The sum over pairs of stages, paired from the last one backwards. The weight and the initial variance are those of
+    the public CIFAR-100 benchmarks.
+
+    Args:
+        student: the student's classes and features.
+        teacher: the teacher's.
+        ce_weight: weight of the cross-entropy on the labels.
+        kd_weight: weight of logit distillation; 0 leaves it out.
+        tau: temperature of logit distillation.
+        weight: weight of each stage.
+        init_variance: variance of the guess before training.
+
+    Raises:
+        InputError: a weight is negative, tau or the variance is not positive, or the networks have different numbers
+            of classes.
+    """
+
+    taps: ClassVar[Taps] = "stages"
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        weight: float = 1.0,
+        init_variance: float = 5.0,
+    ) -> None:
+        terms: dict[str, tuple[float, Term]] = {}
+        for stage, s, t in stage_pairs(student, check_networks(student, teacher)):
+            loss = VIDLoss(s.channels, t.channels, init_variance)
+            terms[f"information{stage}"] = (weight, MapTerm(loss, s, t, stage, stage))
+        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)
