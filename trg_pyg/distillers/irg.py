@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.divergences.mse import MSE
+from trg_pyg.errors import require
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.models.taps import NetworkInfo
@@ -38,11 +39,12 @@ class IRG(TermDistiller):
         vertex_weight: lambda_1, weight of the logits.
         edge_weight: lambda_2, weight of the graphs of each chosen layer.
         transform_weight: lambda_3, weight of the change between layers.
-        layers: the student's chosen layers, as indices of its taps; the change is between the last two (ours).
+        layers: the student's chosen layers, as indices of its taps, none twice; the change is between the last two
+            (ours).
 
     Raises:
-        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or a
-            network has no such tap.
+        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, a
+            network has no such tap, or a layer is chosen twice.
     """
 
     taps: ClassVar[Taps] = "stages"
@@ -61,14 +63,23 @@ class IRG(TermDistiller):
         layers: Sequence[int] = (-2, -1),
     ) -> None:
         teacher = check_networks(student, teacher)
+        check_weights(vertex_weight=vertex_weight, edge_weight=edge_weight, transform_weight=transform_weight)
         pairs, relation = CompleteGraph(None, self_loops=True), Scaled(Distance(squared=True), by="max")
         logits = Probabilities(student, teacher, softmax=False)
         terms: dict[str, tuple[float, Term]] = {
             "vertex": (vertex_weight, Relational(logits, pairs, NodeFeatures(), MSE()))
         }
-        for layer in layers:
+        # A term that is off does not ask for its taps.
+        chosen: set[int] = set()
+        for layer in layers if edge_weight else ():
             maps = FlattenedMaps(student, teacher, student_stage=layer)
             terms[f"edge{layer}"] = (edge_weight, Relational(maps, pairs, relation, MSE()))
-        between = StageMaps(student, teacher, (-2, -1))
-        terms["transform"] = (transform_weight, Relational(between, LayerGraph(2, None), relation, MSE()))
+            chosen.add(layer % len(student.features))
+        require(
+            len(chosen) == len(layers) or not edge_weight,
+            f"layers={list(layers)}: a layer is chosen twice; raise edge_weight instead",
+        )
+        if transform_weight:
+            between = StageMaps(student, teacher, (-2, -1))
+            terms["transform"] = (transform_weight, Relational(between, LayerGraph(2, None), relation, MSE()))
         super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.kl import KL
-from trg_pyg.errors import check_choice
+from trg_pyg.errors import check_choice, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.grid import GridGraph
 from trg_pyg.graphs.knn import KNNGraph
@@ -54,8 +54,18 @@ class LSP(TermDistiller):
         k: int = 8,
         scale: float = 100.0,
     ) -> None:
+        check_weights(weight=weight)
         check_choice("edges", edges, ("grid", "knn"))
         tokens = Tokens(student, check_networks(student, teacher), patch)
+        require(
+            tokens.num_tokens > 1,
+            f"patch={patch}: an image of one token has no neighbours; lower patch, or tap a larger map",
+        )
+        require(
+            edges == "grid" or k < tokens.num_tokens,
+            f"k={k} neighbours within images of {tokens.num_tokens} tokens: a token has {tokens.num_tokens - 1} "
+            "others; lower k or patch",
+        )
         builder: GraphBuilder = KNNGraph(k, None) if edges == "knn" else GridGraph(*tokens.grid, None, diagonal=True)
         super().__init__(
             student,

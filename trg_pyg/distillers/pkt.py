@@ -1,6 +1,6 @@
 """Probabilistic knowledge transfer."""
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.kl import KL
@@ -39,6 +39,7 @@ class PKT(TermDistiller):
         tau: float = 4.0,
         weight: float = 30000.0,
     ) -> None:
+        check_weights(weight=weight)
         images = Instances(student, check_networks(student, teacher))
         pairs = CompleteGraph(None, self_loops=True)
         relation = Scaled(Cosine(shifted=True), by="sum")

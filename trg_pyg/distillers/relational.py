@@ -1,5 +1,6 @@
 """Every relational method: nodes x edges x relation x divergence."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import Nodes
 from trg_pyg.relations.base import Relation
+from trg_pyg.relations.features import NodeFeatures
 from trg_pyg.relations.given import GivenWeight
 from trg_pyg.step import Step
 
@@ -29,7 +31,8 @@ class Relational(Term):
         divergence: compares what the two graphs say.
         on: ``"teacher"``: both networks on the edges that the builder finds for the teacher. ``"own"``: each on its
             own, for divergences that can compare different graphs.
-        edge_nodes: nodes from which edges are found, where they are not those that are compared.
+        edge_nodes: nodes from which edges are found, where they are not those that are compared. Tokens sampled of
+            both are the same ones.
 
     Raises:
         InputError: the pieces do not go together; the message says why.
@@ -65,6 +68,21 @@ class Relational(Term):
             f"{type(divergence).__name__} compares values on the same edges, but on=own gives each network its own: "
             "a neighbour that only one of them has would have nothing to compare with; choose on=teacher",
         )
+        require(
+            edge_nodes is None or edge_nodes.per_image == nodes.per_image,
+            f"edges between {type(edge_nodes).__name__}, relations of {type(nodes).__name__}: "
+            "one are the tokens of an image, the other the images of a batch",
+        )
+        require(
+            edge_nodes is None or set(edge_nodes.parameters()) <= set(nodes.parameters()),
+            f"edges carry no gradient, so what {type(edge_nodes).__name__} learn as edge_nodes would never change: "
+            "find edges from the nodes that they embed",
+        )
+        require(
+            nodes.student_dim == nodes.teacher_dim or not all(type(one) is NodeFeatures for one in relations),
+            f"{type(nodes).__name__} of width {nodes.student_dim} and {nodes.teacher_dim} are compared directly: "
+            "bring them to one width with Embedded",
+        )
         pooled_on_images = edges.scope == "image" or nodes.per_image
         require(
             pooled_on_images,
@@ -78,8 +96,10 @@ class Relational(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the divergence of the batch's graphs."""
+        # Tokens that are sampled are the same ones where both draw the same random numbers.
+        again = replace(step, generator=step.generator.clone_state())
         nodes_s, nodes_t = self.nodes(student, teacher, step)
-        seen_s, seen_t = (nodes_s, nodes_t) if self.edge_nodes is None else self.edge_nodes(student, teacher, step)
+        seen_s, seen_t = (nodes_s, nodes_t) if self.edge_nodes is None else self.edge_nodes(student, teacher, again)
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
         labels = self.nodes.labels(step.target, nodes_t.shape[1])

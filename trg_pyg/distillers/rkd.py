@@ -1,6 +1,6 @@
 """Relational knowledge distillation."""
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.smooth_l1 import SmoothL1
@@ -42,6 +42,7 @@ class RKD(TermDistiller):
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
     ) -> None:
+        check_weights(distance_weight=distance_weight, angle_weight=angle_weight)
         images = Instances(student, check_networks(student, teacher))
         pairs = CompleteGraph(None, self_loops=True)
         super().__init__(

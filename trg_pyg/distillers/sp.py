@@ -1,6 +1,6 @@
 """Similarity-preserving distillation."""
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.mse import MSE
@@ -39,6 +39,7 @@ class SP(TermDistiller):
         tau: float = 4.0,
         weight: float = 3000.0,
     ) -> None:
+        check_weights(weight=weight)
         maps = FlattenedMaps(student, check_networks(student, teacher))
         pairs = CompleteGraph(None, self_loops=True)
         super().__init__(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trg_pyg.distillers.base import Distiller, Losses, check_networks, check_weights
+from trg_pyg.errors import require
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
@@ -40,7 +41,8 @@ class TermDistiller(Distiller):
         terms: weight and term by name.
 
     Raises:
-        InputError: there is no teacher, it has other classes, a weight is negative, or tau is not positive.
+        InputError: there is no teacher, it has other classes, a weight is negative, tau is not positive, or a term has
+            the name of one of the first two parts.
     """
 
     @abstractmethod
@@ -57,6 +59,8 @@ class TermDistiller(Distiller):
         super().__init__(student, teacher)
         check_networks(student, teacher)
         check_weights(ce_weight=ce_weight, kd_weight=kd_weight, **{name: weight for name, (weight, _) in terms.items()})
+        taken = sorted(terms.keys() & {"ce", "kd"})
+        require(not taken, f"a term named {' and '.join(taken)}: ce and kd are the parts of every method; rename it")
         self.ce_weight, self.kd_weight = ce_weight, kd_weight
         self.logit = LogitKD(tau)
         self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
