@@ -107,7 +107,7 @@ def test_every_configuration_file_is_a_cell_named_after_its_method_and_pair(file
 
 def test_every_pair_has_the_three_methods_on_the_same_settings():
     folders = {file.parent for file in CONFIGS.rglob("*.yaml")}
-    assert len(folders) == 9
+    assert len(folders) == 11
     for folder in folders:
         assert {file.stem for file in folder.glob("*.yaml")} >= {"Vanilla", "KD", "TRG"}
         settings = [read_choices([f"--config={file}"]).settings for file in folder.glob("*.yaml")]
