@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from experiments.config import read_choices
+from trg_pyg.distillers import SP
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -21,7 +22,7 @@ def run_commands():
 
 
 def test_the_library_example_runs_and_gives_the_student_a_gradient():
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
     scope: dict = {}
     torch.manual_seed(0)
@@ -30,6 +31,19 @@ def test_the_library_example_runs_and_gives_the_student_a_gradient():
     assert torch.isfinite(gradient).all()
     assert gradient.abs().sum() > 0
     assert scope["teacher_graph"].num_nodes == 1024
+
+
+def test_the_composition_runs_and_is_sp():
+    _, example = blocks("python")
+    scope: dict = {"torch": torch}
+    exec(example, scope)
+    gradient = scope["student"].model.conv1.weight.grad
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+    infos = scope["student"].describe(32), scope["teacher"].describe(32)
+    outputs = scope["student"](scope["images"]), scope["teacher"](scope["images"])
+    step = scope["Step"](scope["labels"], 0.0, torch.Generator())
+    assert torch.allclose(SP(*infos)(*outputs, step).parts["similarity"], scope["sp"](*outputs, step))
 
 
 @pytest.mark.parametrize("command", run_commands())
