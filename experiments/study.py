@@ -20,6 +20,9 @@ from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.training.loop import check_batches
 
+# Options of data sets that say how images are read, not which.
+_READING = ("workers", "prefetch", "cache")
+
 
 class Pair(NamedTuple):
     """What a method is told of the two networks."""
@@ -137,8 +140,18 @@ def short_name(network: str) -> str:
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
-    """Return a short hash of plain settings, the same on every machine."""
+    """Return a short hash of plain settings, the same on every machine; how images are read is no part of it."""
+    settings = without_reading(settings)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without those of the data that change the speed of reading and no result."""
+    data = settings.get("data")
+    if not isinstance(data, dict) or "init_args" not in data:
+        return settings
+    options = {name: value for name, value in data["init_args"].items() if name not in _READING}
+    return settings | {"data": data | {"init_args": options}}
 
 
 def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.config import NetworkConfig
 from experiments.display import Display
 from experiments.run_folder import RunFolder, environment
-from experiments.study import Study, build_network
+from experiments.study import Study, build_network, without_reading
 from experiments.tracking import Tracker
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
@@ -91,7 +91,7 @@ def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: b
             device=study.device,
             folder=run.folder,
             resume=resume,
-            identity=flatten(run.settings),
+            identity=flatten(without_reading(run.settings)),
             shots=study.shots,
             on_step=display.step,
             on_epoch=record,

@@ -26,6 +26,27 @@ def test_the_same_settings_have_the_same_fingerprint_whatever_their_order():
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
 
 
+def test_how_images_are_read_is_no_part_of_the_fingerprint():
+    def folder(**options):
+        return {"data": {"class_path": "ImageFolder", "init_args": {"root": "a", **options}}, "train": {"lr": 1}}
+
+    assert fingerprint(folder(workers=2, prefetch=4)) == fingerprint(folder(workers=0, prefetch=2))
+    assert fingerprint(folder(size=32)) != fingerprint(folder(size=64))
+    assert folder(workers=2)["data"]["init_args"]["workers"] == 2
+
+
+def test_list_files_are_long_tailed_by_themselves(images, tmp_path, small):
+    lines = [f"train/{name}/{i}.png {label}" for label, name in enumerate(("red", "green")) for i in range(12)]
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    (tmp_path / "test.txt").write_text("test/red/0.png 0\ntest/green/0.png 1\n")
+    lists = [f"--data.train_list={tmp_path / 'train.txt'}", f"--data.test_list={tmp_path / 'test.txt'}"]
+    options = [option for option in small if not option.startswith("--data")]
+    study = prepare(
+        read_choices(["--data=ImageList", f"--data.root={images}", *lists, "--data.size=16", *options, "--methods=KD"])
+    )
+    assert study.shots == {"many": [], "medium": [], "few": [0, 1]}
+
+
 def test_a_network_of_a_library_can_be_part_of_a_path():
     assert short_name("torchvision:resnet18") == "resnet18"
     assert short_name("timm:hf_hub/deit") == "hf_hub_deit"

@@ -1,5 +1,6 @@
 import sys
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -146,3 +147,15 @@ def test_dotted_path_errors() -> None:
 def test_a_bug_in_a_network_keeps_its_traceback() -> None:
     with pytest.raises(TypeError, match="has no len"):
         build_model("third_party.buggy", 5)
+
+
+def test_weights_that_a_library_does_not_have_or_cannot_fetch(monkeypatch) -> None:
+    with pytest.raises(InputError, match="torchvision:resnet18' has no weights 'NOPE'"):
+        build_model("torchvision:resnet18", 1000, weights="NOPE")
+
+    def offline(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", offline)
+    with pytest.raises(InputError, match=r"weights can't be had: .*no route to host.*; check the connection"):
+        build_model("torchvision:resnet18", 1000, weights="IMAGENET1K_V1")

@@ -141,6 +141,14 @@ def _call(
         ) from error
     except ValueError as error:
         raise InputError(f"model {name!r}: {error}") from error
+    except KeyError as error:
+        # torchvision looks the name of weights up in an enumeration.
+        if "weights" not in args or error.args != (args["weights"],):
+            raise
+        raise InputError(f"model {name!r} has no weights {args['weights']!r}") from error
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"model {name!r}: its weights can't be had: {reason}; check the connection") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name!r} gives a {type(model).__name__}, not an nn.Module")
     return model
