@@ -68,11 +68,16 @@ class KL(Divergence):
         first, second = (teacher, student) if self.direction == "teacher" else (student, teacher)
         p, q = first.relation, second.relation
         nodes = first.graph.num_nodes
-        softmax = isinstance(p, Softmax) and isinstance(q, Softmax)
-        if softmax and p.support == "all":
-            per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes)
-            return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
-        if softmax and self.eps == 0:
+        if isinstance(p, Softmax) and isinstance(q, Softmax):
+            require(
+                p.support == q.support,
+                "KL of a pair of softmaxes, one over neighbours and one over all nodes: give both the same support",
+            )
+            if p.support == "all":
+                same_edges = first.graph.edge_index is second.graph.edge_index
+                per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes, same_edges)
+                return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
+        if isinstance(p, Softmax) and isinstance(q, Softmax) and self.eps == 0:
             log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
             probability = log_p.exp()
         else:
@@ -80,14 +85,14 @@ class KL(Divergence):
             log_p, log_q = (probability + self.eps).log(), (second.values() + self.eps).log()
         per_edge = probability * (log_p - log_q)
         if self.reduction == "entries":
-            return per_edge.mean()
+            return per_edge.sum() / max(per_edge.numel(), 1)
         return reduce(scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum"), self.reduction)
 
 
-def _over_all(p: SparseRows, q: SparseRows, nodes: int) -> Tensor:
+def _over_all(p: SparseRows, q: SparseRows, nodes: int, same_edges: bool) -> Tensor:
     """KL of each row, ``[M]``, of softmaxes over all nodes."""
     # At the other graph's edges a value is 0 unless the graph has that edge too.
-    p_at_q = p.logit if p.row is q.row else _look_up(p, q, nodes)
+    p_at_q = p.logit if same_edges else _look_up(p, q, nodes)
     # log_z is relative to log M, hence the probabilities to 1 / M.
     own = scatter((p.logit - p.log_z[p.row]).exp() * p.logit, p.row, dim_size=nodes, reduce="sum")
     other = scatter((p_at_q - p.log_z[q.row]).exp() * q.logit, q.row, dim_size=nodes, reduce="sum")

@@ -80,6 +80,7 @@ class GraphBuilder(BaseTransform):
         """
         if isinstance(data, Tensor):
             return self._from_tokens(data, labels)
+        require(labels is None, "labels beside a graph: give the class of each node as the graph's attribute y")
         return self.forward(copy.copy(data))
 
     def _from_tokens(self, tokens: Tensor, labels: Tensor | None) -> Batch:
@@ -173,7 +174,7 @@ class GraphBuilder(BaseTransform):
         return torch.cat(edges, dim=1), [part.shape[1] for part in edges]
 
     def __repr__(self) -> str:
-        plain = {name: value for name, value in vars(self).items() if name != "weight" and not isinstance(value, Tensor)}
+        plain = {name: v for name, v in vars(self).items() if name != "weight" and not isinstance(v, Tensor)}
         options = ", ".join(f"{name}={value}" for name, value in plain.items())
         weight = type(self.weight).__name__ if self.weight else None
         return f"{type(self).__name__}(weight={weight}, {options})"

@@ -1,5 +1,7 @@
 """Nodes in a width of their own."""
 
+from torch import Tensor
+
 from trg_pyg.models.taps import Outputs
 from trg_pyg.nn.projection import Projection
 from trg_pyg.nodes.base import NodePair, Nodes
@@ -31,3 +33,7 @@ class Embedded(Nodes):
         s, t = self.nodes(student, teacher, step)
         s, t = self.embed_student(s), self.embed_teacher(t)
         return NodePair(l2_normalize(s), l2_normalize(t)) if self.unit else NodePair(s, t)
+
+    def labels(self, target: Tensor, nodes: int) -> Tensor:
+        """Return the classes of the embedded nodes."""
+        return self.nodes.labels(target, nodes)

@@ -61,7 +61,7 @@ def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     nodes = x.shape[0] // num_graphs
     if edge_index.shape[1] < _DENSE_SHARE * x.shape[0] * nodes:
         return _DotProducts.apply(x, edge_index)
-    graphs = x.reshape(num_graphs, nodes, -1)
+    graphs = x.reshape(num_graphs, nodes, x.shape[1])
     with torch.autocast(x.device.type, enabled=False):
         products = graphs @ graphs.transpose(1, 2)
     return products.view(-1)[edge_index[1] * nodes + edge_index[0] % nodes]
