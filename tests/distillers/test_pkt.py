@@ -87,7 +87,6 @@ def test_images_all_equal_for_both_networks_are_alike(value, step):
     assert student.grad.isfinite().all()
 
 
-@pytest.mark.xfail(strict=True, reason="Cosine(shifted=True) does not stop at 0")
 def test_opposite_images_have_a_probability_of_0_and_not_below(step):
     """In float32 the cosine of such two may be -1 - 2e-7, and a negative probability has no logarithm."""
     for seed in range(30):

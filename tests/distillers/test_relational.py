@@ -11,7 +11,7 @@ from trg_pyg.divergences import KL, MSE, Divergence, InfoNCE, SmoothL1
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, LabelGraph, LayerGraph
 from trg_pyg.models.taps import NetworkInfo
-from trg_pyg.nodes import Embedded, FlattenedMaps, Instances, Probabilities, StageMaps, Tokens
+from trg_pyg.nodes import Embedded, FlattenedMaps, Instances, Probabilities, StageMaps, Tokens, UnitLength
 from trg_pyg.relations import (
     Angle,
     Cosine,
@@ -34,7 +34,7 @@ NODES = {
     "tokens": Tokens,
     "sampled": lambda *networks: Tokens(*networks, tokens_per_image=5),
     "embedded": lambda *networks: Embedded(Instances(*networks), 3),
-    "embedded tokens": lambda *networks: Embedded(Tokens(*networks), 3, unit=True),
+    "embedded tokens": lambda *networks: UnitLength(Embedded(Tokens(*networks), 3)),
 }
 EDGES = {
     "complete": lambda: CompleteGraph(None),

@@ -1,16 +1,20 @@
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import trg_pyg.relations.edges
-from trg_pyg.relations import dot_products, squared_distances
+from trg_pyg.relations import absolute_distances, dot_products, squared_distances
 
-FUNCTIONS = [squared_distances, dot_products]
+FUNCTIONS = [squared_distances, absolute_distances, dot_products]
 
 
 def by_loop(function, x, edge_index):
     pairs = [(x[i], x[j]) for i, j in edge_index.T.tolist()]
     if function is squared_distances:
         return torch.stack([((a - b) ** 2).sum() for a, b in pairs])
+    if function is absolute_distances:
+        return torch.stack([(a - b).abs().sum() for a, b in pairs])
     return torch.stack([(a * b).sum() for a, b in pairs])
 
 
@@ -18,6 +22,7 @@ def test_two_points_joined_both_ways_and_to_themselves():
     x = torch.tensor([[0.0, 1.0], [3.0, 5.0]])
     edge_index = torch.tensor([[0, 1, 0], [1, 0, 0]])
     assert squared_distances(x, edge_index).tolist() == [25.0, 25.0, 0.0]
+    assert absolute_distances(x, edge_index).tolist() == [7.0, 7.0, 0.0]
     assert dot_products(x, edge_index).tolist() == [5.0, 5.0, 1.0]
 
 
@@ -54,3 +59,77 @@ def test_no_edges(function, tokens):
 def test_duplicates_are_exactly_at_distance_zero():
     x = torch.full((2, 64), 0.1)
     assert squared_distances(x, torch.tensor([[0], [1]])).item() == 0.0
+    assert absolute_distances(x, torch.tensor([[0], [1]])).item() == 0.0
+
+
+def test_equal_coordinates_pass_no_gradient_to_a_city_block_length():
+    x = torch.tensor([[1.0, 2.0], [1.0, 5.0]], requires_grad=True)
+    absolute_distances(x, torch.tensor([[0], [1]])).sum().backward()
+    assert x.grad.tolist() == [[0.0, -1.0], [0.0, 1.0]]
+
+
+def random_edges(graphs: int, nodes: int, edges: int, seed: int = 0) -> Tensor:
+    """So many different edges in each of some equal graphs, self loops among them, in any order."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = [torch.randperm(nodes * nodes, generator=generator)[:edges] for _ in range(graphs)]
+    edge_index = [torch.stack([p // nodes, p % nodes]) + g * nodes for g, p in enumerate(pairs)]
+    return torch.cat(edge_index, dim=1)[:, torch.randperm(graphs * edges, generator=generator)]
+
+
+def weighted_gradient(value: Tensor, x: Tensor) -> Tensor:
+    return torch.autograd.grad((value * torch.arange(1, len(value) + 1, dtype=value.dtype)).sum(), x)[0]
+
+
+def matrix_products(run) -> bool:
+    """Whether a call multiplies matrices, which only the dense path does."""
+    seen = set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        run()
+    return bool(seen & {"mm", "bmm"})
+
+
+# 8 nodes have 64 pairs, of which a quarter is 16.
+@pytest.mark.parametrize(("edges", "dense"), [(1, False), (15, False), (16, True), (17, True), (64, True)])
+@pytest.mark.parametrize("graphs", [1, 3])
+def test_all_products_or_those_of_the_edges_are_the_same(edges, dense, graphs, tokens, monkeypatch):
+    x = tokens(graphs * 8, 5, dtype=torch.float64).requires_grad_()
+    edge_index = random_edges(graphs, 8, edges)
+    assert matrix_products(lambda: dot_products(x, edge_index, graphs)) == dense
+    results = []
+    for share in (0.0, 2.0):  # always dense, never dense
+        monkeypatch.setattr(trg_pyg.relations.edges, "_DENSE_SHARE", share)
+        value = dot_products(x, edge_index, graphs)
+        results.append((value, weighted_gradient(value, x)))
+    expected = by_loop(dot_products, x, edge_index)
+    expected_gradient = weighted_gradient(expected, x)
+    for value, gradient in results:
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_graphs_that_are_not_known_to_be_apart_are_one():
+    x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    edge_index = torch.tensor([[0, 3, 1, 2], [2, 0, 3, 1]])
+    assert dot_products(x, edge_index).tolist() == [3.0, 5.0, 10.0, 6.0]
+
+
+@pytest.mark.parametrize("edges", [8, 64])  # gathered, all products
+def test_products_under_autocast_are_those_of_full_precision(edges, tokens):
+    x, edge_index = tokens(8, 5).requires_grad_(), random_edges(1, 8, edges)
+    expected = dot_products(x, edge_index)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = dot_products(x, edge_index)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, expected)
+    assert torch.equal(weighted_gradient(value, x), weighted_gradient(expected, x))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_nodes(function):
+    assert function(torch.empty(0, 3), torch.empty(2, 0, dtype=torch.long)).shape == (0,)

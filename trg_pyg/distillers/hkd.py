@@ -16,6 +16,7 @@ from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes.embedded import Embedded
 from trg_pyg.nodes.instances import Instances
 from trg_pyg.nodes.probabilities import Probabilities
+from trg_pyg.nodes.unit import UnitLength
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
@@ -91,7 +92,7 @@ class _Holistic(Term):
         smoothing: float,
     ) -> None:
         super().__init__()
-        self.images = Embedded(Instances(student, teacher), dim, unit=True)
+        self.images = UnitLength(Embedded(Instances(student, teacher), dim))
         self.classes = Probabilities(student, teacher)
         self.neighbours = KNNGraph(k, None)  # of unit vectors, so the nearest are those of the largest cosine
         self.pass_student, self.pass_teacher = TAGConv(dim, dim, K=1), TAGConv(dim, dim, K=1)

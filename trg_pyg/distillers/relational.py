@@ -12,12 +12,14 @@ from trg_pyg.divergences.base import Divergence
 from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import replace_nodes
+from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import Nodes
 from trg_pyg.relations.base import Relation
 from trg_pyg.relations.features import NodeFeatures
 from trg_pyg.relations.given import GivenWeight
+from trg_pyg.relations.scaled import Scaled
 from trg_pyg.step import Step
 
 
@@ -60,11 +62,16 @@ class Relational(Term):
             "Gaussian()",
         )
         require(
+            not weights or edges.weight is None or edges.weight.nonnegative or not _scaled_to_sum(relations),
+            f"{type(edges.weight).__name__} gives weights below 0, and their shares of a sum are no probabilities: "
+            "choose another weight, or Softmax instead of Scaled",
+        )
+        require(
             not weights or edge_nodes is None,
             "the relation reads edge weights, which would be those of edge_nodes: choose a relation of the nodes",
         )
         require(
-            on == "teacher" or not divergence.same_edges,
+            on == "teacher" or not self.loss.same_edges,
             f"{type(divergence).__name__} compares values on the same edges, but on=own gives each network its own: "
             "a neighbour that only one of them has would have nothing to compare with; choose on=teacher",
         )
@@ -83,10 +90,14 @@ class Relational(Term):
             f"{type(nodes).__name__} of width {nodes.student_dim} and {nodes.teacher_dim} are compared directly: "
             "bring them to one width with Embedded",
         )
-        pooled_on_images = edges.scope == "image" or nodes.per_image
         require(
-            pooled_on_images,
+            edges.scope == "image" or nodes.per_image,
             f"{type(nodes).__name__} are one graph a batch already: leave the builder's scope at image",
+        )
+        require(
+            not isinstance(edges, LayerGraph) or edges.layers == nodes.layers,
+            f"LayerGraph of {getattr(edges, 'layers', 0)} layers on {type(nodes).__name__}, which have {nodes.layers}: "
+            "give both the same number",
         )
         self.nodes, self.edges, self.edge_nodes, self.on = nodes, edges, edge_nodes, on
 
@@ -96,10 +107,13 @@ class Relational(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the divergence of the batch's graphs."""
-        # Tokens that are sampled are the same ones where both draw the same random numbers.
-        again = replace(step, generator=step.generator.clone_state())
+        seen = None
+        if self.edge_nodes is not None:
+            # Tokens that are sampled are the same ones where both draw the same random numbers.
+            again = replace(step, generator=step.generator.clone_state())
+            seen = self.edge_nodes(student, teacher, again)
         nodes_s, nodes_t = self.nodes(student, teacher, step)
-        seen_s, seen_t = (nodes_s, nodes_t) if self.edge_nodes is None else self.edge_nodes(student, teacher, again)
+        seen_s, seen_t = seen or (nodes_s, nodes_t)
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
         labels = self.nodes.labels(step.target, nodes_t.shape[1])
@@ -113,6 +127,10 @@ class Relational(Term):
         if self.edge_nodes is not None or graph_s is graph_t:
             graph_s, graph_t = _with(graph_s, nodes_s), _with(graph_t, nodes_t)
         return self.loss(graph_s, graph_t, step)
+
+
+def _scaled_to_sum(relations: tuple[Relation, Relation]) -> bool:
+    return any(isinstance(relation, Scaled) and relation.distribution for relation in relations)
 
 
 def _with(graph: Batch, nodes: Tensor) -> Batch:

@@ -32,7 +32,6 @@ class BankInfoNCE(Divergence):
     """
 
     accepts: ClassVar[tuple[Place, ...]] = ("nodes",)
-    same_edges = False
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from trg_pyg.errors import InputError
+from trg_pyg.errors import require
 from trg_pyg.relations.base import Place, Relation
 from trg_pyg.step import Step
 
@@ -35,11 +35,9 @@ class Divergence(nn.Module, ABC):
 
     Attributes:
         accepts: places of relation values that it can compare.
-        same_edges: whether both graphs need the same edges.
     """
 
     accepts: ClassVar[tuple[Place, ...]] = ("edges",)
-    same_edges: bool = True
 
     @abstractmethod
     def forward(self, student: Related, teacher: Related, step: Step | None = None) -> Tensor:
@@ -59,13 +57,23 @@ class Divergence(nn.Module, ABC):
             generator: CPU generator for what is initialised at random.
         """
 
-    def check(self, relation: Relation) -> None:
-        """Raise :class:`~trg_pyg.errors.InputError` where the values of ``relation`` cannot be compared so."""
-        if relation.on not in self.accepts:
-            raise InputError(
+    def check(self, student: Relation, teacher: Relation) -> None:
+        """Raise :class:`~trg_pyg.errors.InputError` where the values of the two relations cannot be compared so."""
+        for relation in (student, teacher):
+            require(
+                relation.on in self.accepts,
                 f"{type(self).__name__} of {type(relation).__name__}: the relation has values on {relation.on}, "
-                f"the divergence compares values on {' or '.join(self.accepts)}"
+                f"the divergence compares values on {' or '.join(self.accepts)}",
             )
+        require(
+            student.on == teacher.on,
+            f"{type(student).__name__} has values on {student.on}, {type(teacher).__name__} on {teacher.on}: "
+            "give both networks the same kind of relation",
+        )
+
+    def needs_same_edges(self, relation: Relation) -> bool:
+        """Return whether student and teacher need the same edges for a value of one to have its like in the other."""
+        return relation.on != "nodes"
 
 
 def reduce(per_item: Tensor, reduction: Reduction) -> Tensor:

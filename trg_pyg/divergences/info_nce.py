@@ -68,7 +68,6 @@ class InfoNCE(Divergence):
     """
 
     accepts: ClassVar[tuple[Place, ...]] = ("nodes",)
-    same_edges = False
 
     def __init__(self, temperature: float = 0.07, reduction: Reduction = "mean", chunk_bytes: int = 64 << 20) -> None:
         super().__init__()

@@ -46,9 +46,21 @@ class KL(Divergence):
         require(eps >= 0, f"eps={eps}: what is added to a probability is 0 or positive")
         self.direction, self.reduction, self.eps = direction, reduction, eps
 
-    def check(self, relation: Relation) -> None:
+    def check(self, student: Relation, teacher: Relation) -> None:
         """Refuse relations that are no distribution, or whose probabilities may be 0 without ``eps``."""
-        super().check(relation)
+        super().check(student, teacher)
+        for relation in (student, teacher):
+            self._check(relation)
+        require(
+            _is_over_all(student) == _is_over_all(teacher),
+            "KL of a pair of softmaxes, one over neighbours and one over all nodes: give both the same support",
+        )
+
+    def needs_same_edges(self, relation: Relation) -> bool:
+        """Return whether the distributions are over neighbours."""
+        return not _is_over_all(relation)
+
+    def _check(self, relation: Relation) -> None:
         name = type(relation).__name__
         require(
             relation.distribution,
@@ -56,12 +68,10 @@ class KL(Divergence):
         )
         softmax = isinstance(relation, Softmax)
         require(softmax or self.eps > 0, f"KL of {name}: its probabilities can be 0; give eps, such as 1e-7")
-        over_all = isinstance(relation, Softmax) and relation.support == "all"
         require(
-            not (over_all and (self.eps > 0 or self.reduction == "entries")),
+            not (_is_over_all(relation) and (self.eps > 0 or self.reduction == "entries")),
             "KL over all nodes sums edges and zeros in closed form: eps=0 and reduction mean or sum are possible",
         )
-        self.same_edges = not over_all
 
     def forward(self, student: Related, teacher: Related, step: Step | None = None) -> Tensor:
         """Return the divergence, 0 where the relations are equal."""
@@ -69,7 +79,8 @@ class KL(Divergence):
         p, q = first.relation, second.relation
         nodes = first.graph.num_nodes
         if isinstance(p, Softmax) and isinstance(q, Softmax) and p.support == "all":
-            per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes)
+            same_edges = first.graph.edge_index is second.graph.edge_index
+            per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes, same_edges)
             return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
         if isinstance(p, Softmax) and isinstance(q, Softmax) and self.eps == 0:
             log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
@@ -79,14 +90,18 @@ class KL(Divergence):
             log_p, log_q = (probability + self.eps).log(), (second.values() + self.eps).log()
         per_edge = probability * (log_p - log_q)
         if self.reduction == "entries":
-            return per_edge.mean()
+            return per_edge.sum() / max(per_edge.numel(), 1)
         return reduce(scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum"), self.reduction)
 
 
-def _over_all(p: SparseRows, q: SparseRows, nodes: int) -> Tensor:
+def _is_over_all(relation: Relation) -> bool:
+    return isinstance(relation, Softmax) and relation.support == "all"
+
+
+def _over_all(p: SparseRows, q: SparseRows, nodes: int, same_edges: bool) -> Tensor:
     """KL of each row, ``[M]``, of softmaxes over all nodes."""
     # At the other graph's edges a value is 0 unless the graph has that edge too.
-    p_at_q = p.logit if p.row is q.row else _look_up(p, q, nodes)
+    p_at_q = p.logit if same_edges else _look_up(p, q, nodes)
     # log_z is relative to log M, hence the probabilities to 1 / M.
     own = scatter((p.logit - p.log_z[p.row]).exp() * p.logit, p.row, dim_size=nodes, reduce="sum")
     other = scatter((p_at_q - p.log_z[q.row]).exp() * q.logit, q.row, dim_size=nodes, reduce="sum")

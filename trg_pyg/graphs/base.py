@@ -75,11 +75,13 @@ class GraphBuilder(BaseTransform):
         """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``.
 
         Args:
-            data: tokens, or a graph with ``x``; the classes of its nodes are its attribute ``y``, ``[M]``.
+            data: tokens, or a graph with ``x``; the classes of its nodes are its attribute ``y``, ``[M]``, or those of
+                the graphs of a batch, ``[B]``.
             labels: classes of the tokens, ``[B, N]``, int64.
         """
         if isinstance(data, Tensor):
             return self._from_tokens(data, labels)
+        require(labels is None, "labels beside a graph: give the class of each node as the graph's attribute y")
         return self.forward(copy.copy(data))
 
     def _from_tokens(self, tokens: Tensor, labels: Tensor | None) -> Batch:
@@ -116,11 +118,11 @@ class GraphBuilder(BaseTransform):
             isinstance(x, Tensor) and x.dim() == 2 and x.is_floating_point() and x.shape[0] > 0,
             f"{data}: a builder needs floating-point node features x of shape [nodes, width]",
         )
+        labels = _node_labels(data)
         if self.scope == "batch" and isinstance(data, Batch):
             data = join_graphs(data)
         sizes = graph_sizes(data)
         features = self._features(x)
-        labels = data.y if isinstance(data.y, Tensor) and data.y.shape == x.shape[:1] else None
         edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes, labels)
         edge_weight = self._weigh(features, edge_index, equal_graphs(data))
         set_edges(data, edge_index, edge_weight, edges_per_graph)
@@ -173,9 +175,17 @@ class GraphBuilder(BaseTransform):
         return torch.cat(edges, dim=1), [part.shape[1] for part in edges]
 
     def __repr__(self) -> str:
-        plain = {
-            name: value for name, value in vars(self).items() if name != "weight" and not isinstance(value, Tensor)
-        }
-        options = ", ".join(f"{name}={value}" for name, value in plain.items())
+        shown = ((name, value) for name, value in vars(self).items() if not isinstance(value, Tensor))
+        options = ", ".join(f"{name}={value}" for name, value in shown if name != "weight")
         weight = type(self.weight).__name__ if self.weight else None
         return f"{type(self).__name__}(weight={weight}, {options})"
+
+
+def _node_labels(data: Data) -> Tensor | None:
+    """Return the class of each node, if the graph or each graph of the batch says it."""
+    y = data.y
+    if not isinstance(y, Tensor) or y.dim() != 1:
+        return None
+    if len(y) == data.num_nodes:
+        return y
+    return y[data.batch] if isinstance(data, Batch) and len(y) == data.num_graphs else None

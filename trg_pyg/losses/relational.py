@@ -39,9 +39,9 @@ class RelationalLoss(DistillationLoss):
     ) -> None:
         super().__init__()
         self.relation_student, self.relation_teacher = relation if isinstance(relation, tuple) else (relation, relation)
-        divergence.check(self.relation_student)
-        divergence.check(self.relation_teacher)
+        divergence.check(self.relation_student, self.relation_teacher)
         self.divergence = divergence
+        self.same_edges = divergence.needs_same_edges(self.relation_student)
         self.detach = detach
 
     def forward(self, student: Data, teacher: Data, step: Step | None = None) -> Tensor:
@@ -58,15 +58,19 @@ class RelationalLoss(DistillationLoss):
             "take the tokens of both at the same positions",
         )
         require(
-            not self.divergence.same_edges
-            or student.edge_index is teacher.edge_index
-            or torch.equal(student.edge_index, teacher.edge_index),
+            not self.same_edges or _same_edges(student, teacher),
             f"{type(self).__name__} compares values on the same edges, but student and teacher have different ones: "
             f"score the student on the teacher's edges (GraphBuilder.reweight){self.otherwise}",
         )
-        with torch.autocast(teacher.edge_index.device.type, enabled=False):
+        on_device = teacher.edge_index if teacher.x is None else teacher.x
+        with torch.autocast(on_device.device.type, enabled=False):
             return self.divergence(
                 Related(self.relation_student, student),
                 Related(self.relation_teacher, detach_graph(teacher) if self.detach else teacher),
                 step,
             )
+
+
+def _same_edges(student: Data, teacher: Data) -> bool:
+    s, t = student.edge_index, teacher.edge_index
+    return s is t or (s is not None and t is not None and torch.equal(s, t))

@@ -28,12 +28,14 @@ class Nodes(nn.Module, ABC):
 
     Attributes:
         per_image: each image is a graph of its own (tokens); otherwise the images of a batch form one graph.
+        layers: number of layers of a network that the nodes come from, layer after layer.
         student_dim: D_S.
         teacher_dim: D_T.
         frozen_teacher: nothing that learns lies between the teacher's outputs and its nodes.
     """
 
     per_image: bool = False
+    layers: int = 1
     student_dim: int
     teacher_dim: int
     frozen_teacher: bool = True

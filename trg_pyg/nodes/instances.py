@@ -5,6 +5,7 @@ from torch import Tensor
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
+from trg_pyg.nodes.stages import at_stage
 from trg_pyg.step import Step
 from trg_pyg.tokens.maps import as_map
 
@@ -17,20 +18,23 @@ class Instances(Nodes):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
+
+    Raises:
+        InputError: a network has neither an embedding nor a tap.
     """
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo) -> None:
         super().__init__()
         self.student, self.teacher = student, teacher
-        self.student_dim, self.teacher_dim = _width(student), _width(teacher)
+        self.student_dim, self.teacher_dim = _width(student, "student"), _width(teacher, "teacher")
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[1, B, D_S]`` and ``[1, B, D_T]``."""
         return NodePair(_embedding(student, self.student)[None], _embedding(teacher, self.teacher).detach()[None])
 
 
-def _width(network: NetworkInfo) -> int:
-    return network.features[-1].channels if network.embedding is None else network.embedding
+def _width(network: NetworkInfo, owner: str) -> int:
+    return at_stage(network, -1, owner).channels if network.embedding is None else network.embedding
 
 
 def _embedding(outputs: Outputs, network: NetworkInfo) -> Tensor:

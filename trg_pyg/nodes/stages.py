@@ -32,7 +32,7 @@ class StageMaps(Nodes):
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo, stages: Sequence[int] = (-2, -1)) -> None:
         super().__init__()
         require(len(stages) >= 2, f"stages={list(stages)}: relations between layers need at least two of them")
-        self.stages = tuple(stages)
+        self.stages, self.layers = tuple(stages), len(stages)
         self.student = [at_stage(student, stage, "student") for stage in stages]
         self.teacher = [at_stage(teacher, stage, "teacher") for stage in stages]
         self.student_dim, self.teacher_dim = _width(self.student), _width(self.teacher)

@@ -2,6 +2,7 @@
 
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
+from trg_pyg.nodes.stages import at_stage
 from trg_pyg.step import Step
 from trg_pyg.tokens.tokenizer import Tokenizer
 
@@ -19,7 +20,7 @@ class Tokens(Nodes):
         grid: rows and columns of all tokens of an image.
 
     Raises:
-        InputError: as :class:`~trg_pyg.tokens.tokenizer.Tokenizer`.
+        InputError: as :class:`~trg_pyg.tokens.tokenizer.Tokenizer`, or a network has no tap.
     """
 
     per_image = True
@@ -29,7 +30,10 @@ class Tokens(Nodes):
     ) -> None:
         super().__init__()
         self.tokenize = Tokenizer(
-            student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
+            at_stage(student, -1, "student"),
+            at_stage(teacher, -1, "teacher"),
+            patch=patch,
+            tokens_per_image=tokens_per_image,
         )
         self.student_dim, self.teacher_dim = self.tokenize.student_dim, self.tokenize.teacher_dim
         self.num_tokens = self.tokenize.num_tokens

@@ -37,7 +37,8 @@ class Angle(Relation):
     def blocks(self, graph: Data) -> list[Any]:
         """Return the anchors of each block, as slices of all nodes."""
         _check_size(graph)
-        degree = graph.edge_index.shape[1] // graph.num_nodes + 1
+        # The rows of a block are as long as its longest, so that of the node with most neighbours is the measure.
+        degree = max(1, int(torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).max()))
         row_bytes = full_precision(graph.x).element_size() * degree * (degree + graph.x.shape[1])
         step = max(1, self.block_bytes // row_bytes)
         return [slice(start, start + step) for start in range(0, graph.num_nodes, step)]
@@ -50,6 +51,8 @@ class Angle(Relation):
         source, target = graph.edge_index
         chosen = (target >= first) & (target < last)
         source, anchor = source[chosen], target[chosen]
+        anchor, order = anchor.sort(stable=True)
+        source = source[order]
         # The neighbours of one anchor are one row: graphs of unequal degrees leave gaps, which are taken out below.
         unit, exists = to_dense_batch(l2_normalize(x[source] - x[anchor]), anchor - first, batch_size=last - first)
         with torch.autocast(x.device.type, enabled=False):

@@ -16,10 +16,12 @@ class Relation(nn.Module, ABC):
 
     Attributes:
         on: what a value belongs to: an edge, a triple of nodes (an anchor and two of its neighbours), or a node.
-        distribution: whether the values of the edges into a node are probabilities that sum to 1.
+        nonnegative: whether no value is below 0.
+        distribution: whether the values of the edges into a node, or along a row, are probabilities that sum to 1.
     """
 
     on: ClassVar[Place] = "edges"
+    nonnegative: bool = False
     distribution: bool = False
 
     @abstractmethod

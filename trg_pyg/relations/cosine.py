@@ -16,9 +16,10 @@ class Cosine(EdgeRelation):
 
     def __init__(self, shifted: bool = False) -> None:
         super().__init__()
-        self.shifted = shifted
+        self.shifted = self.nonnegative = shifted
 
     def between(self, x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
         """Return the cosine of each edge, ``[E]``."""
         cosine = dot_products(l2_normalize(x), edge_index, num_graphs)
-        return (cosine + 1) / 2 if self.shifted else cosine
+        # Rounding takes the cosine of opposite vectors below -1.
+        return ((cosine + 1) / 2).clamp_min(0) if self.shifted else cosine

@@ -16,13 +16,15 @@ class Distance(EdgeRelation):
         squared: the square of it, without a least value.
     """
 
+    nonnegative = True
+
     def __init__(self, squared: bool = False) -> None:
         super().__init__()
         self.squared = squared
 
     def between(self, x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
         """Return the length of each edge, ``[E]``."""
-        square = squared_distances(x, edge_index)
+        square = squared_distances(x, edge_index, num_graphs)
         if self.squared:
             return square
         return square.clamp_min(_SMALLEST_SQUARE).sqrt() * (edge_index[0] != edge_index[1])

@@ -16,18 +16,26 @@ _BLOCK_BYTES = {"cpu": 4 << 20}
 _LARGE_BLOCK_BYTES = 256 << 20
 # Share of all pairs of nodes from which on all dot products are made: their number is then of the order of the edges.
 _DENSE_SHARE = 0.25
+# Share of the two squared lengths below which a squared distance out of a product has lost too many digits.
+_NEAR = 0.1
 
 
-def squared_distances(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Squared Euclidean length of each edge, from differences: exactly 0 between duplicates.
+def squared_distances(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
+    """Squared Euclidean length of each edge, exactly 0 between duplicates.
+
+    From differences; but graphs that have most of their possible edges, none twice, take the long ones from a matrix
+    product, whose rounding is small beside them.
 
     Args:
         x: node features ``[M, D]``.
         edge_index: ``[2, E]``.
+        num_graphs: number of graphs of equal size that the nodes form; no edge joins two of them.
 
     Returns:
         ``[E]``, differentiable once with respect to ``x``.
     """
+    if _is_dense(x, edge_index, num_graphs):
+        return _DenseSquaredDistances.apply(x, edge_index, num_graphs)
     return _SquaredDistances.apply(x, edge_index)
 
 
@@ -58,13 +66,22 @@ def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     Returns:
         ``[E]``, differentiable once with respect to ``x``.
     """
-    nodes = x.shape[0] // num_graphs
-    if edge_index.shape[1] < _DENSE_SHARE * x.shape[0] * nodes:
+    if not _is_dense(x, edge_index, num_graphs):
         return _DotProducts.apply(x, edge_index)
-    graphs = x.reshape(num_graphs, nodes, -1)
+    graphs = x.reshape(num_graphs, x.shape[0] // num_graphs, x.shape[1])
     with torch.autocast(x.device.type, enabled=False):
         products = graphs @ graphs.transpose(1, 2)
-    return products.view(-1)[edge_index[1] * nodes + edge_index[0] % nodes]
+    return products.view(-1)[_place(edge_index, graphs.shape[1])]
+
+
+def _is_dense(x: Tensor, edge_index: Tensor, num_graphs: int) -> bool:
+    pairs = x.shape[0] * (x.shape[0] // num_graphs)
+    return pairs > 0 and edge_index.shape[1] >= _DENSE_SHARE * pairs
+
+
+def _place(edge_index: Tensor, nodes: int) -> Tensor:
+    """Where the pair of an edge lies in the flattened matrices ``[G, N, N]`` of all pairs, target first."""
+    return edge_index[1] * nodes + edge_index[0] % nodes
 
 
 def _blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -79,6 +96,14 @@ def _blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, Tens
 def _add(total: Tensor, row: Tensor, value: Tensor) -> None:
     # On a CPU this form runs several times faster than index_add_.
     total.scatter_add_(0, row.unsqueeze(1).expand_as(value), value)
+
+
+def _add_difference_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor) -> None:
+    for block, source, target in _blocks(x, edge_index):
+        difference = x.index_select(0, source).sub_(x.index_select(0, target))
+        difference.mul_(2 * grad[block, None])
+        _add(total, source, difference)
+        _add(total, target, difference.neg_())
 
 
 class _SquaredDistances(torch.autograd.Function):
@@ -96,12 +121,42 @@ class _SquaredDistances(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, edge_index = ctx.saved_tensors
         grad_x = torch.zeros_like(x)
-        for block, source, target in _blocks(x, edge_index):
-            difference = x.index_select(0, source).sub_(x.index_select(0, target))
-            difference.mul_(2 * grad[block, None])
-            _add(grad_x, source, difference)
-            _add(grad_x, target, difference.neg_())
+        _add_difference_gradient(grad_x, x, edge_index, grad)
         return grad_x, None
+
+
+class _DenseSquaredDistances(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edge_index: Tensor, num_graphs: int) -> Tensor:
+        graphs = x.reshape(num_graphs, x.shape[0] // num_graphs, x.shape[1])
+        # Around their mean nodes are short, and short ones round less.
+        centred = graphs - graphs.mean(1, keepdim=True)
+        norm = centred.square().sum(-1)
+        with torch.autocast(x.device.type, enabled=False):
+            pairs = torch.baddbmm((norm.unsqueeze(1) + norm.unsqueeze(2)), centred, centred.transpose(1, 2), alpha=-2)
+        out = pairs.view(-1)[_place(edge_index, graphs.shape[1])]
+        # Of nodes near each other the product leaves but rounding: their differences are taken.
+        long = norm.view(-1)
+        near = (out < _NEAR * (long[edge_index[0]] + long[edge_index[1]])).nonzero().squeeze(1)
+        near_edges = edge_index[:, near]
+        out[near] = _SquaredDistances.apply(x, near_edges)
+        ctx.save_for_backward(x, centred, edge_index, near)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, centred, edge_index, near = ctx.saved_tensors
+        graphs, nodes, _ = centred.shape
+        far = grad.index_fill(0, near, 0.0)
+        weight = grad.new_zeros(graphs * nodes * nodes).index_add_(0, _place(edge_index, nodes), far)
+        weight = weight.view(graphs, nodes, nodes)
+        weight = weight + weight.transpose(1, 2)
+        with torch.autocast(x.device.type, enabled=False):
+            grad_x = torch.baddbmm(weight.sum(2, keepdim=True) * centred, weight, centred, alpha=-1).mul_(2)
+        grad_x = grad_x.view_as(x)
+        _add_difference_gradient(grad_x, x, edge_index[:, near], grad[near])
+        return grad_x, None, None
 
 
 class _AbsoluteDistances(torch.autograd.Function):

@@ -20,6 +20,8 @@ class Gaussian(EdgeRelation):
         InputError: sigma is not positive.
     """
 
+    nonnegative = True
+
     def __init__(self, sigma: float | Literal["auto"] = 1.0) -> None:
         super().__init__()
         require(
@@ -30,7 +32,7 @@ class Gaussian(EdgeRelation):
 
     def between(self, x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
         """Return values in (0, 1], ``[E]``."""
-        squared = squared_distances(x, edge_index)
+        squared = squared_distances(x, edge_index, num_graphs)
         # The floor keeps a graph of nothing but duplicates at weight 1 instead of 0 / 0.
         sigma = squared.detach().mean().clamp_min(1e-12) if self.sigma == "auto" else self.sigma
         return (-squared / (2 * sigma)).exp()

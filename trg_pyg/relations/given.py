@@ -11,11 +11,13 @@ from trg_pyg.tokens.normalize import full_precision
 
 
 class GivenWeight(Relation):
-    """The ``edge_weight`` of the graph, as its builder made it.
+    """The ``edge_weight`` of the graph, as its builder made it; not negative, where a distribution is made of it.
 
     Raises:
         InputError: the graph has no weights.
     """
+
+    nonnegative = True
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return the weight of each edge, ``[E]``."""

@@ -19,6 +19,8 @@ class Laplace(EdgeRelation):
         InputError: the scale is not positive.
     """
 
+    nonnegative = True
+
     def __init__(self, scale: float = 100.0) -> None:
         super().__init__()
         check_positive("scale", scale)

@@ -20,7 +20,7 @@ class Scaled(Relation):
             (IRG, CVPR 2019). ``"norm"``: the Euclidean norm of the values into a node (SP, arXiv 1907.09682).
             ``"sum"``: their sum, which makes values that are not negative a distribution (PKT, arXiv 1803.10837).
 
-    Values whose size is 0 are 0.
+    Values whose size is 0 are 0, without gradient.
 
     Raises:
         InputError: the relation is not on edges, or there is no such size.
@@ -31,7 +31,8 @@ class Scaled(Relation):
         check_choice("by", by, ("mean", "max", "norm", "sum"))
         require(of.on == "edges", f"Scaled {type(of).__name__}: it has values on {of.on}, scaling needs them on edges")
         self.of, self.by = of, by
-        self.distribution = by == "sum"
+        self.nonnegative = of.nonnegative
+        self.distribution = by == "sum" and of.nonnegative
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return the scaled value of each edge, ``[E]``."""
@@ -49,7 +50,10 @@ class Scaled(Relation):
         elif self.by == "norm":
             square = scatter(value.square(), group, dim_size=groups, reduce="sum")
             # The gradient of a square root at 0 is infinite.
-            size = torch.where(square > 0, square, 1.0).sqrt()
+            size = torch.where(square == 0, 0.0, torch.where(square == 0, 1.0, square).sqrt())
         else:
             size = scatter(value, group, dim_size=groups, reduce=self.by)
-        return value / torch.where(size == 0, 1.0, size)[group]
+        size = size[group]
+        # What underflows has no digits left, and its reciprocal's gradient overflows.
+        zero = size.abs() < torch.finfo(size.dtype).tiny
+        return torch.where(zero, 0.0, value / torch.where(zero, 1.0, size))

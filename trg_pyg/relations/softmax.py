@@ -42,6 +42,7 @@ class Softmax(Relation):
         InputError: the relation is not on edges or is a distribution already, or an option is impossible.
     """
 
+    nonnegative = True
     distribution = True
 
     def __init__(

@@ -1,0 +1,159 @@
+"""The relations of the two ends of an edge beside the kernel and the cosine of test_edge_relations, one by one."""
+
+import math
+
+import loss_equations as equations
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from trg_pyg.errors import InputError
+from trg_pyg.graphs import KNNGraph
+from trg_pyg.relations import (
+    Cosine,
+    Distance,
+    DotProduct,
+    EdgeRelation,
+    Gaussian,
+    GivenWeight,
+    Laplace,
+    NodeFeatures,
+    TaylorGaussian,
+)
+
+KINDS = ["random", "duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
+HARD = pytest.mark.parametrize("kind", KINDS)
+ALL_PAIRS = torch.cartesian_prod(torch.arange(6), torch.arange(6)).T  # self loops too
+
+
+def distance(a: Tensor, b: Tensor, loop: bool) -> Tensor:
+    squared = ((a - b) ** 2).sum()
+    if loop:
+        return squared * 0
+    return squared.sqrt() if squared > 1e-12 else squared * 0 + 1e-6
+
+
+def taylor(a: Tensor, b: Tensor, gamma: float, order: int) -> Tensor:
+    cosine = (equations.unit(a) * equations.unit(b)).sum()
+    powers = [torch.ones_like(cosine)]
+    for _ in range(order):
+        powers.append(powers[-1] * cosine)
+    terms = [math.exp(-2 * gamma) * (2 * gamma) ** p / math.factorial(p) * powers[p] for p in range(order + 1)]
+    return torch.stack(terms).sum()
+
+
+FORMULAS = {
+    "distance": (Distance(), distance),
+    "squared distance": (Distance(squared=True), lambda a, b, loop: ((a - b) ** 2).sum()),
+    "laplace": (Laplace(2.0), lambda a, b, loop: (-(a - b).abs().sum() / 2).exp()),
+    "product": (DotProduct(), lambda a, b, loop: (a * b).sum()),
+    "scaled product": (DotProduct(scaled=True), lambda a, b, loop: (a * b).sum() / math.sqrt(len(a))),
+    "cosine": (Cosine(), lambda a, b, loop: (equations.unit(a) * equations.unit(b)).sum()),
+    "shifted cosine": (
+        Cosine(shifted=True),
+        lambda a, b, loop: ((equations.unit(a) * equations.unit(b)).sum() + 1) / 2,
+    ),
+    "taylor": (TaylorGaussian(), lambda a, b, loop: taylor(a, b, 0.4, 2)),
+    "taylor of order 5": (TaylorGaussian(1.5, 5), lambda a, b, loop: taylor(a, b, 1.5, 5)),
+    "constant": (TaylorGaussian(0.5, 0), lambda a, b, loop: (a * 0).sum() + math.exp(-1)),
+}
+
+
+@HARD
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("edges", ["all pairs", "few"])  # few: dot products are gathered
+def test_equals_its_formula(name, kind, edges, hard, close):
+    relation, formula = FORMULAS[name]
+    edge_index = ALL_PAIRS if edges == "all pairs" else ALL_PAIRS[:, 1::6]
+    x = hard(kind, 6, 4).requires_grad_()
+    value = relation(Data(x=x, edge_index=edge_index))
+    expected = torch.stack([formula(x[i], x[j], i == j) for i, j in edge_index.T.tolist()])
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-12)
+    weight = torch.arange(1.0, len(value) + 1, dtype=value.dtype)
+    close((value * weight).sum(), (expected * weight).sum(), [x])
+
+
+def test_distances_written_out():
+    x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]], requires_grad=True)
+    edge_index = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 1]])
+    length = Distance().between(x, edge_index)
+    assert length.tolist() == pytest.approx([5.0, 5.0, 1e-6, 0.0], rel=1e-6)
+    assert length[3] == 0
+    assert Distance(squared=True).between(x, edge_index).tolist() == [25.0, 25.0, 0.0, 0.0]
+    length.sum().backward()
+    # Both edges pull the first node; duplicates and loops pass nothing.
+    torch.testing.assert_close(x.grad, torch.tensor([[-1.2, -1.6], [1.2, 1.6], [0.0, 0.0]]))
+
+
+def test_kernels_written_out():
+    x = torch.tensor([[0.0, 0.0], [3.0, -4.0]])
+    edge_index = torch.tensor([[0, 0], [1, 0]])
+    assert Laplace().between(x, edge_index).tolist() == pytest.approx([math.exp(-0.07), 1.0])
+    unit = torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
+    pairs = torch.tensor([[0, 0, 0], [0, 1, 2]])  # cosines 1, 0, -1
+    weight = math.exp(-0.8)
+    expected = [weight * (1 + 0.8 + 0.32), weight, weight * (1 - 0.8 + 0.32)]
+    assert TaylorGaussian(gamma=0.4, order=2).between(unit, pairs).tolist() == pytest.approx(expected)
+    assert Cosine(shifted=True).between(unit, pairs).tolist() == [1.0, 0.5, 0.0]
+    assert DotProduct(scaled=True).between(unit, pairs).tolist() == pytest.approx([4 / 2**0.5, 0, -2 / 2**0.5])
+
+
+def test_the_series_approaches_the_gaussian_of_unit_vectors(hard):
+    x = hard("random", 6, 4)
+    unit = torch.stack([equations.unit(row) for row in x])
+    gaussian = Gaussian(sigma=1 / 1.4).between(unit, ALL_PAIRS)  # exp(-0.7 |x - y|^2)
+    series = TaylorGaussian(gamma=0.7, order=20).between(x, ALL_PAIRS)
+    torch.testing.assert_close(series, gaussian, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("relation", [entry[0] for entry in FORMULAS.values()], ids=FORMULAS)
+def test_gradcheck(relation):
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    assert torch.autograd.gradcheck(lambda x: relation.between(x, edge_index), (x,))
+
+
+@pytest.mark.parametrize("name", ["cosine", "product", "taylor", "distance", "laplace"])
+def test_equal_graphs_of_a_batch_are_not_mixed_up(name, hard):
+    """Dense products are made graph by graph."""
+    relation: EdgeRelation = FORMULAS[name][0]
+    x, edge_index = hard("random", 18, 4), torch.cat([ALL_PAIRS, ALL_PAIRS + 6, ALL_PAIRS + 12], dim=1)
+    torch.testing.assert_close(relation.between(x, edge_index, 3), relation.between(x, edge_index, 1))
+
+
+def test_given_weights_are_those_of_the_graph_with_their_gradient():
+    weight = torch.tensor([0.5, 2.0], dtype=torch.float16, requires_grad=True)
+    graph = Data(x=torch.zeros(2, 1), edge_index=torch.tensor([[0, 1], [1, 0]]), edge_weight=weight)
+    value = GivenWeight()(graph)
+    assert (value.dtype, value.tolist()) == (torch.float32, [0.5, 2.0])
+    value.sum().backward()
+    assert weight.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_graph_without_weights_is_refused():
+    with pytest.raises(InputError, match="no edge_weight: build it with a weight"):
+        GivenWeight()(KNNGraph(1, None)(torch.zeros(1, 3, 2)))
+
+
+def test_node_features_are_the_nodes_in_full_precision():
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16, requires_grad=True)
+    value = NodeFeatures()(Data(x=x))
+    assert (value.dtype, value.tolist()) == (torch.float32, [[1.0, 2.0], [3.0, 4.0]])
+    value.sum().backward()
+    assert x.grad.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert NodeFeatures().on == "nodes"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Laplace(0), "scale=0: it must be positive"),
+        (lambda: Laplace(math.nan), "scale=nan"),
+        (lambda: TaylorGaussian(gamma=-1), "gamma=-1: it must be positive"),
+        (lambda: TaylorGaussian(order=-1), "order=-1: the last power of the series is 0 or more"),
+    ],
+)
+def test_impossible_options_are_refused_when_built(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
