@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.losses.attention import AttentionLoss
@@ -39,6 +39,7 @@ class AT(TermDistiller):
         tau: float = 4.0,
         weight: float = 1000.0,
     ) -> None:
+        check_weights(weight=weight)
         terms: dict[str, tuple[float, Term]] = {}
         for stage, s, t in stage_pairs(student, check_networks(student, teacher)):
             terms[f"attention{stage}"] = (weight, MapTerm(AttentionLoss(), s, t, stage, stage))

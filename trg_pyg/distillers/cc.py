@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.divergences.mse import MSE
@@ -64,15 +64,17 @@ class CC(TermDistiller):
             term, published = Relational(Embedded(images, dim), pairs, TaylorGaussian(gamma, order), MSE()), 100.0
         else:
             term, published = _Differences(images, dim), 0.02
+        weight = published if weight is None else weight
+        check_weights(weight=weight)
         super().__init__(
             student,
             teacher,
             ce_weight=ce_weight,
             kd_weight=kd_weight,
             tau=tau,
-            terms={"correlation": (published if weight is None else weight, term)},
+            terms={"correlation": (weight, term)},
         )
-        self.min_images = 1 if form == "kernel" else 2
+        self.min_images = 2 if form == "difference" and weight else 1
 
 
 class _Differences(Term):

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.losses.crd import CRDLoss
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -50,6 +50,7 @@ class CRD(TermDistiller):
         temperature: float = 0.07,
         momentum: float = 0.5,
     ) -> None:
+        check_weights(weight=weight)
         images = Instances(student, check_networks(student, teacher))
         loss = CRDLoss(images.student_dim, images.teacher_dim, dim, negatives, temperature, momentum)
         super().__init__(

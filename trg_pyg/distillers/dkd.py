@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from trg_pyg.distillers.base import Taps
+from trg_pyg.distillers.base import Taps, check_weights
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.errors import require
 from trg_pyg.losses.dkd import DKDLoss
@@ -46,6 +46,7 @@ class DKD(TermDistiller):
         beta: float = 8.0,
         warmup: float = 1 / 12,
     ) -> None:
+        check_weights(weight=weight)
         require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
         super().__init__(
             student,

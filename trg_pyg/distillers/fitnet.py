@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import MapTerm
 from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.errors import require
 from trg_pyg.losses.hint import HintLoss
-from trg_pyg.models.taps import NetworkInfo
-from trg_pyg.nodes.stages import at_stage
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo
 
 
 class FitNet(TermDistiller):
@@ -43,9 +43,10 @@ class FitNet(TermDistiller):
         weight: float = 100.0,
         hint: int = 2,
     ) -> None:
-        stage = hint - 1 if hint > 0 else hint
-        s = at_stage(student, stage, "student")
-        t = at_stage(check_networks(student, teacher), stage, "teacher")
+        check_weights(weight=weight)
+        s = _tap(student, hint, "student")
+        t = _tap(check_networks(student, teacher), hint, "teacher")
+        stage = _stage(hint)
         loss = HintLoss(s.channels, t.channels, s.grid, t.grid)
         super().__init__(
             student,
@@ -55,3 +56,18 @@ class FitNet(TermDistiller):
             tau=tau,
             terms={"hint": (weight, MapTerm(loss, s, t, stage, stage))},
         )
+
+
+def _stage(hint: int) -> int:
+    return hint - 1 if hint > 0 else hint
+
+
+def _tap(network: NetworkInfo, hint: int, owner: str) -> FeatureInfo:
+    taps = network.features
+    found = ", ".join(tap.path for tap in taps) or "none"
+    require(
+        1 <= abs(hint) <= len(taps),
+        f"hint={hint}: the {owner} has {len(taps)} tapped features ({found}), of which the first is hint=1 and the "
+        f"last hint=-1; choose one of them, or name more modules in {owner}.taps",
+    )
+    return taps[_stage(hint)]

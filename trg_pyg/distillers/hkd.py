@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import TAGConv
 
-from trg_pyg.distillers.base import check_networks
+from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.divergences.bank_info_nce import bank_info_nce
 from trg_pyg.divergences.pair_memory import PairMemory
@@ -68,6 +68,7 @@ class HKD(TermDistiller):
         momentum: float = 0.9,
         smoothing: float = 0.75,
     ) -> None:
+        check_weights(weight=weight)
         check_choice("bank", bank, ("other", "own"))
         check_positive("temperature", temperature)
         require(0 <= smoothing <= 1, f"smoothing={smoothing}: it is a share, from 0 to 1")
@@ -76,7 +77,7 @@ class HKD(TermDistiller):
         super().__init__(
             student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms={"holistic": (weight, term)}
         )
-        self.min_images = k + 1
+        self.min_images = k + 1 if weight else 1
 
 
 class _Holistic(Term):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.losses.vid import VIDLoss
@@ -42,6 +42,7 @@ class VID(TermDistiller):
         weight: float = 1.0,
         init_variance: float = 5.0,
     ) -> None:
+        check_weights(weight=weight)
         terms: dict[str, tuple[float, Term]] = {}
         for stage, s, t in stage_pairs(student, check_networks(student, teacher)):
             loss = VIDLoss(s.channels, t.channels, init_variance)

@@ -61,6 +61,11 @@ class BankInfoNCE(Divergence):
         )
         if step is None:
             raise InputError("a memory bank needs labels and sample positions: give the loss its step")
+        require(
+            len(s) == len(step.target),
+            f"{len(s)} nodes of {len(step.target)} images: a memory bank has one vector an image; compare nodes of "
+            "which there is one an image, such as Instances",
+        )
         seen = self.memory.recall(step.target, step.index, step.generator)
         from_student, from_teacher = seen.teacher_pool, seen.student_pool
         if self.bank == "own":

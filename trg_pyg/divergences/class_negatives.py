@@ -44,11 +44,10 @@ class ClassNegatives(nn.Module):
         largest, label = int(counts.max()), int(counts.argmax())
         others = items - largest
         require(others > 0, f"the training set has images of class {label} only: negatives need a second class in it")
+        self.check(negatives)
         if isinstance(negatives, str):
-            require(negatives == "auto", f"negatives={negatives}: choose a number or auto")
             self.negatives = min(_AUTO, others)
         else:
-            require(negatives >= 1, f"negatives={negatives}: choose at least 1, or auto")
             require(
                 negatives <= others,
                 f"negatives={negatives}: the training set has only {others:,} images of other classes than class "
@@ -58,6 +57,14 @@ class ClassNegatives(nn.Module):
         self.pool = min(items, self.negatives + largest)
         # The training set has the labels, so a checkpoint need not.
         self.register_buffer("targets", targets.clone(), persistent=False)
+
+    @staticmethod
+    def check(negatives: int | str) -> None:
+        """Raise :class:`~trg_pyg.errors.InputError` for a K that no training set has."""
+        if isinstance(negatives, str):
+            require(negatives == "auto", f"negatives={negatives}: choose a number or auto")
+        else:
+            require(negatives >= 1, f"negatives={negatives}: choose at least 1, or auto")
 
     def forward(self, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw negatives for anchors with labels ``target`` ``[B]``.

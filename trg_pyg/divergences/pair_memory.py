@@ -47,13 +47,17 @@ class PairMemory(nn.Module):
     student: MemoryBank | None
     teacher: MemoryBank | None
     draw: ClassNegatives | None
+    _place: Tensor
 
     def __init__(self, dim: int, negatives: int | Literal["auto"] = "auto", momentum: float = 0.5) -> None:
         super().__init__()
         require(0 <= momentum < 1, f"momentum={momentum}: choose at least 0 and less than 1")
+        ClassNegatives.check(negatives)
         self.dim, self.negatives, self.momentum = dim, negatives, momentum
         for name in ("student", "teacher", "draw"):
             self.register_module(name, None)
+        # Moves with the module, so that banks are made where it is.
+        self.register_buffer("_place", torch.empty(0), persistent=False)
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make the banks: once, before the first use or before a state dict is loaded.
@@ -68,6 +72,7 @@ class PairMemory(nn.Module):
         self.draw = ClassNegatives(targets, self.negatives)
         self.student = MemoryBank(len(targets), self.dim, self.momentum, generator)
         self.teacher = MemoryBank(len(targets), self.dim, self.momentum, generator)
+        self.to(self._place)
 
     def recall(self, target: Tensor, index: Tensor | None, generator: torch.Generator) -> Recall:
         """Return what is remembered of a batch and of its negatives.

@@ -81,7 +81,6 @@ class CRDLoss(DistillationLoss):
             InputError: the training set does not have the negatives.
         """
         self.memory.bind(targets, generator)
-        self.memory.to(self.log_z)
         self.log_z.fill_(torch.nan)
         self._fixed = False
 
