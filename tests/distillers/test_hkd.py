@@ -49,7 +49,7 @@ def transcribed(
     for f, z, layer, hop in zip(
         embeddings,
         logits,
-        (term.images.embed_student, term.images.embed_teacher),
+        (term.images.nodes.embed_student, term.images.nodes.embed_teacher),
         (term.pass_student, term.pass_teacher),
         strict=True,
     ):
@@ -230,7 +230,7 @@ def test_the_memory_is_of_e_and_only_of_the_batch(networks, outputs):
     f = student.embedding, teacher.embedding
     rest = [i for i in range(30) if i not in (7, 1, 20, 3)]
     for bank, old, x, layer in zip(
-        banks(distiller), before, f, (images.embed_student, images.embed_teacher), strict=True
+        banks(distiller), before, f, (images.nodes.embed_student, images.nodes.embed_teacher), strict=True
     ):
         torch.testing.assert_close(bank[[7, 1, 20, 3]], equations.embedded(x, layer))
         assert torch.equal(bank[rest], old[rest])

@@ -28,7 +28,7 @@ def test_two_items_written_out():
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     items=st.integers(1, 12),
-    width=st.integers(1, 6),
+    width=st.integers(2, 6),
     temperature=st.sampled_from([0.05, 0.5, 3.0]),
     reduction=st.sampled_from(["mean", "sum"]),
     chunk_bytes=st.sampled_from([1, 100, 500, 1 << 26]),
