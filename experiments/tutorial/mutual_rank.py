@@ -49,13 +49,11 @@ class MutualRank(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation.
-        tau: temperature of logit distillation.
         weight: weight of the order.
         k: nearest tokens among which both ends of an edge are.
         temperature: distance that makes a clear difference.
         tokens_per_image: tokens sampled of each image in each step; null for all.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
     """
 
     def __init__(
@@ -63,16 +61,12 @@ class MutualRank(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 1.0,
-        tau: float = 4.0,
         weight: float = 10.0,
         k: int = 8,
         temperature: float = 1.0,
         tokens_per_image: int | None = 16,
+        **options: Any,
     ) -> None:
         tokens = Tokens(student, check_networks(student, teacher), tokens_per_image=tokens_per_image)
         order = Relational(tokens, MutualKNN(k), SoftRank(Distance(), temperature), MSE())
-        super().__init__(
-            student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms={"order": (weight, order)}
-        )
+        super().__init__(student, teacher, terms={"order": (weight, order)}, **options)

@@ -1,6 +1,6 @@
 """Attention transfer."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
@@ -18,10 +18,8 @@ class AT(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of each stage.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
@@ -34,13 +32,11 @@ class AT(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         weight: float = 1000.0,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         terms: dict[str, tuple[float, Term]] = {}
         for stage, s, t in stage_pairs(student, check_networks(student, teacher)):
             terms[f"attention{stage}"] = (weight, MapTerm(AttentionLoss(), s, t, stage, stage))
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)
+        super().__init__(student, teacher, terms=terms, **options)

@@ -1,6 +1,6 @@
 """Correlation congruence."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -28,14 +28,12 @@ class CC(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         form: kernel or difference.
         weight: weight of the correlation term; null takes that of the form, 100 or 0.02.
         dim: width of the embeddings.
         gamma: of the Gaussian kernel.
         order: last power of its Taylor series.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an
@@ -47,14 +45,12 @@ class CC(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         form: Literal["kernel", "difference"] = "kernel",
         weight: float | None = None,
         dim: int = 128,
         gamma: float = 0.4,
         order: int = 2,
+        **options: Any,
     ) -> None:
         check_choice("form", form, ("kernel", "difference"))
         images = Instances(student, check_networks(student, teacher))
@@ -66,14 +62,7 @@ class CC(TermDistiller):
             term, published = _Differences(images, dim), 0.02
         weight = published if weight is None else weight
         check_weights(weight=weight)
-        super().__init__(
-            student,
-            teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
-            terms={"correlation": (weight, term)},
-        )
+        super().__init__(student, teacher, terms={"correlation": (weight, term)}, **options)
         self.min_images = 2 if form == "difference" and weight else 1
 
 

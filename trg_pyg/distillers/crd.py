@@ -1,6 +1,6 @@
 """Contrastive representation distillation."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,14 +21,12 @@ class CRD(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of the contrast.
         dim: width of the embeddings and of the memory.
         negatives: images of other classes for each image, or auto: 16384, or as many as the training set has.
         temperature: of the contrast.
         momentum: share of its old embedding that an image keeps in memory.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes; when
@@ -41,26 +39,17 @@ class CRD(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         weight: float = 0.8,
         dim: int = 128,
         negatives: int | Literal["auto"] = "auto",
         temperature: float = 0.07,
         momentum: float = 0.5,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         images = Instances(student, check_networks(student, teacher))
         loss = CRDLoss(images.student_dim, images.teacher_dim, dim, negatives, temperature, momentum)
-        super().__init__(
-            student,
-            teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
-            terms={"contrast": (weight, _Contrast(images, loss))},
-        )
+        super().__init__(student, teacher, terms={"contrast": (weight, _Contrast(images, loss))}, **options)
 
 
 class _Contrast(Term):

@@ -1,6 +1,6 @@
 """Decoupled knowledge distillation."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -18,13 +18,12 @@ class DKD(TermDistiller):
     Args:
         student: the student's classes.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of plain logit distillation beside it; 0 leaves it out.
         tau: temperature of the logits.
         weight: weight of the decoupled loss after the warm-up.
         alpha: weight of the target class against the rest.
         beta: weight of the distribution among the others; published per pair, from 1 to 8.
         warmup: share of the training in which ``weight`` grows from 0; published as 20 of 240 epochs.
+        **options: ce_weight and kd_weight of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, ``warmup`` is not in [0, 1], or the networks have
@@ -38,24 +37,16 @@ class DKD(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
         tau: float = 4.0,
         weight: float = 1.0,
         alpha: float = 1.0,
         beta: float = 8.0,
         warmup: float = 1 / 12,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
-        super().__init__(
-            student,
-            teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
-            terms={"dkd": (weight, _Decoupled(alpha, beta, tau))},
-        )
+        super().__init__(student, teacher, tau=tau, terms={"dkd": (weight, _Decoupled(alpha, beta, tau))}, **options)
         self.warmup = warmup
 
     def weight_of(self, name: str, step: Step) -> float:

@@ -1,6 +1,6 @@
 """Hints."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import MapTerm
@@ -19,11 +19,9 @@ class FitNet(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of the hint.
         hint: stage of both networks that is compared, from 1 for the first tap; negative counts from the last.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or a
@@ -37,25 +35,16 @@ class FitNet(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         weight: float = 100.0,
         hint: int = 2,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         s = _tap(student, hint, "student")
         t = _tap(check_networks(student, teacher), hint, "teacher")
         stage = _stage(hint)
         loss = HintLoss(s.channels, t.channels, s.grid, t.grid)
-        super().__init__(
-            student,
-            teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
-            terms={"hint": (weight, MapTerm(loss, s, t, stage, stage))},
-        )
+        super().__init__(student, teacher, terms={"hint": (weight, MapTerm(loss, s, t, stage, stage))}, **options)
 
 
 def _stage(hint: int) -> int:

@@ -1,6 +1,6 @@
 """Holistic knowledge distillation."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,9 +33,7 @@ class HKD(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
         kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of the sum of the four contrasts.
         dim: width of the embeddings and of the memory.
         k: neighbours of an image.
@@ -44,6 +42,7 @@ class HKD(TermDistiller):
         temperature: of the contrast.
         momentum: share of its old embedding that an image keeps in memory.
         smoothing: share of the memory in the positive of g.
+        **options: ce_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, an option is impossible, or the networks have different numbers of classes;
@@ -56,9 +55,7 @@ class HKD(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
         kd_weight: float = 1.0,
-        tau: float = 4.0,
         weight: float = 3.0,
         dim: int = 128,
         k: int = 8,
@@ -67,6 +64,7 @@ class HKD(TermDistiller):
         temperature: float = 0.07,
         momentum: float = 0.9,
         smoothing: float = 0.75,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         check_choice("bank", bank, ("other", "own"))
@@ -74,9 +72,7 @@ class HKD(TermDistiller):
         require(0 <= smoothing <= 1, f"smoothing={smoothing}: it is a share, from 0 to 1")
         teacher = check_networks(student, teacher)
         term = _Holistic(student, teacher, dim, k, PairMemory(dim, negatives, momentum), bank, temperature, smoothing)
-        super().__init__(
-            student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms={"holistic": (weight, term)}
-        )
+        super().__init__(student, teacher, kd_weight=kd_weight, terms={"holistic": (weight, term)}, **options)
         self.min_images = k + 1 if weight else 1
 
 

@@ -1,7 +1,7 @@
 """Instance relationship graphs."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
@@ -33,14 +33,12 @@ class IRG(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         vertex_weight: lambda_1, weight of the logits.
         edge_weight: lambda_2, weight of the graphs of each chosen layer.
         transform_weight: lambda_3, weight of the change between layers.
         layers: the student's chosen layers, as indices of its taps, none twice; the change is between the last two
             (ours).
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, a
@@ -54,13 +52,11 @@ class IRG(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         vertex_weight: float = 0.1,
         edge_weight: float = 5.0,
         transform_weight: float = 5.0,
         layers: Sequence[int] = (-2, -1),
+        **options: Any,
     ) -> None:
         teacher = check_networks(student, teacher)
         check_weights(vertex_weight=vertex_weight, edge_weight=edge_weight, transform_weight=transform_weight)
@@ -82,4 +78,4 @@ class IRG(TermDistiller):
         if transform_weight:
             between = StageMaps(student, teacher, (-2, -1))
             terms["transform"] = (transform_weight, Relational(between, LayerGraph(2, None), relation, MSE()))
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)
+        super().__init__(student, teacher, terms=terms, **options)

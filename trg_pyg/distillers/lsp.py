@@ -1,6 +1,6 @@
 """Local structure preserving distillation, on images."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
@@ -26,14 +26,12 @@ class LSP(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of the local structure term.
         patch: edge of a token, in cells of the feature grid common to both networks.
         edges: neighbours in the image (grid, eight around a token), or the teacher's nearest tokens of the image (knn).
         k: neighbours of a token with knn.
         scale: of the kernel, in units of the distance.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an
@@ -45,14 +43,12 @@ class LSP(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         weight: float = 1.0,
         patch: int = 1,
         edges: Literal["grid", "knn"] = "grid",
         k: int = 8,
         scale: float = 100.0,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         check_choice("edges", edges, ("grid", "knn"))
@@ -70,8 +66,6 @@ class LSP(TermDistiller):
         super().__init__(
             student,
             teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
             terms={"local": (weight, Relational(tokens, builder, Softmax(Laplace(scale)), KL()))},
+            **options,
         )

@@ -1,5 +1,7 @@
 """Probabilistic knowledge transfer."""
 
+from typing import Any
+
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
@@ -20,10 +22,8 @@ class PKT(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of the divergence.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
@@ -34,10 +34,8 @@ class PKT(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         weight: float = 30000.0,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         images = Instances(student, check_networks(student, teacher))
@@ -46,8 +44,6 @@ class PKT(TermDistiller):
         super().__init__(
             student,
             teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
             terms={"probability": (weight, Relational(images, pairs, relation, KL(reduction="entries", eps=1e-7)))},
+            **options,
         )

@@ -1,5 +1,7 @@
 """Relational knowledge distillation."""
 
+from typing import Any
+
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
@@ -21,11 +23,9 @@ class RKD(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         distance_weight: weight of the distance term.
         angle_weight: weight of the angle term.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
@@ -36,11 +36,9 @@ class RKD(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
+        **options: Any,
     ) -> None:
         check_weights(distance_weight=distance_weight, angle_weight=angle_weight)
         images = Instances(student, check_networks(student, teacher))
@@ -48,12 +46,10 @@ class RKD(TermDistiller):
         super().__init__(
             student,
             teacher,
-            ce_weight=ce_weight,
-            kd_weight=kd_weight,
-            tau=tau,
             terms={
                 "distance": (distance_weight, Relational(images, pairs, Scaled(Distance(), by="mean"), SmoothL1())),
                 "angle": (angle_weight, Relational(images, pairs, Angle(), SmoothL1())),
             },
+            **options,
         )
         self.min_images = 3 if angle_weight else 1

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,8 @@ class TermDistiller(Distiller):
 
     .. math:: L = w_{CE} L_{CE} + w_{KD} L_{KD} + \sum_i w_i L_i
 
-    A method is a subclass whose constructor names its options and its terms. Terms of weight 0 are not kept.
+    A method is a subclass whose constructor names its own options, makes its terms and hands the options that all
+    methods have on to this one. Terms of weight 0 are not kept.
 
     Args:
         student: the student's classes and tapped features.
@@ -51,10 +53,10 @@ class TermDistiller(Distiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float,
-        kd_weight: float,
-        tau: float,
-        terms: Mapping[str, tuple[float, Term]],
+        ce_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        tau: float = 4.0,
+        terms: Mapping[str, tuple[float, Term]] = MappingProxyType({}),
     ) -> None:
         super().__init__(student, teacher)
         check_networks(student, teacher)

@@ -1,6 +1,6 @@
 """Variational information distillation."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
@@ -18,11 +18,9 @@ class VID(TermDistiller):
     Args:
         student: the student's classes and features.
         teacher: the teacher's.
-        ce_weight: weight of the cross-entropy on the labels.
-        kd_weight: weight of logit distillation; 0 leaves it out.
-        tau: temperature of logit distillation.
         weight: weight of each stage.
         init_variance: variance of the guess before training.
+        **options: ce_weight, kd_weight and tau of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau or the variance is not positive, or the networks have different numbers
@@ -36,15 +34,13 @@ class VID(TermDistiller):
         student: NetworkInfo,
         teacher: NetworkInfo | None,
         *,
-        ce_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        tau: float = 4.0,
         weight: float = 1.0,
         init_variance: float = 5.0,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         terms: dict[str, tuple[float, Term]] = {}
         for stage, s, t in stage_pairs(student, check_networks(student, teacher)):
             loss = VIDLoss(s.channels, t.channels, init_variance)
             terms[f"information{stage}"] = (weight, MapTerm(loss, s, t, stage, stage))
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)
+        super().__init__(student, teacher, terms=terms, **options)
