@@ -7,7 +7,7 @@ import relational_equations
 import torch
 from torch import Tensor
 
-from trg_pyg.distillers import CRD, KD
+from trg_pyg.distillers import CRD, KD, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo
 from trg_pyg.step import Step
@@ -181,8 +181,8 @@ def test_a_teacher_of_other_classes_is_refused(networks):
 
 
 def test_the_published_defaults():
-    options = inspect.signature(CRD).parameters
-    assert {name: p.default for name, p in options.items() if p.default is not p.empty} == {
+    options = {**inspect.signature(TermDistiller).parameters, **inspect.signature(CRD).parameters}
+    assert {name: p.default for name, p in options.items() if p.default is not p.empty and name != "terms"} == {
         **{"ce_weight": 1, "kd_weight": 0, "tau": 4, "weight": 0.8, "dim": 128, "negatives": "auto"},
         **{"temperature": 0.07, "momentum": 0.5},
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.data.base import ImageSet
-from trg_pyg.distillers import CRD, HKD, KD
+from trg_pyg.distillers import CRD, HKD, KD, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.models import TappedModel, build_model
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
@@ -399,8 +399,8 @@ def test_a_training_set_without_the_negatives_does_not_start():
 
 
 def test_the_published_defaults():
-    options = inspect.signature(HKD).parameters
-    assert {name: p.default for name, p in options.items() if p.default is not p.empty} == {
+    options = {**inspect.signature(TermDistiller).parameters, **inspect.signature(HKD).parameters}
+    assert {name: p.default for name, p in options.items() if p.default is not p.empty and name != "terms"} == {
         **{"ce_weight": 1, "kd_weight": 1, "tau": 4, "weight": 3, "dim": 128, "k": 8, "negatives": "auto"},
         **{"bank": "own", "temperature": 0.07, "momentum": 0.9, "smoothing": 0.75},
     }
