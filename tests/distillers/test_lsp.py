@@ -141,8 +141,8 @@ def test_tokens_all_equal_for_both_networks_are_alike(edges, step):
         ({"patch": 3}, "patch"),
         ({"patch": 4}, "patch=4: an image of one token has no neighbours"),
         ({"edges": "knn", "k": 0}, "K=0"),
-        ({"edges": "knn", "k": 16}, "k=16 neighbours within images of 16 tokens: a token has 15 others"),
-        ({"edges": "knn", "patch": 2}, "k=8 neighbours within images of 4 tokens"),
+        ({"edges": "knn", "k": 16}, "K=16 neighbours of each of 16 tokens: a token has 15 others"),
+        ({"edges": "knn", "patch": 2}, "K=8 neighbours of each of 4 tokens"),
     ],
     ids=str,
 )

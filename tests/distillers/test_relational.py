@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trg_pyg.distillers import RKD, Relational, TermDistiller
-from trg_pyg.divergences import KL, MSE, Divergence, InfoNCE, SmoothL1
+from trg_pyg.divergences import KL, MSE, BankInfoNCE, Divergence, InfoNCE, SmoothL1
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, LabelGraph, LayerGraph
 from trg_pyg.models.taps import NetworkInfo
@@ -182,6 +182,24 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(nodes, edges, networks,
             "Instances of width 7 and 4 are compared directly: bring them to one width with Embedded",
         ),
         ((Instances, CompleteGraph(None), Distance(), MSE()), {"on": "student"}, "on=student: choose teacher or own"),
+        ((Tokens, KNNGraph(16, None), Distance(), MSE()), {}, "K=16 neighbours of each of 16 tokens"),
+        (
+            (lambda s, t: Tokens(s, t, tokens_per_image=5), GridGraph(4, 4, None), Distance(), MSE()),
+            {},
+            "5 tokens an image on a 4x4 grid",
+        ),
+        ((Instances, LayerGraph(2, None), Distance(), MSE()), {}, "LayerGraph of 2 layers on Instances, which have 1"),
+        ((StageMaps, LayerGraph(3, None), Distance(), MSE()), {}, "LayerGraph of 3 layers on StageMaps, which have 2"),
+        (
+            (NODES["embedded tokens"], KNNGraph(3, None), NodeFeatures(), BankInfoNCE(3)),
+            {},
+            "BankInfoNCE of UnitLength: a memory bank has one vector an image",
+        ),
+        (
+            (Tokens, KNNGraph(3, Cosine()), Scaled(GivenWeight(), by="sum"), KL(eps=1e-7)),
+            {},
+            "Cosine gives weights below 0, and their shares of a sum are no probabilities",
+        ),
         (
             (Instances, CompleteGraph(None), Distance(), MSE()),
             {"edge_nodes": Tokens},

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from trg_pyg.distillers.terms import Term
+from trg_pyg.divergences.bank_info_nce import BankInfoNCE
 from trg_pyg.divergences.base import Divergence
 from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.graphs.base import GraphBuilder
@@ -99,6 +100,15 @@ class Relational(Term):
             f"LayerGraph of {getattr(edges, 'layers', 0)} layers on {type(nodes).__name__}, which have {nodes.layers}: "
             "give both the same number",
         )
+        if isinstance(divergence, BankInfoNCE):
+            require(
+                not nodes.per_image and nodes.layers == 1,
+                f"BankInfoNCE of {type(nodes).__name__}: a memory bank has one vector an image; compare nodes of which "
+                "there is one an image, such as Instances",
+            )
+        if nodes.num_tokens is not None and edges.scope == "image":
+            # A builder that needs other numbers of nodes says so here and not in the first step.
+            edges(torch.zeros(1, nodes.num_tokens, 1), torch.zeros(1, nodes.num_tokens, dtype=torch.long))
         self.nodes, self.edges, self.edge_nodes, self.on = nodes, edges, edge_nodes, on
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:

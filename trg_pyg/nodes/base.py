@@ -28,6 +28,7 @@ class Nodes(nn.Module, ABC):
 
     Attributes:
         per_image: each image is a graph of its own (tokens); otherwise the images of a batch form one graph.
+        num_tokens: nodes of an image, where each image is a graph of its own.
         layers: number of layers of a network that the nodes come from, layer after layer.
         student_dim: D_S.
         teacher_dim: D_T.
@@ -35,6 +36,7 @@ class Nodes(nn.Module, ABC):
     """
 
     per_image: bool = False
+    num_tokens: int | None = None
     layers: int = 1
     student_dim: int
     teacher_dim: int

@@ -24,7 +24,7 @@ class Embedded(Nodes):
         self.embed_student = Projection(nodes.student_dim, dim)
         self.embed_teacher = Projection(nodes.teacher_dim, dim)
         self.student_dim = self.teacher_dim = dim
-        self.per_image, self.layers = nodes.per_image, nodes.layers
+        self.per_image, self.num_tokens, self.layers = nodes.per_image, nodes.num_tokens, nodes.layers
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[G, N, dim]`` of each network."""

@@ -19,7 +19,8 @@ class UnitLength(Nodes):
         super().__init__()
         self.nodes = nodes
         self.student_dim, self.teacher_dim = nodes.student_dim, nodes.teacher_dim
-        self.per_image, self.layers, self.frozen_teacher = nodes.per_image, nodes.layers, nodes.frozen_teacher
+        self.per_image, self.num_tokens, self.layers = nodes.per_image, nodes.num_tokens, nodes.layers
+        self.frozen_teacher = nodes.frozen_teacher
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return the nodes of each network at unit length."""
