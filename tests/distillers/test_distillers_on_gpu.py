@@ -23,13 +23,13 @@ def moved(side: Outputs, device: str) -> Outputs:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_a_gpu_gives_the_losses_and_gradients_of_the_cpu(method, networks, outputs, step, other="cuda"):
+def test_a_gpu_gives_the_losses_and_gradients_of_the_cpu(method, networks, outputs, step):
     torch.manual_seed(0)
     distiller = method(*networks, **(OPTIONS if issubclass(method, TRG) else {}))
     distiller.bind(torch.arange(40) % 5, torch.Generator().manual_seed(1))
     images = max(3, distiller.min_images)
     results = {}
-    for name, device in (("cpu", "cpu"), ("gpu", other)):
+    for name, device in (("cpu", "cpu"), ("gpu", "cuda")):
         student, teacher = outputs(images)
         here = step(images)
         there = Step(here.target.to(device), here.progress, here.generator, here.index.to(device))
