@@ -25,6 +25,8 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         if base != name and base in known:
             return f"{key}={name}: no such class; name it in methods, or choose {base} with its option kd_weight"
         return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
+    if line := _dotted_path(message):
+        return line
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
     value = re.search(r"Got value: (.+?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
     expected = re.findall(r"Expected a (?:<class '([^']+)'>|typing\.Literal\[([^\]]+)\])", message)
@@ -34,6 +36,29 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         return f"{key}={value[1] or value[2]}: expected {' or '.join(choices)}"
     reason = " ".join(re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[^']+':", "", message).split())
     return f"{key}: {reason}" if key else reason
+
+
+def _dotted_path(message: str) -> str:
+    """Return what is wrong with the name of a class that could not be imported, or an empty line."""
+    key = re.search(r"Parser key \"(data|distiller)\"", message)
+    given = re.search(r"'class_path': '([^']+)'|class_path '([^']+)'|Given value: ([\w.]+)$", message, re.MULTILINE)
+    if not key or not given:
+        return ""
+    base: type = {"data": ImageData}.get(key[1], Distiller)
+    what = f"{key[1]}={next(filter(None, given.groups()))}"
+    if missing := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
+        there = vars(import_module(missing[1]))
+        known = [cls.__name__ for cls in subclasses(base) if there.get(cls.__name__) is cls]
+        return f"{what}: module {missing[1]} has no {missing[2]}{near(missing[2], known)}"
+    if missing := re.search(r"No module named '([^']+)'", message):
+        return f"{what}: no module named {missing[1]}; install it, or put the folder that it is in on PYTHONPATH"
+    if several := re.search(r"Multiple subclasses with name .* ambiguity: ([\w., ]+)\.", message):
+        return f"{what}: several classes have that name; give the dotted path: {several[1].replace(', ', ' or ')}"
+    if re.search(r"Expected '[^']+' to be a subclass of", message):
+        return f"{what}: it is no subclass of {base.__name__}; name one that is"
+    if code := re.search(r"- (.+ \(\S+\.py, line \d+\))", message):
+        return f"{what}: {code[1]}"
+    return ""
 
 
 def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:

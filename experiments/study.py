@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from experiments.config import Choices, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.long_tail import shots
-from trg_pyg.distillers.base import Taps
+from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.normalize import Normalize
-from trg_pyg.models.taps import NetworkInfo, TappedModel
+from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
+from trg_pyg.step import Step
 from trg_pyg.training.loop import check_batches
 
 # Options of data sets that say how images are read, not which.
@@ -86,6 +88,7 @@ def prepare(choices: Choices) -> Study:
         distiller = method.build(*pairs[method.taps])
         distiller.bind(splits.train.targets, torch.Generator())
         check_batches(distiller, len(splits.train), config.train.batch_size)
+        _try(method.name, distiller, pairs[method.taps], splits.train.targets, config.train.batch_size)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
     pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))
@@ -152,6 +155,29 @@ def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
         return settings
     options = {name: value for name, value in data["init_args"].items() if name not in _READING}
     return settings | {"data": data | {"init_args": options}}
+
+
+@torch.no_grad()
+def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, batch_size: int) -> None:
+    """Compute a loss once on noise, so that what fails in a step fails before a teacher is trained for it."""
+    smallest = len(targets) % batch_size or batch_size
+    generator = torch.Generator().manual_seed(0)
+    # At random, since a data set may come class by class.
+    index = torch.randperm(len(targets), generator=generator)[:smallest]
+    student, teacher = (None if info is None else _noise(info, smallest, generator) for info in pair)
+    assert student is not None
+    try:
+        distiller(student, teacher, Step(targets[index], 0.0, generator, index))
+    except InputError as error:
+        raise InputError(f"{name} in a batch of {smallest} images, the smallest of an epoch: {error}") from error
+
+
+def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Outputs:
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(images, *shape, generator=generator)
+
+    embedding = None if info.embedding is None else draw(info.embedding)
+    return Outputs(draw(info.num_classes), tuple(draw(*tap.shape) for tap in info.features), embedding)
 
 
 def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:

@@ -5,6 +5,7 @@ import itertools
 import loss_equations
 import pytest
 import torch
+from torch import nn
 
 from trg_pyg.distillers import RKD, Relational, TermDistiller
 from trg_pyg.divergences import KL, MSE, BankInfoNCE, Divergence, InfoNCE, SmoothL1
@@ -17,6 +18,7 @@ from trg_pyg.relations import (
     Cosine,
     Distance,
     DotProduct,
+    EdgeRelation,
     Gaussian,
     GivenWeight,
     Laplace,
@@ -128,6 +130,15 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(nodes, edges, networks,
             assert term(student, teacher, step(6)).item() == pytest.approx(0, abs=1e-6), (relation, divergence)
 
 
+class LearnedWeight(EdgeRelation):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def between(self, x, edge_index, num_graphs=1):
+        return self.scale * (x[edge_index[0]] * x[edge_index[1]]).sum(1)
+
+
 @pytest.mark.parametrize(
     ("pieces", "options", "message"),
     [
@@ -194,6 +205,11 @@ def test_a_student_like_its_teacher_has_nothing_to_learn(nodes, edges, networks,
             (NODES["embedded tokens"], KNNGraph(3, None), NodeFeatures(), BankInfoNCE(3)),
             {},
             "BankInfoNCE of UnitLength: a memory bank has one vector an image",
+        ),
+        (
+            (Instances, KNNGraph(2, LearnedWeight()), Softmax(GivenWeight()), KL()),
+            {},
+            "LearnedWeight learns, but as the weight of KNNGraph it would never change: give it as the relation",
         ),
         (
             (Tokens, KNNGraph(3, Cosine()), Scaled(GivenWeight(), by="sum"), KL(eps=1e-7)),

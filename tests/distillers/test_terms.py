@@ -95,6 +95,8 @@ def test_the_weight_of_a_term_can_change_with_the_step(networks, outputs, step):
         ({"squares": (float("nan"), Squares())}, "squares=nan"),
         ({"kd": (1.0, Squares())}, "a term named kd: ce and kd are the parts of every method; rename it"),
         ({"ce": (0.0, Squares())}, "a term named ce"),
+        ({"layer.1": (1.0, Squares())}, r"a term named 'layer\.1': PyTorch names no module so; rename it"),
+        ({"items": (1.0, Squares())}, "a term named 'items'"),
     ],
     ids=str,
 )

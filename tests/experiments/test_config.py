@@ -163,6 +163,46 @@ def test_a_bad_choice_is_one_line_that_names_place_value_and_remedy(arguments, l
 
 
 @pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["--methods", "trg_pyg.distillers.trg.TRGG"],
+            "distiller=trg_pyg.distillers.trg.TRGG: module trg_pyg.dis",
+        ),
+        (["--methods", "trg_pyg.distillers.trg.TRGG"], "has no TRGG; did you mean TRG?"),
+        (
+            ["--methods", "no_such_module.Mine"],
+            "distiller=no_such_module.Mine: no module named no_such_module; ",
+        ),
+        (
+            ["--method_options={no_such_module.Mine: {}}"],
+            "method_options.no_such_module.Mine: distiller=no_such_m",
+        ),
+        (["--methods", "torch.nn.Linear"], "distiller=torch.nn.Linear: it is no subclass of Distiller"),
+        (
+            ["--data", "trg_pyg.data.digits.Digitz"],
+            "data=trg_pyg.data.digits.Digitz: module trg_pyg.data.digits has",
+        ),
+        (
+            ["--methods", "own_methods.Min"],
+            "distiller=own_methods.Min: module own_methods has no Min; did you mean",
+        ),
+        (["--methods", "own_imports.Mine"], "distiller=own_imports.Mine: no module named no_such_module; install it"),
+        (["--methods", "own_syntax.Mine"], "distiller=own_syntax.Mine: '(' was never closed (own_syntax.py, line 1)"),
+    ],
+)
+def test_a_class_of_ones_own_that_cannot_be_had_is_one_line(arguments, line, tmp_path, monkeypatch):
+    (tmp_path / "own_methods.py").write_text("from trg_pyg.distillers import KD\n\n\nclass Mine(KD):\n    pass\n")
+    (tmp_path / "own_imports.py").write_text("import no_such_module\n")
+    (tmp_path / "own_syntax.py").write_text("print(\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as error:
+        read_choices(arguments)
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("trian: {lr: 1}", "unknown key trian.lr; did you mean train.lr"),

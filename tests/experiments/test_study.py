@@ -47,6 +47,27 @@ def test_list_files_are_long_tailed_by_themselves(images, tmp_path, small):
     assert study.shots == {"many": [], "medium": [], "few": [0, 1]}
 
 
+def test_a_loss_that_fails_on_the_smallest_batch_is_refused_before_any_training(small, tmp_path, monkeypatch):
+    (tmp_path / "own_neighbours.py").write_text(
+        "from trg_pyg.distillers import Relational, TermDistiller\n"
+        "from trg_pyg.divergences import MSE\n"
+        "from trg_pyg.graphs import KNNGraph\n"
+        "from trg_pyg.nodes import Instances\n"
+        "from trg_pyg.relations import Distance\n\n\n"
+        "class Neighbours(TermDistiller):\n"
+        "    def __init__(self, student, teacher, *, k: int = 6):\n"
+        "        term = Relational(Instances(student, teacher), KNNGraph(k, None), Distance(), MSE())\n"
+        "        super().__init__(student, teacher, terms={'near': (1.0, term)})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    # 36 images in batches of 15 leave one of 6, in which an image has 5 others.
+    arguments = [*small, "--train.batch_size=15", "--methods", "own_neighbours.Neighbours"]
+    with pytest.raises(InputError, match="Neighbours in a batch of 6 images, the smallest of an epoch: K=6 neighbours"):
+        prepare(read_choices(arguments))
+    assert prepare(read_choices([*arguments, "--method_options={own_neighbours.Neighbours: {k: 5}}"])).pairs
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_network_of_a_library_can_be_part_of_a_path():
     assert short_name("torchvision:resnet18") == "resnet18"
     assert short_name("timm:hf_hub/deit") == "hf_hub_deit"

@@ -157,6 +157,15 @@ def test_code_is_refused_and_not_run(tmp_path: Path, form: str) -> None:
     assert (tmp_path / "ran").exists()  # the bait works
 
 
+@pytest.mark.parametrize(("content", "reason"), [(b"<html>no</html>", "Unsupported operand 60"), (b"", "EOFError")])
+def test_what_is_no_weights_file_is_refused_without_advice_to_read_it_unsafely(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "page.pth").write_bytes(content)
+    text = refusal(resnet8(), tmp_path / "page.pth")
+    assert text.endswith(f"damaged or no PyTorch file: {reason}")
+
+
 def test_no_class_but_the_namespace_is_let_in(tmp_path: Path) -> None:
     torch.save({"model": resnet8().state_dict(), "where": Path("x")}, tmp_path / "net.pth")
     assert "refused" in refusal(resnet8(), tmp_path / "net.pth")

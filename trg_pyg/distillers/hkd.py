@@ -25,10 +25,10 @@ class HKD(TermDistiller):
     r"""Images by themselves and among their neighbours (Zhou et al., Distilling Holistic Knowledge, arXiv 2108.05507).
 
     Nodes: images in a unit-length linear embedding e. Edges: of each network, the K images whose class probabilities
-    have the nearest cosine. Relation: e itself, and g, e after one hop of message passing (PyG's ``TAGConv``), at unit
-    length. Divergence: InfoNCE of four anchors, e and g of both networks, against memories of e; the positive is the
-    other network's memory of the image, for g mixed with that network's g of now
-    (:math:`0.75 \, m + 0.25 \, g`); negatives are images of other classes.
+    have the nearest cosine (the public code counts the image itself as one of its 8). Relation: e itself, and g, e
+    after one hop of message passing (PyG's ``TAGConv``), at unit length. Divergence: InfoNCE of four anchors, e and g
+    of both networks, against memories of e; the positive is the other network's memory of the image, for g mixed with
+    that network's g of now (:math:`0.75 \, m + 0.25 \, g`); negatives are images of other classes.
 
     Args:
         student: the student's classes and features.

@@ -30,6 +30,9 @@ class IRG(TermDistiller):
     teacher's last layer L is compared with each chosen layer of the student. Layers of one network are brought to one
     shape by averaging grids and neighbouring channels.
 
+    The weights are the figures of a public PyTorch port (Knowledge-Distillation-Zoo), which divides lambda_2 by its
+    three graphs and compares equal layers; here each chosen layer has all of it.
+
     Args:
         student: the student's classes and features.
         teacher: the teacher's.

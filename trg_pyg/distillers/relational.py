@@ -63,6 +63,11 @@ class Relational(Term):
             "Gaussian()",
         )
         require(
+            edges.weight is None or not any(True for _ in edges.weight.parameters()),
+            f"{type(edges.weight).__name__} learns, but as the weight of {type(edges).__name__} it would never change: "
+            "give it as the relation",
+        )
+        require(
             not weights or edges.weight is None or edges.weight.nonnegative or not _scaled_to_sum(relations),
             f"{type(edges.weight).__name__} gives weights below 0, and their shares of a sum are no probabilities: "
             "choose another weight, or Softmax instead of Scaled",

@@ -44,7 +44,7 @@ class TermDistiller(Distiller):
 
     Raises:
         InputError: there is no teacher, it has other classes, a weight is negative, tau is not positive, or a term has
-            the name of one of the first two parts.
+            the name of one of the first two parts or one that a module cannot have.
     """
 
     @abstractmethod
@@ -63,6 +63,8 @@ class TermDistiller(Distiller):
         check_weights(ce_weight=ce_weight, kd_weight=kd_weight, **{name: weight for name, (weight, _) in terms.items()})
         taken = sorted(terms.keys() & {"ce", "kd"})
         require(not taken, f"a term named {' and '.join(taken)}: ce and kd are the parts of every method; rename it")
+        unfit = sorted(name for name in terms if not name or "." in name or hasattr(nn.ModuleDict(), name))
+        require(not unfit, f"a term named {' and '.join(map(repr, unfit))}: PyTorch names no module so; rename it")
         self.ce_weight, self.kd_weight = ce_weight, kd_weight
         self.logit = LogitKD(tau)
         self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})

@@ -44,6 +44,16 @@ class FeatureInfo:
     grid: tuple[int, int]
     prefix_tokens: int = 0
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the feature of one image, as the layout has it."""
+        height, width = self.grid
+        return {
+            "map": (self.channels, height, width),
+            "map_last": (height, width, self.channels),
+            "sequence": (self.prefix_tokens + height * width, self.channels),
+        }[self.layout]
+
 
 @dataclass(frozen=True)
 class NetworkInfo:

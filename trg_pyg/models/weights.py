@@ -116,9 +116,12 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Any]:
             raise InputError(
                 f"weights {path}: refused, since it asks to run {code[1]} or is damaged; save the bare state dict"
             ) from error
-        raise InputError(f"weights {path}: damaged or no PyTorch file: {_line(error)}") from error
+        # What PyTorch says before that is advice to read the file unsafely.
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        raise InputError(f"weights {path}: damaged or no PyTorch file: {_line(reason)}") from error
     except Exception as error:  # a damaged file makes the reader fail in any way, OSError and KeyError among them
-        raise InputError(f"weights {path}: damaged or no PyTorch file: {_line(error)}") from error
+        reason = _line(error) or type(error).__name__
+        raise InputError(f"weights {path}: damaged or no PyTorch file: {reason}") from error
     state = content
     if isinstance(content, Mapping):
         state = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), content)

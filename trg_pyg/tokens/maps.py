@@ -23,19 +23,13 @@ def as_map(feature: Tensor, info: FeatureInfo) -> Tensor:
     Raises:
         InputError: the feature has not the shape that ``info`` promises.
     """
-    height, width = info.grid
-    shape = {
-        "map": (info.channels, height, width),
-        "map_last": (height, width, info.channels),
-        "sequence": (info.prefix_tokens + height * width, info.channels),
-    }[info.layout]
     require(
-        tuple(feature.shape[1:]) == shape,
-        f"tap {info.path}: feature of shape {tuple(feature.shape[1:])} an image where {shape} was described; "
+        tuple(feature.shape[1:]) == info.shape,
+        f"tap {info.path}: feature of shape {tuple(feature.shape[1:])} an image where {info.shape} was described; "
         "describe the network again with the image size in use",
     )
     if info.layout == "map":
         return feature
     if info.layout == "map_last":
         return rearrange(feature, "b h w c -> b c h w")
-    return rearrange(feature[:, info.prefix_tokens :], "b (h w) c -> b c h w", h=height)
+    return rearrange(feature[:, info.prefix_tokens :], "b (h w) c -> b c h w", h=info.grid[0])
