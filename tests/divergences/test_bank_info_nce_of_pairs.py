@@ -10,7 +10,8 @@ from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences import BankInfoNCE, Related
 from trg_pyg.errors import InputError
-from trg_pyg.graphs import CompleteGraph, KNNGraph
+from trg_pyg.graphs import CompleteGraph, KNNGraph, node_batch
+from trg_pyg.losses import RelationalLoss
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.nodes import Embedded, Instances, Tokens
 from trg_pyg.relations import Cosine, NodeFeatures
@@ -200,7 +201,12 @@ def test_relations_between_nodes_and_tokens_are_refused():
     nodes = Embedded(Instances(*NETWORKS), 4)
     with pytest.raises(InputError, match="BankInfoNCE of Cosine: the relation has values on edges"):
         Relational(nodes, CompleteGraph(None), Cosine(), BankInfoNCE(4))
-    term = Relational(Embedded(Tokens(*NETWORKS), 4), CompleteGraph(None), NodeFeatures(), BankInfoNCE(4))
-    term.bind(LABELS, generator())
+    with pytest.raises(
+        InputError, match="BankInfoNCE of Embedded: a memory bank has one vector an image; compare nodes"
+    ):
+        Relational(Embedded(Tokens(*NETWORKS), 4), CompleteGraph(None), NodeFeatures(), BankInfoNCE(4))
+    loss = RelationalLoss(NodeFeatures(), BankInfoNCE(4))
+    loss.divergence.bind(LABELS, generator())
+    tokens = node_batch(torch.randn(4, 4, 4, generator=generator()))
     with pytest.raises(InputError, match="16 nodes of 4 images: a memory bank has one vector an image; compare nodes"):
-        term(*outputs(), batch([0, 1, 2, 3]))
+        loss(tokens, tokens, batch([0, 1, 2, 3]))
