@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import trg_pyg.relations.edges
+from trg_pyg.graphs import CompleteGraph
 from trg_pyg.relations import absolute_distances, dot_products, squared_distances
 
 FUNCTIONS = [squared_distances, absolute_distances, dot_products]
@@ -133,3 +134,37 @@ def test_products_under_autocast_are_those_of_full_precision(edges, tokens):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_nodes(function):
     assert function(torch.empty(0, 3), torch.empty(2, 0, dtype=torch.long)).shape == (0,)
+
+
+@pytest.mark.parametrize("graphs", [1, 3])
+@pytest.mark.parametrize("kind", ["random", "duplicates", "all equal", "one node different", "far from the origin"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_squared_distances_of_a_dense_graph_are_those_of_differences(graphs, kind, dtype, tokens):
+    x = tokens(6 * graphs, 5, dtype=dtype)
+    if kind == "duplicates":
+        x[1::2] = x[::2]
+    elif kind == "all equal":
+        x[:] = x[0].clone()
+    elif kind == "one node different":
+        x[1:] = x[0].clone() + 1e-3
+    elif kind == "far from the origin":
+        x += 100
+    x.requires_grad_()
+    edge_index = CompleteGraph(None, self_loops=True)(x.detach().view(graphs, 6, 5)).edge_index
+    weight = tokens(edge_index.shape[1], seed=1, dtype=dtype)
+    dense = squared_distances(x, edge_index, graphs)
+    # One edge at a time is no dense graph.
+    sparse = torch.cat([squared_distances(x, edge) for edge in edge_index.split(1, dim=1)])
+    tolerance = {"rtol": 1e-5, "atol": 1e-7} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-14}
+    torch.testing.assert_close(dense, sparse, **tolerance)
+    assert (dense[sparse == 0] == 0).all()
+    (grad,) = torch.autograd.grad(dense @ weight, x)
+    (expected,) = torch.autograd.grad(sparse @ weight, x)
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(grad, expected, rtol=tolerance["rtol"], atol=tolerance["rtol"] * largest + 1e-30)
+
+
+def test_dense_squared_distances_have_the_gradient_of_finite_differences(tokens):
+    x = tokens(8, 3, dtype=torch.float64).requires_grad_()
+    edge_index = CompleteGraph(None)(x.detach().view(2, 4, 3)).edge_index
+    assert torch.autograd.gradcheck(lambda x: squared_distances(x, edge_index, 2), (x,))

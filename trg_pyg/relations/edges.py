@@ -36,7 +36,7 @@ def squared_distances(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Ten
     """
     if _is_dense(x, edge_index, num_graphs):
         return _DenseSquaredDistances.apply(x, edge_index, num_graphs)
-    return _SquaredDistances.apply(x, edge_index)
+    return _Lengths.apply(x, edge_index, True)
 
 
 def absolute_distances(x: Tensor, edge_index: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def absolute_distances(x: Tensor, edge_index: Tensor) -> Tensor:
     Returns:
         ``[E]``, differentiable once with respect to ``x``; equal coordinates pass no gradient.
     """
-    return _AbsoluteDistances.apply(x, edge_index)
+    return _Lengths.apply(x, edge_index, False)
 
 
 def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
@@ -98,31 +98,35 @@ def _add(total: Tensor, row: Tensor, value: Tensor) -> None:
     total.scatter_add_(0, row.unsqueeze(1).expand_as(value), value)
 
 
-def _add_difference_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor) -> None:
+def _add_length_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> None:
     for block, source, target in _blocks(x, edge_index):
         difference = x.index_select(0, source).sub_(x.index_select(0, target))
-        difference.mul_(2 * grad[block, None])
-        _add(total, source, difference)
-        _add(total, target, difference.neg_())
+        slope = difference.mul_(2) if squared else difference.sign_()
+        slope.mul_(grad[block, None])
+        _add(total, source, slope)
+        _add(total, target, slope.neg_())
 
 
-class _SquaredDistances(torch.autograd.Function):
+class _Lengths(torch.autograd.Function):
+    """Sums over the coordinates of an edge's difference: of their squares, or of their absolute values."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, edge_index: Tensor, squared: bool) -> Tensor:
         ctx.save_for_backward(x, edge_index)
+        ctx.squared = squared
         out = x.new_empty(edge_index.shape[1])
         for block, source, target in _blocks(x, edge_index):
             difference = x.index_select(0, source).sub_(x.index_select(0, target))
-            torch.sum(difference.square_(), dim=1, out=out[block])
+            torch.sum(difference.square_() if squared else difference.abs_(), dim=1, out=out[block])
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, edge_index = ctx.saved_tensors
         grad_x = torch.zeros_like(x)
-        _add_difference_gradient(grad_x, x, edge_index, grad)
-        return grad_x, None
+        _add_length_gradient(grad_x, x, edge_index, grad, ctx.squared)
+        return grad_x, None, None
 
 
 class _DenseSquaredDistances(torch.autograd.Function):
@@ -138,8 +142,7 @@ class _DenseSquaredDistances(torch.autograd.Function):
         # Of nodes near each other the product leaves but rounding: their differences are taken.
         long = norm.view(-1)
         near = (out < _NEAR * (long[edge_index[0]] + long[edge_index[1]])).nonzero().squeeze(1)
-        near_edges = edge_index[:, near]
-        out[near] = _SquaredDistances.apply(x, near_edges)
+        out[near] = _Lengths.apply(x, edge_index[:, near], True)
         ctx.save_for_backward(x, centred, edge_index, near)
         return out
 
@@ -155,31 +158,8 @@ class _DenseSquaredDistances(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             grad_x = torch.baddbmm(weight.sum(2, keepdim=True) * centred, weight, centred, alpha=-1).mul_(2)
         grad_x = grad_x.view_as(x)
-        _add_difference_gradient(grad_x, x, edge_index[:, near], grad[near])
+        _add_length_gradient(grad_x, x, edge_index[:, near], grad[near], squared=True)
         return grad_x, None, None
-
-
-class _AbsoluteDistances(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
-        ctx.save_for_backward(x, edge_index)
-        out = x.new_empty(edge_index.shape[1])
-        for block, source, target in _blocks(x, edge_index):
-            difference = x.index_select(0, source).sub_(x.index_select(0, target))
-            torch.sum(difference.abs_(), dim=1, out=out[block])
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, edge_index = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        for block, source, target in _blocks(x, edge_index):
-            sign = x.index_select(0, source).sub_(x.index_select(0, target)).sign_()
-            sign.mul_(grad[block, None])
-            _add(grad_x, source, sign)
-            _add(grad_x, target, sign.neg_())
-        return grad_x, None
 
 
 class _DotProducts(torch.autograd.Function):
