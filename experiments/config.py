@@ -103,6 +103,9 @@ class Config:
         method_options: options of the distillers in methods by class name, such as {TRG: {alpha: 4.0}}.
         train: recipe of the student's training.
         device: auto takes a GPU if there is one.
+        share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
+            them: the same results in less time, but all students are in memory.
+        checkpoint_minutes: age of a checkpoint at which the next is written within an epoch; null: after epochs only.
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
@@ -115,9 +118,15 @@ class Config:
     method_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     train: TrainConfig = field(default_factory=_student_recipe)
     device: str = "auto"
+    share_teacher: bool = False
+    checkpoint_minutes: float | None = 10.0
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = "trg_pyg"
+
+    def __post_init__(self) -> None:
+        minutes = self.checkpoint_minutes
+        require(minutes is None or minutes >= 0, f"checkpoint_minutes={minutes}: give 0 or more, or null")
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,33 @@
-"""The student, distilled by one method."""
+"""The student, distilled by every method."""
 
 import torch
 
 from experiments.config import WITH_KD, Method
 from experiments.study import Study, fingerprint, tapped
 from experiments.teacher import Teacher
-from experiments.training_run import History, TrainingRun, train
+from experiments.training_run import History, TrainingRun, train_together
+from trg_pyg.models.taps import TappedModel
 
 
-def distil(study: Study, method: Method, seed: int, teacher: Teacher | None) -> History:
-    """Train the study's student by one method and return the metrics of every epoch.
+def distil_all(study: Study, teacher: Teacher | None) -> dict[str, list[History]]:
+    """Train the study's student by every method, once for each seed, and return the metrics of every epoch by method.
 
     The student's initial weights and its batches depend on the seed alone, so that all methods see the same.
     """
+    methods, seeds, resume = study.choices.methods, study.choices.seeds, study.choices.resume
+    results: dict[str, list[History]] = {method.name: [] for method in methods}
+    groups = [methods] if study.config.share_teacher else [[method] for method in methods]
+    for group in groups:
+        for seed in seeds:
+            runs = [_run(study, method, seed, teacher) for method in group]
+            for method, (_, history) in zip(group, train_together(runs, study, resume), strict=True):
+                results[method.name].append(history)
+    return results
+
+
+def _run(study: Study, method: Method, seed: int, teacher: Teacher | None) -> tuple[TrainingRun, TappedModel | None]:
+    """Return a training of the student, and the teacher as the method looks at it."""
+    teacher = teacher if method.needs_teacher else None
     # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
     names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
     settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
@@ -28,8 +43,6 @@ def distil(study: Study, method: Method, seed: int, teacher: Teacher | None) -> 
         recipe=study.config.train,
         seed=seed,
         settings=settings | named | {"seeds": [seed]},
-        notes={"teacher": teacher.provenance()} if teacher and method.needs_teacher else {},
+        notes={"teacher": teacher.provenance()} if teacher else {},
     )
-    network = tapped(teacher.network, study.config.teacher, method.taps) if teacher and method.needs_teacher else None
-    _, history = train(run, study, network, study.choices.resume)
-    return history
+    return run, tapped(teacher.network, study.config.teacher, method.taps) if teacher else None

@@ -20,6 +20,7 @@ from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.step import Step
+from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device
 from trg_pyg.training.loop import check_batches
 
 # Options of data sets that say how images are read, not which.
@@ -45,6 +46,7 @@ class Study:
         pairs: classes and features of student and teacher, for each set of taps that a method reads; no teacher where
             no method needs one.
         folder: where the runs of this study go.
+        world: the processes that share every training; the main one writes and reports.
     """
 
     choices: Choices
@@ -53,6 +55,7 @@ class Study:
     shots: dict[str, Sequence[int]]
     pairs: dict[Taps, Pair]
     folder: Path
+    world: World = SINGLE_PROCESS
 
     @property
     def config(self) -> Config:
@@ -65,7 +68,7 @@ class Study:
         return "/".join(self.folder.parts[-2:])
 
 
-def prepare(choices: Choices) -> Study:
+def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     """Read the data, build every network and every method once, and refuse what cannot work.
 
     Raises:
@@ -73,7 +76,8 @@ def prepare(choices: Choices) -> Study:
     """
     config = choices.config
     device = pick_device(config.device)
-    splits = config.data.load()
+    with world.main_first():  # it downloads and caches, the others find it done
+        splits = config.data.load()
     need_teacher = any(method.needs_teacher for method in choices.methods)
     student = build_network(config.student, splits, seed=0)
     teacher = build_network(config.teacher, splits, seed=0) if need_teacher else None
@@ -87,7 +91,7 @@ def prepare(choices: Choices) -> Study:
     for method in choices.methods:
         distiller = method.build(*pairs[method.taps])
         distiller.bind(splits.train.targets, torch.Generator())
-        check_batches(distiller, len(splits.train), config.train.batch_size)
+        check_batches(distiller, len(splits.train), config.train, world)
         _try(method.name, distiller, pairs[method.taps], splits.train.targets, config.train.batch_size)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
@@ -99,6 +103,7 @@ def prepare(choices: Choices) -> Study:
         shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         pairs=pairs,
         folder=config.output / f"{data}{tail}" / pair,
+        world=world,
     )
 
 
@@ -125,11 +130,9 @@ def _named_taps(config: NetworkConfig, taps: Taps) -> list[str] | Literal["last"
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; auto takes a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return this process's device of that name; auto takes a GPU if there is one."""
+    device = process_device(name)
     try:
-        device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]

@@ -64,13 +64,12 @@ def obtain_teacher(study: Study) -> Teacher:
     config = study.config.teacher
     network, weights = _find(study)
     network.to(study.device)
-    metrics = evaluate(network, study.splits.test, config.train.eval_batch_size, study.shots, device=study.device)
+    test, batch_size = study.splits.test, config.train.eval_batch_size
+    metrics = evaluate(network, test, batch_size, study.shots, device=study.device, world=study.world)
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
-    print(
-        f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(study.splits.test):,} test images ({claim})",
-        flush=True,
-    )
+    if study.world.is_main:
+        print(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(test):,} test images ({claim})", flush=True)
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
         raise InputError(
             f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
@@ -98,15 +97,17 @@ def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
 
 def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weights]:
     """Fetch the file, and let the entry state the accuracy where the file does not."""
-    file = fetch(entry, study.config.output / "teachers" / "published", study.choices.quiet)
-    try:
-        network, weights = _from_file(study, file)
-    except InputError as error:
-        if is_verified(entry, file):
-            raise
-        raise InputError(f"{error}; or delete {file} to download it again") from error
-    # Only now, since what could not be read, such as a page that reports an error, must not become the known content.
-    record(entry, file, weights.sha256)
+    with study.world.main_first():
+        file = fetch(entry, study.config.output / "teachers" / "published", study.choices.quiet)
+        try:
+            network, weights = _from_file(study, file)
+        except InputError as error:
+            if is_verified(entry, file):
+                raise
+            raise InputError(f"{error}; or delete {file} to download it again") from error
+        # Only now, since what could not be read, such as a page that reports an error, must not become the known
+        # content.
+        record(entry, file, weights.sha256)
     if weights.stated is None:
         weights = replace(weights, stated=entry.accuracy, stated_by=f"{entry.source} ({entry.name})")
     return network, weights

@@ -1,5 +1,6 @@
-"""One training from start to end, in a folder of its own."""
+"""Trainings from start to end, each in a folder of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from experiments.tracking import Tracker
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.config import TrainConfig
-from trg_pyg.training.loop import fit
+from trg_pyg.training.loop import Progress, Trainee, fit_together
 
 History = list[dict[str, float]]
 
@@ -45,64 +46,129 @@ class TrainingRun:
 
 
 def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: bool) -> tuple[TappedModel, History]:
-    """Train a network and return it with the metrics of every epoch.
+    """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
+    return train_together([(run, teacher)], study, resume)[0]
+
+
+def train_together(
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool
+) -> list[tuple[TappedModel, History]]:
+    """Train networks on the same batches and return each with the metrics of every epoch.
 
     Args:
-        run: the training.
-        study: its data, device and tracking.
-        teacher: trained; ``None`` where the method needs none.
-        resume: go on from the folder's checkpoint, if there is one; a finished training is returned as it is.
+        runs: the trainings, of one seed and recipe, each with its trained teacher; ``None`` where the method needs
+            none.
+        study: its data, device, processes and tracking.
+        resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
     """
-    folder = RunFolder(run.folder)
-    resume = resume and folder.has_checkpoint
-    folder.describe(run.settings, environment(study.choices.command) | run.notes)
-    network = build_network(run.network, study.splits, run.seed, run.taps)
-    network.describe(study.splits.image_size)
-    config = study.config
-    tracker = Tracker(
-        run.folder,
-        config.wandb,
-        project=config.wandb_project,
-        group=study.name,
-        name=run.title,
-        config=run.settings,
-        resume=resume,
-    )
-    display = Display(run.title, run.recipe.epochs, run.recipe.batch_size, study.choices.quiet)
+    runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
+    # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
+    done: dict[Path, tuple[TappedModel, History]] = {}
+    for group, resumed in zip(runs_of, (True, False), strict=True):
+        if group:
+            results = _train(group, study, resumed)
+            done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
+    return [done[run.folder] for run, _ in runs]
 
-    def record(metrics: dict[str, float]) -> None:
-        folder.append(metrics)
-        tracker.log(metrics)
-        display.epoch(metrics)
 
-    if not resume:
-        folder.write_history([])
+def _resumes(run: TrainingRun, study: Study, resume: bool) -> bool:
+    # The main process alone writes, so it alone knows.
+    return bool(study.world.broadcast_object(resume and RunFolder(run.folder).has_checkpoint))
+
+
+def _train(
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool
+) -> list[tuple[TappedModel, History]]:
+    config, first = study.config, runs[0][0]
+    reports = [Report(run, study, resume) for run, _ in runs]
+    networks = [build_network(run.network, study.splits, run.seed, run.taps) for run, _ in runs]
+    for network in networks:
+        network.describe(study.splits.image_size)
+    trainees = [
+        Trainee(
+            student=network,
+            distiller=run.distiller,
+            teacher=teacher,
+            folder=run.folder,
+            identity=flatten(without_reading(run.settings)),
+            on_step=report.step,
+            on_epoch=report.epoch,
+        )
+        for network, report, (run, teacher) in zip(networks, reports, runs, strict=True)
+    ]
+    minutes = config.checkpoint_minutes
     finished = False
     try:
-        history = fit(
-            network,
-            teacher,
-            run.distiller,
+        histories = fit_together(
+            trainees,
             study.splits.train,
             study.splits.test,
-            run.recipe,
+            first.recipe,
             augment=config.data.augment(),
-            seed=run.seed,
+            seed=first.seed,
             device=study.device,
-            folder=run.folder,
             resume=resume,
-            identity=flatten(without_reading(run.settings)),
             shots=study.shots,
-            on_step=display.step,
-            on_epoch=record,
+            checkpoint_seconds=None if minutes is None else 60 * minutes,
+            world=study.world,
         )
         finished = True
     finally:
-        display.close()
-        tracker.finish(failed=not finished)
-    # A run that was killed between a checkpoint and its line in the file lacks that line.
-    folder.write_history(history)
-    return network, history
+        for report in reports:
+            report.close(failed=not finished)
+    for report, history in zip(reports, histories, strict=True):
+        report.complete(history)
+    return list(zip(networks, histories, strict=True))
+
+
+class Report:
+    """What is seen and kept of a training while it runs: its folder, wandb and the terminal; by the main process alone.
+
+    Args:
+        run: the training.
+        study: that it belongs to.
+        resume: whether it goes on with what the folder has.
+    """
+
+    def __init__(self, run: TrainingRun, study: Study, resume: bool) -> None:
+        config, main = study.config, study.world.is_main
+        self._folder = RunFolder(run.folder) if main else None
+        if self._folder is not None:
+            self._folder.describe(run.settings, environment(study.choices.command) | run.notes)
+            if not resume:
+                self._folder.write_history([])
+        self._tracker = Tracker(
+            run.folder,
+            config.wandb if main else "disabled",
+            project=config.wandb_project,
+            group=study.name,
+            name=run.title,
+            config=run.settings,
+            resume=resume,
+        )
+        quiet = study.choices.quiet or not main
+        self._display = Display(run.title, run.recipe.epochs, run.recipe.batch_size, quiet)
+
+    def step(self, progress: Progress) -> None:
+        """Show a step."""
+        self._display.step(progress)
+
+    def epoch(self, metrics: dict[str, float]) -> None:
+        """Keep and show the metrics of an epoch."""
+        if self._folder is not None:
+            self._folder.append(metrics)
+        self._tracker.log(metrics)
+        self._display.epoch(metrics)
+
+    def close(self, failed: bool) -> None:
+        """End what is shown and sent."""
+        self._display.close()
+        self._tracker.finish(failed=failed)
+
+    def complete(self, history: History) -> None:
+        """Write all epochs: a run that was killed between a checkpoint and its line in the file lacks that line."""
+        if self._folder is not None:
+            self._folder.write_history(history)
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

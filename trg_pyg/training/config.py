@@ -10,6 +10,14 @@ from trg_pyg.errors import require
 OptimizerName = Literal["SGD", "AdamW"]
 ScheduleName = Literal["multistep", "cosine", "onecycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
+# What a loss sees of a batch that several processes share: all of it, or the process's own share.
+LossScope = Literal["global", "local"]
+
+
+_CHOICES = (
+    *(("optimizer", OptimizerName), ("schedule", ScheduleName)),
+    *(("precision", Precision), ("loss_scope", LossScope)),
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,9 @@ class TrainConfig:
 
     Args:
         epochs: passes over the training set, at least 1.
-        batch_size: training images a step; the last batch of an epoch may be smaller.
+        batch_size: training images a step, over all processes; the last batch of an epoch may be smaller.
+        accumulate: parts that a process computes its images of a step in, one after another, at least 1; for less
+            memory. Losses that compare images see those of one part; batch norms too.
         optimizer: ``"SGD"``, or ``"AdamW"`` with PyTorch's betas (0.9, 0.999).
         lr: peak learning rate, above 0; what the schedule multiplies.
         momentum: of SGD, in [0, 1); AdamW does not use it.
@@ -32,6 +42,12 @@ class TrainConfig:
             it is the length of the rise, and 0 stands for PyTorch's default share of 0.3.
         grad_clip: largest gradient norm over all trained parameters, above 0; None leaves gradients as they are.
         precision: of both networks' forward passes; losses and weights are float32 always.
+        compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
+            differ by rounding. It takes up to a minute or two before the first step.
+        channels_last: keep the weights of 2-d convolutions channels last, which is faster; results differ by rounding.
+        loss_scope: what losses that compare images see on several processes: the ``"global"`` batch, as one process
+            would, or each process its ``"local"`` share.
+        sync_batchnorm: batch norms of the student see the batch of all processes; on GPUs only.
         eval_batch_size: test images a step.
 
     Raises:
@@ -40,6 +56,7 @@ class TrainConfig:
 
     epochs: int = 240
     batch_size: int = 64
+    accumulate: int = 1
     optimizer: OptimizerName = "SGD"
     lr: float = 0.05
     momentum: float = 0.9
@@ -51,12 +68,16 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     grad_clip: float | None = None
     precision: Precision = "fp32"
+    compile: bool = False
+    channels_last: bool = True
+    loss_scope: LossScope = "global"
+    sync_batchnorm: bool = False
     eval_batch_size: int = 256
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimizer", OptimizerName), ("schedule", ScheduleName), ("precision", Precision)):
+        for name, choices in _CHOICES:
             self._check(name, getattr(self, name) in get_args(choices), f"choose one of {', '.join(get_args(choices))}")
-        for name in ("epochs", "batch_size", "eval_batch_size"):
+        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
             value = getattr(self, name)
             self._check(name, isinstance(value, int) and value >= 1, "give a whole number of at least 1")
         self._check("lr", 0 < self.lr < math.inf, "give a positive number")

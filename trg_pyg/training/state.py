@@ -10,12 +10,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
+from trg_pyg.training.distributed import SINGLE_PROCESS, World
+from trg_pyg.training.meter import Meter
 from trg_pyg.training.modules import DistillationModule
+from trg_pyg.training.stream import GlobalStream
 
 
 @dataclass
 class TrainingState:
-    """The state of a training between two epochs.
+    """The state of a training after a step.
 
     Args:
         identity: plain values that must be equal for a resumption, by name, such as ``{"train.lr": 0.05}``.
@@ -23,9 +26,13 @@ class TrainingState:
         optimizer: of the module's parameters.
         schedule: of the optimiser's learning rate.
         scaler: of the gradients; disabled unless the precision is fp16.
-        generators: random streams of this training's own, by name.
-        device: where the training runs; dropout draws from its global generator.
+        draws: random stream of the distiller.
+        dropout: random stream of the network.
+        world: the processes of the training; each has random streams of its own, the rest is alike.
         history: the metrics of every finished epoch.
+        step: steps done of the epoch after these.
+        seconds: that those steps took.
+        meter: the running means of those steps.
     """
 
     identity: dict[str, Any]
@@ -33,27 +40,37 @@ class TrainingState:
     optimizer: Optimizer
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
-    generators: dict[str, torch.Generator]
-    device: torch.device
+    draws: torch.Generator
+    dropout: GlobalStream
+    world: World = SINGLE_PROCESS
     history: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+    meter: Meter = field(default_factory=Meter)
 
-    def save(self, path: Path) -> None:
-        """Write the state to ``path``, in one step.
+    def save(self, path: Path, loader: dict[str, Any]) -> None:
+        """Write the state to ``path``, in one step; every process calls it, the main one writes.
+
+        Args:
+            path: the file.
+            loader: state of the batches, which other trainings may share.
 
         Raises:
             InputError: the folder cannot be written to.
         """
+        streams = self.world.gather_objects({"draws": self.draws.get_state(), "dropout": self.dropout.state_dict()})
+        meters = self.world.gather_objects(self.meter.state_dict())
+        if not self.world.is_main:
+            return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
-        state["identity"] = self.identity
-        state["history"] = self.history
-        state["generators"] = {name: generator.get_state() for name, generator in self.generators.items()}
-        state["global_rng"] = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            state["global_rng"]["cuda"] = torch.cuda.get_rng_state(self.device)
-        save_checkpoint(path, state)
+        state |= {"identity": self.identity, "history": self.history, "step": self.step, "seconds": self.seconds}
+        save_checkpoint(path, state | {"streams": streams, "meters": meters, "loader": loader})
 
-    def load(self, path: Path) -> None:
-        """Continue from the state at ``path``.
+    def load(self, path: Path) -> dict[str, Any]:
+        """Continue from the state at ``path`` and return that of the batches.
+
+        Of more processes than saved it, those beyond draw what the main one draws, so that losses of the global batch
+        stay alike, and have dropout of their own.
 
         Raises:
             InputError: there is no checkpoint, it cannot be read, or it is of a training with another identity or
@@ -69,17 +86,20 @@ class TrainingState:
                 )
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
-            for name, generator in self.generators.items():
-                generator.set_state(state["generators"][name])
-            torch.set_rng_state(state["global_rng"]["cpu"])
-            if self.device.type == "cuda" and "cuda" in state["global_rng"]:
-                torch.cuda.set_rng_state(state["global_rng"]["cuda"], self.device)
-            self.history = state["history"]
+            rank = self.world.rank
+            known = rank < len(state["streams"])
+            self.draws.set_state(state["streams"][rank if known else 0]["draws"])
+            if known:
+                self.dropout.load_state_dict(state["streams"][rank]["dropout"])
+            self.meter = Meter.merged(state["meters"][rank :: self.world.size])
+            self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
+            loader: dict[str, Any] = state["loader"]
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{path} does not fit this student and distiller ({reason}); choose those that it was written with"
             ) from error
+        return loader
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,79 @@
+"""A network as the machine runs it fastest, with the same results but for rounding."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trg_pyg.errors import InputError
+from trg_pyg.models.taps import Outputs, TappedModel
+
+# Programs that PyTorch keeps of one piece of code. A study trains many students of one class in one process, each with
+# another method's taps, and beyond its default of 8 PyTorch would silently go back to uncompiled code.
+_MOST_PROGRAMS = 256
+
+
+@contextmanager
+def convolutions_channels_last(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Lay the weights of 2-d convolutions out channels last for a while; values, names and shapes stay.
+
+    What a convolution gives has the layout of its weights, so a whole network follows. Convolution libraries of CPUs
+    and of tensor cores work in that layout and spare two copies of every map. Afterwards the weights are contiguous,
+    as code that flattens them by ``view`` expects.
+
+    Args:
+        networks: on their device.
+    """
+    layers = [layer for network in networks for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in layers:
+        layer.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.to(memory_format=torch.contiguous_format)
+
+
+class CompiledNetwork:
+    """A network that runs compiled for batches of one size, and as it is for others.
+
+    Nearly all steps of a training have the same size; compiling once more for the last batch of an epoch, or for
+    evaluation, costs more than it saves.
+
+    Args:
+        network: what is compiled, when it is first called.
+        batch_size: number of images that it is compiled for.
+
+    Raises:
+        InputError: in the first call, this machine cannot compile it.
+    """
+
+    def __init__(self, network: TappedModel, batch_size: int) -> None:
+        self._network, self._batch_size = network, batch_size
+        self._compiled: Any = torch.compile(network, dynamic=False)
+        self._works = False
+
+    def __call__(self, images: Tensor) -> Outputs:
+        """Return the network's outputs for images ``[B, 3, H, W]``."""
+        if len(images) != self._batch_size:
+            outputs: Outputs = self._network(images)
+            return outputs
+        if self._works:
+            outputs = self._compiled(images)
+            return outputs
+        # The taps that a network does not declare are looked for outside of compiled code.
+        self._network.describe(images.shape[-1])
+        limits = {"recompile_limit": _MOST_PROGRAMS, "accumulated_recompile_limit": _MOST_PROGRAMS}
+        try:
+            with torch._dynamo.config.patch(**limits):
+                outputs = self._compiled(images)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"train.compile: {type(self._network.model).__name__} cannot be compiled here ({reason}); a C++ "
+                "compiler (g++) is needed on a CPU, Triton on a GPU; or set train.compile to false"
+            ) from error
+        self._works = True
+        return outputs

@@ -1,0 +1,278 @@
+"""A student in training."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from trg_pyg.data.base import ImageSource
+from trg_pyg.distillers.base import Distiller
+from trg_pyg.models.taps import Outputs, TappedModel
+from trg_pyg.models.weights import save_weights
+from trg_pyg.step import Step
+from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
+from trg_pyg.training.meter import Meter
+from trg_pyg.training.metrics import Shots, evaluate
+from trg_pyg.training.modules import DistillationModule, first_part
+from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.state import TrainingState
+from trg_pyg.training.stream import GlobalStream
+
+History = list[dict[str, float]]
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss is no longer finite; the message names the parts and the epoch."""
+
+
+class Progress(NamedTuple):
+    """Where a training stands after a step.
+
+    Attributes:
+        epoch: of this step, from 1.
+        step: within the epoch, from 1.
+        steps: in an epoch.
+        meter: running means of this epoch, over the images of this process; reading them waits for the device.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    meter: Meter
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What students that are trained on the same batches do not share.
+
+    Attributes:
+        student: trained in place, and moved to the device.
+        distiller: its parameters train with the student's.
+        teacher: frozen, and moved to the device; not run where the distiller needs none. Trainees whose teachers are
+            one network, tapped as each of them needs it, share its forward passes.
+        folder: where ``checkpoint.pt`` and the student's weights go; None keeps nothing.
+        identity: plain values by name that a checkpoint must agree on to be resumed, beside those of the training.
+        on_step: called after each step.
+        on_epoch: called with the metrics of each epoch, once its checkpoint is written; not for resumed epochs.
+    """
+
+    student: TappedModel
+    distiller: Distiller
+    teacher: TappedModel | None = None
+    folder: Path | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    on_step: Callable[[Progress], None] | None = None
+    on_epoch: Callable[[dict[str, float]], None] | None = None
+
+
+class Seeds(NamedTuple):
+    """Where the random streams of a process begin.
+
+    Attributes:
+        order: of the images and their augmentation; equal on all processes.
+        draws: of the distiller; equal on all processes where losses see the whole batch.
+        dropout: of the network.
+    """
+
+    order: int
+    draws: int
+    dropout: int
+
+
+class Batch(NamedTuple):
+    """A process's share of a batch, or of a part of one.
+
+    Attributes:
+        images: uint8 ``[b, 3, H, W]``.
+        target: ``[b]``.
+        index: positions in the training set, ``[b]``.
+        everywhere: images of all processes' shares together.
+    """
+
+    images: Tensor
+    target: Tensor
+    index: Tensor
+    everywhere: int
+
+
+class Learner:
+    """A student in training, from step to step and from epoch to epoch.
+
+    Args:
+        trainee: what is trained, and how it is told apart.
+        train_set: the images.
+        config: recipe of the training.
+        seeds: of this process.
+        device: where the networks run.
+        world: the processes of the training.
+        steps: in an epoch.
+    """
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        train_set: ImageSource,
+        config: TrainConfig,
+        *,
+        seeds: Seeds,
+        device: torch.device,
+        world: World,
+        steps: int,
+    ) -> None:
+        self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
+        draws = torch.Generator().manual_seed(seeds.draws)
+        trainee.distiller.bind(train_set.targets.cpu(), draws)
+        if config.sync_batchnorm:
+            sync_batchnorm(trainee.student, device)
+        module = DistillationModule(
+            trainee.student,
+            trainee.distiller,
+            config.precision,
+            world,
+            config.loss_scope,
+            compile_for=first_part(config, world) if config.compile else None,
+        ).to(device)
+        self._wrapped = wrap(module, world)
+        optimizer = build_optimizer(module, config)
+        self.state = TrainingState(
+            identity=_identity(config, train_images=len(train_set)) | trainee.identity,
+            module=module,
+            optimizer=optimizer,
+            schedule=build_schedule(optimizer, config, steps),
+            scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+            draws=draws,
+            dropout=GlobalStream(seeds.dropout, device),
+            world=world,
+        )
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Epochs that are finished, and steps done of the next one."""
+        return len(self.state.history), self.state.step
+
+    def backward(self, part: Batch, teacher: Outputs | None, share: float, last: bool) -> None:
+        """Add the gradient of a part of a batch.
+
+        Args:
+            part: the part.
+            teacher: the teacher's outputs for its images.
+            share: of the batch that the part is.
+            last: whether it is the last part, after which processes exchange gradients.
+        """
+        state = self.state
+        epochs, step = self.place
+        progress = (epochs * self.steps + step) / (self.config.epochs * self.steps)
+        wrapped = self._wrapped
+        alone = not last and isinstance(wrapped, DistributedDataParallel)
+        with wrapped.no_sync() if alone else nullcontext(), state.dropout.running():
+            told = Step(part.target, progress, state.draws, part.index)
+            losses, logits = wrapped.train()(part.images, teacher, told, part.everywhere)
+            total = losses.total if share == 1 else losses.total * share
+            state.scaler.scale(total).backward()
+        top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
+        state.meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(part.images))
+
+    def update(self) -> None:
+        """Take the step whose gradients are there."""
+        state, clip = self.state, self.config.grad_clip
+        if clip is not None:
+            state.scaler.unscale_(state.optimizer)
+            clip_grad_norm_(state.module.parameters(), clip)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.schedule.step()
+        state.optimizer.zero_grad()
+        state.step += 1
+        if self.trainee.on_step is not None:
+            self.trainee.on_step(Progress(len(state.history) + 1, state.step, self.steps, state.meter))
+
+    def check(self) -> None:
+        """Raise :class:`TrainingDiverged` where the loss of the epoch under way is not finite."""
+        _check_finite("total", self.state.meter.means(self.world), len(self.state.history) + 1)
+
+    def checkpoint(self, loader: dict[str, Any]) -> None:
+        """Save the state in the middle of an epoch."""
+        if self.trainee.folder is not None:
+            average_buffers(self.state.module, self.world)
+            self.state.save(self.trainee.folder / "checkpoint.pt", loader)
+
+    def resume(self) -> dict[str, Any]:
+        """Go on from the folder's checkpoint and return the state of the batches."""
+        assert self.trainee.folder is not None
+        return self.state.load(self.trainee.folder / "checkpoint.pt")
+
+    def finish_epoch(
+        self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: dict[str, Any]
+    ) -> None:
+        """Evaluate the student, enter the epoch in the history and save it.
+
+        Args:
+            train_images: of the epoch.
+            test_set: evaluated on.
+            shots: groups of classes to report.
+            loader: state of the batches.
+        """
+        started = time.perf_counter()
+        state, config, world = self.state, self.config, self.world
+        done = len(state.history)
+        lr = config.lr * lr_factor(done * self.steps, config, self.steps)
+        metrics: dict[str, float] = {"epoch": done + 1, "lr": lr}
+        metrics |= _named("train", state.meter.means(world))
+        metrics["images_per_second"] = train_images / state.seconds
+        metrics["ms_per_step"] = 1000 * state.seconds / self.steps
+        average_buffers(state.module, world)
+        student = self.trainee.student
+        tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
+        metrics |= _named("test", tested)
+        _check_finite("test/loss", metrics, done + 1)
+        metrics["seconds"] = state.seconds + time.perf_counter() - started
+        metrics |= _best(metrics, state.history)
+        state.history.append(metrics)
+        state.step, state.seconds, state.meter = 0, 0.0, Meter()
+        folder = self.trainee.folder
+        if folder is not None:
+            if world.is_main:
+                _save_weights(state, folder)
+            # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
+            state.save(folder / "checkpoint.pt", loader)
+        if self.trainee.on_epoch is not None:
+            self.trainee.on_epoch(dict(metrics))
+
+
+def _identity(config: TrainConfig, **others: int) -> dict[str, Any]:
+    return {**{f"train.{name}": value for name, value in asdict(config).items()}, **others}
+
+
+def _named(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}/{name}": value for name, value in metrics.items()}
+
+
+def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
+    best = max([*history, metrics], key=lambda epoch: epoch["test/top1"])  # the first of equals
+    return {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
+
+
+def _save_weights(state: TrainingState, folder: Path) -> None:
+    metrics, network = state.history[-1], state.module.student.model
+    about = {"epoch": str(metrics["epoch"]), "accuracy": f"{metrics['test/top1']:.2f}"}
+    if metrics["best/epoch"] == metrics["epoch"]:
+        save_weights(network, folder / "best.safetensors", about)
+    save_weights(network, folder / "last.safetensors", about)
+
+
+def _check_finite(watched: str, metrics: dict[str, float], epoch: int) -> None:
+    if math.isfinite(metrics[watched]):
+        return
+    bad = ", ".join(f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value))
+    raise TrainingDiverged(
+        f"in epoch {epoch} {bad}: lower train.lr, set train.grad_clip, or use train.precision bf16 or fp32"
+    )
