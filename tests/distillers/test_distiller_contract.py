@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ import trg_pyg.distillers
 from trg_pyg._discover import subclasses
 from trg_pyg.distillers import Distiller, Losses
 from trg_pyg.errors import InputError
+from trg_pyg.models.taps import Outputs
+from trg_pyg.step import Step
 
+PER_IMAGE = {"AT", "DKD", "KD", "LSP", "VID", "Vanilla"}
 DISTILLERS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
 
 
@@ -131,3 +135,50 @@ def test_a_teacher_is_demanded_where_it_is_needed(distiller, networks, outputs, 
             distiller(outputs(images)[0], None, step(images))
     else:
         assert type(distiller)(networks[0], None)(outputs()[0], None, step()).total.isfinite()
+
+
+def apart(distiller: Distiller, student: Outputs, teacher: Outputs, step: Step, sizes: list[int]) -> Losses:
+    """The mean over parts of a batch of what each gives alone, weighted by their images."""
+    total, parts = torch.zeros(()), {}
+    for rows in torch.arange(sum(sizes)).split(sizes):
+        s, t = (
+            Outputs(whole.logits[rows], tuple(feature[rows] for feature in whole.features), whole.embedding[rows])
+            for whole in (student, teacher)
+        )
+        losses = distiller(s, t, replace(step, target=step.target[rows], index=step.index[rows]))
+        share = len(rows) / sum(sizes)
+        total = total + share * losses.total
+        parts = {name: parts.get(name, 0) + share * value for name, value in losses.parts.items()}
+    return Losses(total, parts)
+
+
+@pytest.mark.parametrize("sizes", [[3, 3], [5, 1], [2, 3, 1]], ids=str)
+@pytest.mark.parametrize("name", sorted(PER_IMAGE))
+def test_the_loss_of_a_method_per_image_is_the_mean_over_parts_of_a_batch(name, sizes, networks, outputs, step):
+    torch.manual_seed(0)
+    cls = getattr(trg_pyg.distillers, name)
+    distiller = cls(*networks) if name == "Vanilla" else cls(*networks, kd_weight=0.7)
+    student, teacher = outputs(sum(sizes))
+    whole = distiller(student, teacher, step(sum(sizes)))
+    shares = apart(distiller, student, teacher, step(sum(sizes)), sizes)
+    torch.testing.assert_close(shares.total, whole.total)
+    assert shares.parts.keys() == whole.parts.keys()
+    for part, value in whole.parts.items():
+        torch.testing.assert_close(shares.parts[part], value)
+    leaves = [student.logits, *student.features, student.embedding, *distiller.parameters()]
+    grads, expected = (
+        torch.autograd.grad(losses.total, leaves, allow_unused=True, materialize_grads=True)
+        for losses in (shares, whole)
+    )
+    for grad, want in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
+
+
+def test_what_is_per_image_is_said_by_each_class_for_itself():
+    assert {cls.__name__ for cls in DISTILLERS if cls.per_image} == PER_IMAGE
+
+    class WithRelations(trg_pyg.distillers.KD):
+        pass
+
+    assert not WithRelations.per_image
+    assert trg_pyg.distillers.KD.per_image

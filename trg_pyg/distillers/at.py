@@ -26,6 +26,7 @@ class AT(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    per_image: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The contract of a distiller: a named composition of losses with its weights."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +40,19 @@ class Distiller(nn.Module, ABC):
         taps: the features that the method reads where none are named: none, the last map, or one map a stage. A
             network need not keep what nobody looks at.
         min_images: smallest batch that the method works on; a training checks it before it starts.
+        per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
+            of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
     """
 
     needs_teacher: ClassVar[bool] = True
     taps: ClassVar[Taps] = "last"
     min_images: int = 1
+    per_image: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "per_image" not in vars(cls):
+            cls.per_image = False
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
         super().__init__()

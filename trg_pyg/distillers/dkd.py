@@ -31,6 +31,7 @@ class DKD(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "none"
+    per_image: ClassVar[bool] = True
 
     def __init__(
         self,

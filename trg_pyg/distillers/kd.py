@@ -25,6 +25,7 @@ class KD(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "none"
+    per_image: ClassVar[bool] = True
 
     def __init__(
         self,

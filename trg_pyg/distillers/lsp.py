@@ -1,6 +1,6 @@
 """Local structure preserving distillation, on images."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
@@ -37,6 +37,8 @@ class LSP(TermDistiller):
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an
             option is impossible.
     """
+
+    per_image: ClassVar[bool] = True
 
     def __init__(
         self,

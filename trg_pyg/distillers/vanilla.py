@@ -19,6 +19,7 @@ class Vanilla(Distiller):
 
     needs_teacher: ClassVar[bool] = False
     taps: ClassVar[Taps] = "none"
+    per_image: ClassVar[bool] = True
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the cross-entropy as part ``ce``."""

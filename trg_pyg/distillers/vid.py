@@ -28,6 +28,7 @@ class VID(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    per_image: ClassVar[bool] = True
 
     def __init__(
         self,

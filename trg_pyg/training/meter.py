@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from trg_pyg.training.distributed import SINGLE_PROCESS, World
+
 
 class Meter:
     """Weighted running means of named scalars, kept on their device until they are read.
@@ -19,7 +21,9 @@ class Meter:
 
         Args:
             values: scalars by name, on any device; they are detached.
-            weight: what the values count for, such as the number of images in the batch.
+            weight: what the values count for, such as the number of images in the batch. Of several processes, each
+                gives the images of its own share: means over all processes are then right both for what a process
+                measured on its share, and for what all measured alike on the whole batch.
         """
         for name, value in values.items():
             if name not in self._sums:
@@ -28,10 +32,20 @@ class Meter:
             self._sums[name].add_(value.detach().float(), alpha=weight)
             self._weights[name] += weight
 
-    def means(self) -> dict[str, float]:
-        """Return the mean of every name so far. This waits for the device: call it now and then, not every step."""
+    def means(self, world: World = SINGLE_PROCESS) -> dict[str, float]:
+        """Return the mean of every name so far. This waits for the device: call it now and then, not every step.
+
+        Args:
+            world: processes over which means are taken; each of them must make the call, with the same names. By
+                default this process's own.
+        """
         if not self._sums:
             return {}
         device = next(iter(self._sums.values())).device
-        sums = torch.stack([total.to(device) for total in self._sums.values()]).tolist()
-        return {name: total / self._weights[name] for name, total in zip(self._sums, sums, strict=True)}
+        sums = torch.stack([total.to(device) for total in self._sums.values()])
+        if world.size == 1:
+            totals, weights = sums.tolist(), list(self._weights.values())
+        else:
+            counts = torch.tensor(list(self._weights.values()), dtype=torch.float64, device=device)
+            totals, weights = world.sum(torch.stack([sums.double(), counts])).tolist()
+        return {name: total / weight for name, total, weight in zip(self._sums, totals, weights, strict=True)}

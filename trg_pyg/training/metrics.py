@@ -1,5 +1,6 @@
 """What is reported of a network on a set of images."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import InputError, require
 from trg_pyg.training.config import Precision
+from trg_pyg.training.distributed import SINGLE_PROCESS, World
 from trg_pyg.training.precision import autocast
 
 Shots = Mapping[str, Sequence[int]]
@@ -24,6 +26,7 @@ def evaluate(
     shots: Shots | None = None,
     precision: Precision = "fp32",
     device: torch.device | str = "cpu",
+    world: World = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Return the metrics of ``model`` on ``image_set``, measured in eval mode; every module's mode is restored.
 
@@ -34,6 +37,9 @@ def evaluate(
         shots: classes of each group of a long-tailed training set, such as ``{"many": [0, 1], "few": [2]}``.
         precision: of the forward pass; the loss is float32.
         device: where the forward pass runs.
+        world: processes that share the work out, all with the same arguments. Each takes whole batches, so that every
+            image is seen in the company in which one process would see it, and the metrics, the same on every process,
+            are those of one process to the bit.
 
     Returns:
         ``top1`` in percent; ``top5`` in percent where there are more than 5 classes; ``loss``, the mean cross-entropy
@@ -45,24 +51,49 @@ def evaluate(
     """
     require(len(image_set) > 0, "the test set has 0 images: nothing to evaluate; choose a set with images")
     device = torch.device(device)
-    ranks: list[Tensor] = []
+    shares = _whole_batches(len(image_set), batch_size, world)
+    own = _share(image_set, shares, batch_size, world)
+    right: list[Tensor] = []
     losses: list[Tensor] = []
     with _evaluating(model):
-        for batch in make_loader(image_set, batch_size, shuffle=False, device=device):
+        for batch in make_loader(own, batch_size, shuffle=False, device=device):
             images, targets, _ = (tensor.to(device, non_blocking=True) for tensor in batch)
             with autocast(device, precision):
                 logits = model(images).logits.float()
-            if not ranks:
+            if not right:
                 _check_classes(image_set.targets, logits.shape[1], shots or {})
-            ranks.append(_ranked(logits, targets))
+            right.append(_ranked(logits, targets))
             losses.append(F.cross_entropy(logits, targets, reduction="none"))
-    hits = torch.cat(ranks).cpu()
+    hits = _gathered(right, shares, world).cpu()
     top1 = hits[:, 0]
     metrics = {"top1": _percent(top1)}
     if logits.shape[1] > 5:
         metrics["top5"] = _percent(hits.any(dim=1))
-    metrics["loss"] = torch.cat(losses).double().mean().item()
+    metrics["loss"] = _gathered(losses, shares, world).double().mean().item()
     return metrics | _group_accuracy(top1, image_set.targets.cpu(), logits.shape[1], shots or {})
+
+
+def _whole_batches(images: int, batch_size: int, world: World) -> list[int]:
+    """Return the images of each process's share, all but the last of them whole batches."""
+    require(batch_size >= 1, f"batch_size {batch_size} is below 1; a batch holds at least one image")
+    left, sizes = images, []
+    for batches in world.part(math.ceil(images / batch_size)):
+        sizes.append(min(batches * batch_size, left))
+        left -= sizes[-1]
+    return sizes
+
+
+def _share(image_set: ImageSource, shares: list[int], batch_size: int, world: World) -> ImageSource:
+    if world.size == 1:
+        return image_set
+    start = sum(shares[: world.rank])
+    # A process without images looks at the first ones: it too has to know the classes, and to refuse what is refused.
+    rows = range(start, start + shares[world.rank]) or range(min(batch_size, len(image_set)))
+    return image_set.select(torch.arange(rows.start, rows.stop, device=image_set.targets.device))
+
+
+def _gathered(batches: list[Tensor], shares: list[int], world: World) -> Tensor:
+    return world.gather(torch.cat(batches)[: shares[world.rank]], shares)
 
 
 def _ranked(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,41 +1,218 @@
 """The two sides of a distillation: what is trained, and what is not."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast, overload
+
 import torch
 from torch import Tensor, nn
 
 from trg_pyg.distillers.base import Distiller, Losses
+from trg_pyg.divergences.memory_bank import MemoryBank
+from trg_pyg.divergences.pair_memory import PairMemory
+from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Step
 from trg_pyg.training.config import Precision
+from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 from trg_pyg.training.precision import autocast
 
 
 class DistillationModule(nn.Module):
     """Student and distiller as one module, so that one optimiser, one checkpoint and one DDP hold both.
 
+    Of several processes, each runs the networks on its share of a batch. Then, with the scope ``"global"``, the
+    outputs of all shares are put together and every process computes the loss of the whole batch: losses and gradients
+    are those of one process, whatever the method compares. With ``"local"``, and where the distiller's loss is a mean
+    over images anyway (:attr:`~trg_pyg.distillers.base.Distiller.per_image`), it computes the loss of its own share.
+
+    Gradients are right once :func:`~trg_pyg.training.distributed.wrap` has averaged them over the processes.
+
     Args:
         student: the network that learns.
         distiller: its losses are computed in float32, whatever the precision of the networks.
         precision: of the student's forward pass.
+        world: the processes that train it.
+        loss_scope: what the loss sees of a batch: all of it, or the process's share; see :func:`check_loss_scope`.
     """
 
-    def __init__(self, student: TappedModel, distiller: Distiller, precision: Precision = "fp32") -> None:
+    def __init__(
+        self,
+        student: TappedModel,
+        distiller: Distiller,
+        precision: Precision = "fp32",
+        world: World = SINGLE_PROCESS,
+        loss_scope: LossScope = "global",
+    ) -> None:
         super().__init__()
         self.student = student
         self.distiller = distiller
         self.precision = precision
+        self.world = world
+        self.loss_scope = loss_scope
 
-    def forward(self, images: Tensor, teacher: Outputs | None, step: Step) -> tuple[Losses, Tensor]:
+    def forward(
+        self, images: Tensor, teacher: Outputs | None, step: Step, global_batch: int | None = None
+    ) -> tuple[Losses, Tensor]:
         """Return the losses of a batch and the student's logits ``[B, classes]``, float32.
+
+        Of several processes, everything is given for the process's own share of a batch, and the logits are those of
+        the share. The losses are those of the whole batch, alike on every process, or those of the share; either way
+        their mean over processes, weighted by the images of the shares, is what one process would have found.
 
         Args:
             images: uint8 ``[B, 3, H, W]``.
             teacher: the teacher's float32 outputs for the same images; None if the distiller needs none.
-            step: labels, progress and generator of this step.
+            step: labels, progress and generator of this step. With the scope ``"global"`` the generators of all
+                processes must be in the same state.
+            global_batch: images of the whole batch, of all processes; needed where there are several.
+
+        Raises:
+            InputError: of several processes, the images are not this one's share of ``global_batch``, or there are
+                fewer images than processes.
         """
+        shares = self._shares(len(images), global_batch)
         with autocast(images.device, self.precision):
             outputs = _float32(self.student(images))
-        return self.distiller(outputs, teacher, step), outputs.logits
+        if self.world.size == 1:
+            losses = self.distiller(outputs, teacher, step)
+        elif _apart(self.distiller, self.loss_scope):
+            losses = self.distiller(outputs, teacher, step)
+            if losses.total.requires_grad:
+                # The mean over processes would count each share the same, whatever its size. The value stays.
+                weight = len(images) * self.world.size / sum(shares)
+                losses.total.register_hook(lambda grad: grad * weight)
+        else:
+            losses = self.distiller(
+                self._whole(outputs, shares),
+                None if teacher is None else self._whole(teacher, shares),
+                self._whole_step(step, shares),
+            )
+        return losses, outputs.logits
+
+    def _shares(self, images: int, global_batch: int | None) -> list[int]:
+        world = self.world
+        if world.size == 1:
+            return [images]
+        shares = world.part(global_batch or 0)
+        require(
+            images == shares[world.rank],
+            f"process {world.rank} of {world.size} was given {images} images of a batch of {global_batch}, its share "
+            f"is {shares[world.rank]}: share the batch out with World.share, and give its size as global_batch",
+        )
+        _check_shares(sum(shares), world)
+        return shares
+
+    def _whole(self, outputs: Outputs, shares: list[int]) -> Outputs:
+        return cast(Outputs, GatheredOutputs(outputs, shares, self.world))
+
+    def _whole_step(self, step: Step, shares: list[int]) -> Step:
+        if step.index is None:
+            return replace(step, target=self.world.gather(step.target, shares))
+        both = self.world.gather(torch.stack([step.target, step.index], dim=1), shares)
+        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous())
+
+
+class GatheredOutputs:
+    """The :class:`~trg_pyg.models.taps.Outputs` of a whole batch, put together from the processes' shares.
+
+    Each tensor is gathered when it is first asked for, so a method sends what it reads and nothing else. Every process
+    must ask for the same tensors in the same order, which they do where they run the same code.
+
+    Args:
+        outputs: of this process's share.
+        shares: images of each process's share.
+        world: the processes.
+    """
+
+    def __init__(self, outputs: Outputs, shares: Sequence[int], world: World) -> None:
+        self._logits = _Gathered([outputs.logits], shares, world)
+        self._embedding = None if outputs.embedding is None else _Gathered([outputs.embedding], shares, world)
+        self.features: Sequence[Tensor] = _Gathered(outputs.features, shares, world)
+
+    @property
+    def logits(self) -> Tensor:
+        """``[B, classes]`` of the whole batch."""
+        return self._logits[0]
+
+    @property
+    def embedding(self) -> Tensor | None:
+        """``[B, d]`` of the whole batch; None where the shares have none."""
+        return None if self._embedding is None else self._embedding[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        # Outputs is a tuple of these three.
+        return iter((self.logits, self.features, self.embedding))
+
+
+class _Gathered(Sequence[Tensor]):
+    """Shares of tensors as a sequence of whole tensors, each gathered once, when it is first asked for."""
+
+    def __init__(self, own: Sequence[Tensor], shares: Sequence[int], world: World) -> None:
+        self._own, self._shares, self._world = own, shares, world
+        self._whole: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Tensor, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | tuple[Tensor, ...]:
+        positions = range(len(self._own))[index]
+        return self._at(positions) if isinstance(positions, int) else tuple(map(self._at, positions))
+
+    def _at(self, position: int) -> Tensor:
+        if position not in self._whole:
+            # Kept for those who ask later, who may want a gradient where the first did not.
+            with torch.enable_grad():
+                self._whole[position] = self._world.gather(self._own[position], self._shares)
+        return self._whole[position]
+
+
+def check_loss_scope(distiller: Distiller, world: World, loss_scope: LossScope) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` where a distiller cannot work on shares of a batch; before training.
+
+    Memory banks of several processes would each remember another part of the training set.
+    """
+    banks = any(isinstance(module, MemoryBank | PairMemory) for module in distiller.modules())
+    require(
+        world.size == 1 or loss_scope == "global" or not banks,
+        f"train.loss_scope = local on {world.size} processes: {type(distiller).__name__} keeps a memory bank, and each "
+        "process would remember its own shares only; choose global",
+    )
+
+
+def least_images(distiller: Distiller, world: World, loss_scope: LossScope, batch: int) -> int:
+    """Return how many images of a batch the distiller sees at once, at the least: the batch, or the smallest share.
+
+    Args:
+        distiller: compare its ``min_images`` with the result.
+        world: the processes.
+        loss_scope: what the loss sees of a batch.
+        batch: images of the whole batch.
+
+    Raises:
+        InputError: a process would have no image.
+    """
+    _check_shares(batch, world)
+    return world.part(batch)[-1] if _apart(distiller, loss_scope) else batch
+
+
+def _apart(distiller: Distiller, loss_scope: LossScope) -> bool:
+    """Whether each process computes the loss of its own share."""
+    return loss_scope == "local" or distiller.per_image
+
+
+def _check_shares(batch: int, world: World) -> None:
+    require(
+        batch >= world.size,
+        f"a batch of {batch} for {world.size} processes: each needs an image; choose another train.batch_size, which "
+        "leaves a larger last batch, or fewer processes",
+    )
 
 
 class FrozenTeacher(nn.Module):
