@@ -69,7 +69,9 @@ def obtain_teacher(study: Study) -> Teacher:
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     if study.world.is_main:
-        print(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(test):,} test images ({claim})", flush=True)
+        print(
+            f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(test):,} test images ({claim})", flush=True
+        )
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
         raise InputError(
             f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "

@@ -65,7 +65,7 @@ class CompiledNetwork:
             return outputs
         # The taps that a network does not declare are looked for outside of compiled code.
         self._network.describe(images.shape[-1])
-        limits = {"recompile_limit": _MOST_PROGRAMS, "accumulated_recompile_limit": _MOST_PROGRAMS}
+        limits: dict[str, Any] = {"recompile_limit": _MOST_PROGRAMS, "accumulated_recompile_limit": _MOST_PROGRAMS}
         try:
             with torch._dynamo.config.patch(**limits):
                 outputs = self._compiled(images)

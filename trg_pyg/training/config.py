@@ -6,13 +6,11 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from trg_pyg.errors import require
+from trg_pyg.training.distributed import LossScope
 
 OptimizerName = Literal["SGD", "AdamW"]
 ScheduleName = Literal["multistep", "cosine", "onecycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
-# What a loss sees of a batch that several processes share: all of it, or the process's own share.
-LossScope = Literal["global", "local"]
-
 
 _CHOICES = (
     *(("optimizer", OptimizerName), ("schedule", ScheduleName)),

@@ -103,6 +103,25 @@ class World:
         distributed.broadcast_object_list(box)
         return box[0]
 
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Return what each process gives, in the order of their ranks, on every process."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process run the block before the others, which then find its files; an error frees them too."""
+        if not self.is_main:
+            self.barrier()
+        try:
+            yield
+        finally:
+            if self.is_main:
+                self.barrier()
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:

@@ -88,7 +88,8 @@ class Seeds(NamedTuple):
     dropout: int
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """A process's share of a batch, or of a part of one.
 
     Attributes:
@@ -159,7 +160,7 @@ class Learner:
         """Epochs that are finished, and steps done of the next one."""
         return len(self.state.history), self.state.step
 
-    def backward(self, part: Batch, teacher: Outputs | None, share: float, last: bool) -> None:
+    def backward(self, part: Part, teacher: Outputs | None, share: float, last: bool) -> None:
         """Add the gradient of a part of a batch.
 
         Args:

@@ -16,7 +16,7 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
-from trg_pyg.training.learner import Batch, History, Learner, Progress, Seeds, Trainee, TrainingDiverged
+from trg_pyg.training.learner import History, Learner, Part, Progress, Seeds, Trainee, TrainingDiverged
 from trg_pyg.training.metrics import Shots
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.teaching import Teaching
@@ -150,9 +150,7 @@ def fit_together(
     return [learner.state.history for learner in learners]
 
 
-def check_batches(
-    distiller: Distiller, train_images: int, config: TrainConfig, world: World = SINGLE_PROCESS
-) -> None:
+def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, world: World = SINGLE_PROCESS) -> None:
     """Raise :class:`~trg_pyg.errors.InputError` where what a distiller sees at once would be too small for it.
 
     Args:
@@ -167,17 +165,17 @@ def check_batches(
         shares = world.part(batch)
         require(
             shares[-1] >= config.accumulate,
-            f"train.batch_size = {config.batch_size} leaves a batch of {batch} of {train_images} training images, hence "
-            f"{shares[-1]} images for the last of {world.size} processes and train.accumulate = {config.accumulate} "
-            "parts: choose another batch size, fewer parts or fewer processes",
+            f"train.batch_size = {config.batch_size} leaves a batch of {batch} of {train_images} training images: too few "
+            f"for train.accumulate = {config.accumulate} parts on each of {world.size} processes; choose another batch "
+            "size, fewer parts or fewer processes",
         )
         smallest = sum(share // config.accumulate for share in shares)
         seen = least_images(distiller, world, config.loss_scope, smallest)
         require(
             seen >= distiller.min_images,
-            f"train.batch_size = {config.batch_size} leaves {_whose(config, world)} of {seen} of {train_images} training "
-            f"images, and {type(distiller).__name__} needs {distiller.min_images} images for its neighbours: choose "
-            "another batch size, fewer neighbours or more tokens",
+            f"train.batch_size = {config.batch_size} leaves {_whose(config, world)} of {seen} of {train_images} "
+            f"training images, and {type(distiller).__name__} needs {distiller.min_images} images for its neighbours: "
+            "choose another batch size, fewer neighbours or more tokens",
         )
 
 
@@ -224,12 +222,12 @@ def _train_epoch(
 
 def _parts(
     batch: tuple[Tensor, Tensor, Tensor], whole: int, parts: int, world: World, device: torch.device
-) -> list[Batch]:
+) -> list[Part]:
     """Cut a process's share of a batch in parts; each is this process's share of a part of the whole batch."""
     columns = [tensor.to(device, non_blocking=True).tensor_split(parts) for tensor in batch]
     shares = [_sizes(share, parts) for share in world.part(whole)]
     everywhere = [sum(sizes) for sizes in zip(*shares, strict=True)]
-    return [Batch(*part) for part in zip(*columns, everywhere, strict=True)]
+    return [Part(*part) for part in zip(*columns, everywhere, strict=True)]
 
 
 def _sizes(count: int, parts: int) -> list[int]:

@@ -1,5 +1,7 @@
 """Running means that cost the training loop no wait for the device."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,8 @@ class Meter:
             if name not in self._sums:
                 self._sums[name] = torch.zeros((), device=value.device)
                 self._weights[name] = 0
+            elif self._sums[name].device != value.device:  # a state that was read
+                self._sums[name] = self._sums[name].to(value.device)
             self._sums[name].add_(value.detach().float(), alpha=weight)
             self._weights[name] += weight
 
@@ -49,3 +53,17 @@ class Meter:
             counts = torch.tensor(list(self._weights.values()), dtype=torch.float64, device=device)
             totals, weights = world.sum(torch.stack([sums.double(), counts])).tolist()
         return {name: total / weight for name, total, weight in zip(self._sums, totals, weights, strict=True)}
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return sum and weight of every name. This waits for the device."""
+        return {name: [total.item(), self._weights[name]] for name, total in self._sums.items()}
+
+    @classmethod
+    def merged(cls, states: Iterable[dict[str, list[float]]]) -> "Meter":
+        """Return a meter that goes on from several states, on the CPU until it is updated."""
+        meter = cls()
+        for state in states:
+            for name, (total, weight) in state.items():
+                meter._sums[name] = meter._sums.get(name, torch.zeros(())) + total
+                meter._weights[name] = meter._weights.get(name, 0) + int(weight)
+        return meter

@@ -1,5 +1,6 @@
 """The two sides of a distillation: what is trained, and what is not."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast, overload
@@ -13,7 +14,8 @@ from trg_pyg.divergences.pair_memory import PairMemory
 from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Step
-from trg_pyg.training.config import Precision
+from trg_pyg.training.compiled import CompiledNetwork
+from trg_pyg.training.config import Precision, TrainConfig
 from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 from trg_pyg.training.precision import autocast
 
@@ -34,6 +36,7 @@ class DistillationModule(nn.Module):
         precision: of the student's forward pass.
         world: the processes that train it.
         loss_scope: what the loss sees of a batch: all of it, or the process's share; see :func:`check_loss_scope`.
+        compile_for: number of images for which the student is compiled; None leaves it as it is.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class DistillationModule(nn.Module):
         precision: Precision = "fp32",
         world: World = SINGLE_PROCESS,
         loss_scope: LossScope = "global",
+        compile_for: int | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        self._compiled = None if compile_for is None else CompiledNetwork(student, compile_for)
         self.distiller = distiller
         self.precision = precision
         self.world = world
@@ -73,7 +78,7 @@ class DistillationModule(nn.Module):
         """
         shares = self._shares(len(images), global_batch)
         with autocast(images.device, self.precision):
-            outputs = _float32(self.student(images))
+            outputs = _float32((self._compiled or self.student)(images))
         if self.world.size == 1:
             losses = self.distiller(outputs, teacher, step)
         elif _apart(self.distiller, self.loss_scope):
@@ -202,6 +207,11 @@ def least_images(distiller: Distiller, world: World, loss_scope: LossScope, batc
     return world.part(batch)[-1] if _apart(distiller, loss_scope) else batch
 
 
+def first_part(config: TrainConfig, world: World) -> int:
+    """Return how many images this process computes at once in a full batch: its share, or the first part of it."""
+    return math.ceil(world.part(config.batch_size)[world.rank] / config.accumulate)
+
+
 def _apart(distiller: Distiller, loss_scope: LossScope) -> bool:
     """Whether each process computes the loss of its own share."""
     return loss_scope == "local" or distiller.per_image
@@ -221,11 +231,13 @@ class FrozenTeacher(nn.Module):
     Args:
         teacher: frozen in place.
         precision: of its forward pass.
+        compile_for: number of images for which it is compiled; None leaves it as it is.
     """
 
-    def __init__(self, teacher: TappedModel, precision: Precision = "fp32") -> None:
+    def __init__(self, teacher: TappedModel, precision: Precision = "fp32", compile_for: int | None = None) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
+        self._compiled = None if compile_for is None else CompiledNetwork(teacher, compile_for)
         self.precision = precision
         self.eval()
 
@@ -240,7 +252,7 @@ class FrozenTeacher(nn.Module):
         if self.teacher.training:  # the caller still holds the teacher, and may have called its train()
             self.teacher.eval()
         with autocast(images.device, self.precision):
-            return _float32(self.teacher(images))
+            return _float32((self._compiled or self.teacher)(images))
 
 
 def _float32(outputs: Outputs) -> Outputs:
