@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trg_pyg.data import Augment
+from trg_pyg.data.augment import _gather
 from trg_pyg.errors import InputError
 
 
@@ -46,6 +47,31 @@ def test_equals_a_loop_over_the_images(batch, height, width, padding, flip, seed
     assert torch.equal(out, reference(images, padding, flip, theirs))
     assert torch.equal(images, before)
     assert torch.equal(ours.get_state(), theirs.get_state())
+
+
+@given(batch=st.integers(1, 9), padding=st.integers(0, 3), flip=st.booleans(), seed=st.integers(0, 2**31))
+def test_all_pixels_at_once_are_those_of_one_image_after_the_other(batch, padding, flip, seed):
+    images, augment = pictures(batch, 3, 5, 4), Augment(padding, flip)
+    draws = augment.draw(batch, torch.Generator().manual_seed(seed))
+    assert torch.equal(_gather(images, draws), augment.apply(images, draws))  # what a GPU does and what a CPU does
+
+
+@given(batch=st.integers(1, 9), padding=st.integers(0, 3), flip=st.booleans(), data=st.data())
+def test_an_image_moves_alike_whoever_moves_it(batch, padding, flip, data):
+    images, augment = pictures(batch, 3, 5, 4), Augment(padding, flip)
+    draws = augment.draw(batch, torch.Generator().manual_seed(0))
+    start = data.draw(st.integers(0, batch - 1))
+    stop = data.draw(st.integers(start + 1, batch))
+    part = slice(start, stop)
+    assert torch.equal(augment.apply(images[part], draws[part]), augment.apply(images, draws)[part])
+
+
+def test_draws_are_offsets_and_a_coin(generator):
+    draws = Augment(2, True).draw(500, generator)
+    assert draws.dtype == torch.int64
+    assert draws.is_contiguous()
+    assert [sorted(column.unique().tolist()) for column in draws.T] == [[-2, -1, 0, 1, 2]] * 2 + [[0, 1]]
+    assert Augment(0, False).draw(3, generator).tolist() == [[0, 0, 0]] * 3
 
 
 def test_nothing_to_do_returns_the_images_and_draws_nothing(generator):

@@ -1,6 +1,5 @@
 """Batches out of image files, decoded by worker processes."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trg_pyg.data._decode import centre_cut, decode_into, unreadable
-from trg_pyg.data._transfer import to_device
+from trg_pyg.data._epochs import EpochLoader, Part
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
@@ -23,25 +22,32 @@ _MOST_WORKERS = 8
 _FEW_IMAGES = 512
 
 
-class FileLoader:
+class FileLoader(EpochLoader):
     """Iterates a :class:`FileSet` in batches on the device of its targets; one iteration at a time, each an epoch.
 
     The order, and one seed an image for its crop, are drawn from ``generator`` when an epoch begins: batches do not
-    depend on the number of workers, and saving and restoring the generator's state between epochs continues the same
-    run. Torch's global generator is neither read nor advanced. Without a :class:`RandomResizedCrop` the batches are
-    those that a :class:`~trg_pyg.data.loader.BatchLoader` gives for the decoded images, from the same draws.
+    depend on the number of workers, saving and restoring the generator's state between epochs continues the same run,
+    and :meth:`state_dict` within one, however far the workers are ahead. Torch's global generator is neither read nor
+    advanced. Without a :class:`RandomResizedCrop` the batches are those that a
+    :class:`~trg_pyg.data.loader.BatchLoader` gives for the decoded images, from the same draws.
 
     Args:
         file_set: the images; their batches go to ``file_set.targets.device``, to a GPU by way of pinned memory.
-        batch_size: images a batch, >= 1.
+        batch_size: images a batch, of all processes together, >= 1.
         augment: a :class:`RandomResizedCrop` takes the place of the centre crop; an :class:`Augment` is applied to each
             batch on its device; None leaves the images as they are.
         generator: CPU generator.
         shuffle: a new random order each epoch; False keeps the order of the set.
         drop_last: leave out a last batch that is smaller than ``batch_size``.
+        rank: which part of each batch to decode, in [0, world_size); every process needs a generator in the same
+            state.
+        world_size: processes that share each batch, >= 1; their parts differ by one image at most.
 
     Raises:
-        InputError: in an iteration, a file cannot be read; the message names it.
+        InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
+            ``world_size`` processes, or a batch has fewer images than there are processes; in an iteration, a file
+            cannot be read, which the message names.
+        RuntimeError, OSError: in an iteration, a process that decodes was killed, for lack of memory most often.
     """
 
     def __init__(
@@ -53,13 +59,20 @@ class FileLoader:
         generator: torch.Generator,
         shuffle: bool,
         drop_last: bool,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
+        super().__init__(
+            file_set.targets,
+            batch_size,
+            augment=augment,
+            generator=generator,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+        )
         self.file_set = file_set
-        self.batch_size = batch_size
-        self.augment = augment
-        self.generator = generator
-        self.shuffle = shuffle
-        self.drop_last = drop_last
         self._device = file_set.targets.device
         self._keys: list[tuple[np.ndarray, np.ndarray | None]] = []
         workers = _workers(file_set, len(self))
@@ -75,33 +88,17 @@ class FileLoader:
             generator=torch.Generator(),
         )
 
-    def __len__(self) -> int:
-        batches = len(self.file_set) / self.batch_size
-        return math.floor(batches) if self.drop_last else math.ceil(batches)
+    @property
+    def _seeded(self) -> bool:
+        return isinstance(self.augment, RandomResizedCrop)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield images uint8 [B, 3, S, S], targets int64 [B] and positions in the set int64 [B], all on its device."""
-        batches = self._draw()
-        for positions, images in zip(batches, self._decoded, strict=True):
+    def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
+        self._keys[:] = [(part.positions.numpy(), None if part.seeds is None else part.seeds.numpy()) for part in parts]
+        for images in self._decoded:
             # A worker returns an error, since one that it raises would arrive with the text of its traceback.
             if isinstance(images, InputError):
                 raise images
-            images = images.to(self._device, non_blocking=True)
-            if isinstance(self.augment, Augment):
-                images = self.augment(images, self.generator)
-            index = to_device(positions, self._device)
-            yield images, self.file_set.targets[index], index
-
-    def _draw(self) -> Sequence[Tensor]:
-        """Return the positions of each batch of an epoch, and tell the workers."""
-        count = len(self.file_set)
-        order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
-        seeds = None
-        if isinstance(self.augment, RandomResizedCrop):
-            seeds = torch.randint(2**62, (count,), generator=self.generator)
-        batches = order.split(self.batch_size)[: len(self)]
-        self._keys[:] = [(batch.numpy(), None if seeds is None else seeds[batch].numpy()) for batch in batches]
-        return batches
+            yield images.to(self._device, non_blocking=True)
 
 
 class _Decoder(Dataset[Tensor | InputError]):

@@ -1,0 +1,241 @@
+"""What every loader does: epochs in batches, shared out over processes, and continued where they were broken off."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+
+from trg_pyg.data._transfer import to_device
+from trg_pyg.data.augment import Augment
+from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.errors import require
+
+
+class LoaderState(TypedDict):
+    """Where a loader stands; plain values and tensors on the CPU.
+
+    Attributes:
+        images: of the whole set.
+        batch_size: images a batch, of all processes together.
+        batches: given out in the epoch under way; 0 between epochs.
+        epoch: state of the generator when that epoch began, uint8; between epochs that of now.
+        generator: state of the generator now, uint8.
+    """
+
+    images: int
+    batch_size: int
+    batches: int
+    epoch: Tensor
+    generator: Tensor
+
+
+class Part(NamedTuple):
+    """What one process takes of a batch.
+
+    Attributes:
+        positions: int64 [B] in the set, on the CPU.
+        on_device: the same on the device of the set.
+        seeds: int64 [B] on the CPU, one for each image, or None.
+        whole: images of the batch, those of all processes.
+    """
+
+    positions: Tensor
+    on_device: Tensor
+    seeds: Tensor | None
+    whole: int
+
+
+class EpochLoader(ABC):
+    """Base class of the loaders; one iteration at a time, each an epoch.
+
+    Every process draws what a single one would draw: the order of all images, and what happens to every image of a
+    batch. It then takes its own rows of the batch, a contiguous part, as ``batch.tensor_split(world_size)[rank]``
+    gives it. The generators of all processes advance alike, and the batches put together are those of one process.
+
+    Args:
+        targets: int64 [N] of the whole set; batches go to their device.
+        batch_size: images a batch, of all processes together, >= 1.
+        augment: a batch is augmented here by an :class:`Augment` only.
+        generator: CPU generator.
+        shuffle: a new random order each epoch; False keeps the order of the set.
+        drop_last: leave out a last batch that is smaller than ``batch_size``.
+        rank: which part of each batch to take, in [0, world_size).
+        world_size: processes that share each batch, >= 1.
+
+    Raises:
+        InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
+            ``world_size`` processes, or a batch has fewer images than there are processes.
+    """
+
+    def __init__(
+        self,
+        targets: Tensor,
+        batch_size: int,
+        *,
+        augment: Augment | RandomResizedCrop | None,
+        generator: torch.Generator,
+        shuffle: bool,
+        drop_last: bool,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        count = len(targets)
+        _check_batch_size(batch_size, count, drop_last)
+        _check_processes(batch_size, count, drop_last, rank, world_size)
+        self.batch_size = batch_size
+        self.augment = augment
+        self.generator = generator
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._targets = targets
+        self._given = 0  # batches of the epoch under way; 0 between epochs
+        self._start = generator.get_state()  # of the epoch under way
+        self._resuming = False
+
+    @abstractmethod
+    def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
+        """Yield the images of each part, uint8 [B, 3, H, W] on the device of the set."""
+
+    @property
+    def _seeded(self) -> bool:
+        """Whether each image needs a seed of its own, drawn when the epoch begins."""
+        return False
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch, the same in each process."""
+        batches = len(self._targets) / self.batch_size
+        return math.floor(batches) if self.drop_last else math.ceil(batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield images uint8 [B, 3, H, W], targets int64 [B] and positions in the set int64 [B], all on one device.
+
+        B counts the images of this process. An iteration that is abandoned is not continued by the next one, which
+        begins a new epoch with the generator as it is then; :meth:`load_state_dict` continues it.
+        """
+        parts = self._begin()
+        for part, images in zip(parts, self._images(parts), strict=True):
+            if isinstance(self.augment, Augment):
+                draws = self.augment.draw(part.whole, self.generator)
+                images = self.augment.apply(images, self._own(draws))
+            targets = self._targets[part.on_device]
+            # Counted before it is given out: who saves the state after a step of training has used this batch.
+            self._given += 1
+            yield images, targets, part.on_device
+        self._given = 0
+
+    def state_dict(self) -> LoaderState:
+        """Return where the loader stands after the batches given out so far, whatever was read ahead.
+
+        In the body of a loop over the loader the batch at hand counts as given out. The state is the same in every
+        process and does not depend on their number, so that another number of processes can continue.
+        """
+        now = self.generator.get_state()
+        return {
+            "images": len(self._targets),
+            "batch_size": self.batch_size,
+            "batches": self._given,
+            "epoch": self._start.clone() if self._given else now.clone(),
+            "generator": now,
+        }
+
+    def load_state_dict(self, state: LoaderState) -> None:
+        """Continue from a state: the next iteration gives what remained of that epoch, the following whole epochs.
+
+        Nothing remains after the last batch, until its loop has ended: a state that was taken in the body of the loop
+        is followed by an iteration without a batch, one that was taken after the loop by a new epoch.
+
+        Args:
+            state: of :meth:`state_dict`, by a loader with the same set, augmentation, ``shuffle`` and ``drop_last``.
+
+        Raises:
+            InputError: the state is none of a loader, or of one with another number of images or another
+                ``batch_size``.
+        """
+        keys = LoaderState.__annotations__.keys()
+        require(
+            isinstance(state, dict) and state.keys() == keys,
+            f"this is no state of a loader, which has {', '.join(keys)}; give what state_dict() returned",
+        )
+        for name, stated, own in (
+            ("images", state["images"], len(self._targets)),
+            ("batch_size", state["batch_size"], self.batch_size),
+        ):
+            require(
+                stated == own,
+                f"the loader's state is of one with {name} {stated}, and this one has {own}; continue with the same "
+                "images and batch_size, or begin anew",
+            )
+        given = state["batches"]
+        require(
+            0 <= given <= len(self),
+            f"the loader's state has given out {given} batches of an epoch, which has {len(self)} here; continue with "
+            "the same drop_last, or begin anew",
+        )
+        self.generator.set_state(state["generator"])
+        self._start = state["epoch"].clone()
+        self._given = given
+        self._resuming = given > 0
+
+    def _begin(self) -> list[Part]:
+        """Return what is to be given out: a new epoch, or what remains of one that is drawn again as it began."""
+        now = self.generator.get_state()
+        if self._resuming:
+            self.generator.set_state(self._start)
+        else:
+            self._start, self._given = now, 0
+        count = len(self._targets)
+        # Drawn on the CPU so that one seed gives one order on every device.
+        order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
+        # A seed belongs to an image, not to a place in the order.
+        seeds = torch.randint(2**62, (count,), generator=self.generator)[order] if self._seeded else None
+        if self._resuming:
+            self.generator.set_state(now)
+            self._resuming = False
+        own, whole = self._shares(order), self._batches(order)
+        on_device = self._shares(to_device(order, self._targets.device))  # one copy an epoch
+        own_seeds = [None] * len(own) if seeds is None else self._shares(seeds)
+        return [Part(*part) for part in zip(own, on_device, own_seeds, map(len, whole), strict=True)]
+
+    def _batches(self, values: Tensor) -> Sequence[Tensor]:
+        """Split one value an image, in the order of the epoch, into the batches that are still to be given out."""
+        return values.split(self.batch_size)[self._given : len(self)]
+
+    def _shares(self, values: Tensor) -> Sequence[Tensor]:
+        batches = self._batches(values)
+        return batches if self.world_size == 1 else [self._own(batch) for batch in batches]
+
+    def _own(self, batch: Tensor) -> Tensor:
+        return batch.tensor_split(self.world_size)[self.rank]
+
+
+def _check_batch_size(batch_size: int, count: int, drop_last: bool) -> None:
+    require(batch_size >= 1, f"batch_size {batch_size} is below 1; a batch holds at least one image")
+    require(
+        not drop_last or batch_size <= count,
+        f"batch_size {batch_size} is larger than the {count} images of the set and drop_last leaves no batch; choose a "
+        f"batch_size of at most {count} or keep the last batch",
+    )
+
+
+def _check_processes(batch_size: int, count: int, drop_last: bool, rank: int, world_size: int) -> None:
+    require(world_size >= 1, f"world_size {world_size} is below 1; it counts the processes that share a batch")
+    require(
+        0 <= rank < world_size,
+        f"rank {rank} is none of {world_size} processes; give one from 0 to {world_size - 1}",
+    )
+    require(
+        batch_size >= world_size,
+        f"a batch of {batch_size} images cannot be shared by {world_size} processes, each needs one; choose a "
+        f"batch_size of at least {world_size} or fewer processes",
+    )
+    last = 0 if drop_last else count % batch_size
+    require(
+        last == 0 or last >= world_size,
+        f"batch_size {batch_size} leaves a last batch of {last} of {count} images, which cannot be shared by "
+        f"{world_size} processes; choose another batch_size, fewer processes, or drop_last",
+    )
