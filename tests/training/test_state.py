@@ -3,12 +3,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from trg_pyg.data._epochs import LoaderState
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import save_checkpoint
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.modules import DistillationModule
 from trg_pyg.training.optim import build_optimizer, build_schedule
 from trg_pyg.training.state import TrainingState
+from trg_pyg.training.stream import GlobalStream
+
+BYTES = torch.zeros(4, dtype=torch.uint8)
+LOADER: LoaderState = {"images": 10, "batch_size": 2, "batches": 3, "epoch": BYTES, "generator": BYTES}
 
 
 @pytest.fixture
@@ -24,29 +29,36 @@ def make(network, hints):
             optimizer=optimizer,
             schedule=build_schedule(optimizer, TrainConfig(), 10),
             scaler=scaler,
-            generators={"draws": torch.Generator().manual_seed(seed)},
-            device=torch.device("cpu"),
+            draws=torch.Generator().manual_seed(seed),
+            dropout=GlobalStream(seed, torch.device("cpu")),
         )
 
     return make
 
 
+def dropped(state: TrainingState) -> torch.Tensor:
+    with state.dropout.running():
+        return torch.rand(2)
+
+
 def test_everything_comes_back(make, tmp_path: Path) -> None:
     path, one, two = tmp_path / "checkpoint.pt", make(0, scale=8.0), make(1)
     one.history.append({"epoch": 1, "test/top1": 50.0})
-    one.save(path)
-    drawn = torch.rand(2), torch.rand(2, generator=one.generators["draws"])
-    two.load(path)
-    assert torch.equal(drawn[0], torch.rand(2))
-    assert torch.equal(drawn[1], torch.rand(2, generator=two.generators["draws"]))
-    assert (two.history, two.scaler.get_scale()) == (one.history, 8.0)
+    one.step, one.seconds = 3, 0.5
+    one.meter.update({"total": torch.tensor(2.0)}, weight=4)
+    one.save(path, LOADER)
+    assert two.load(path)["batches"] == 3
+    assert torch.equal(dropped(one), dropped(two))
+    assert torch.equal(torch.rand(2, generator=one.draws), torch.rand(2, generator=two.draws))
+    assert (two.history, two.step, two.seconds, two.scaler.get_scale()) == (one.history, 3, 0.5, 8.0)
+    assert two.meter.means() == {"total": 2.0}
     weights = two.module.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in one.module.state_dict().items())
 
 
 def test_another_identity_is_refused_by_name(make, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    make(0, lr=0.1, epochs=3).save(path)
+    make(0, lr=0.1, epochs=3).save(path, LOADER)
     with pytest.raises(InputError, match=r"is of another training: gone is None there and 1 here; lr is 0.1 there and"):
         make(0, lr=0.2, epochs=3, gone=1).load(path)
 

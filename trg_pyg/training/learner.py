@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.models.taps import Outputs, TappedModel
@@ -78,18 +79,20 @@ class Seeds(NamedTuple):
     """Where the random streams of a process begin.
 
     Attributes:
+        training: the number that all others come from.
         order: of the images and their augmentation; equal on all processes.
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
     """
 
+    training: int
     order: int
     draws: int
     dropout: int
 
 
 @dataclass(frozen=True)
-class Part:
+class Share:
     """A process's share of a batch, or of a part of one.
 
     Attributes:
@@ -145,7 +148,7 @@ class Learner:
         self._wrapped = wrap(module, world)
         optimizer = build_optimizer(module, config)
         self.state = TrainingState(
-            identity=_identity(config, train_images=len(train_set)) | trainee.identity,
+            identity=_identity(config, seed=seeds.training, train_images=len(train_set)) | trainee.identity,
             module=module,
             optimizer=optimizer,
             schedule=build_schedule(optimizer, config, steps),
@@ -160,7 +163,7 @@ class Learner:
         """Epochs that are finished, and steps done of the next one."""
         return len(self.state.history), self.state.step
 
-    def backward(self, part: Part, teacher: Outputs | None, share: float, last: bool) -> None:
+    def backward(self, part: Share, teacher: Outputs | None, share: float, last: bool) -> None:
         """Add the gradient of a part of a batch.
 
         Args:
@@ -173,10 +176,11 @@ class Learner:
         epochs, step = self.place
         progress = (epochs * self.steps + step) / (self.config.epochs * self.steps)
         wrapped = self._wrapped
-        alone = not last and isinstance(wrapped, DistributedDataParallel)
-        with wrapped.no_sync() if alone else nullcontext(), state.dropout.running():
+        silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
+        with silent, state.dropout.running():
             told = Step(part.target, progress, state.draws, part.index)
-            losses, logits = wrapped.train()(part.images, teacher, told, part.everywhere)
+            wrapped.train()
+            losses, logits = wrapped(part.images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
         top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
@@ -200,20 +204,18 @@ class Learner:
         """Raise :class:`TrainingDiverged` where the loss of the epoch under way is not finite."""
         _check_finite("total", self.state.meter.means(self.world), len(self.state.history) + 1)
 
-    def checkpoint(self, loader: dict[str, Any]) -> None:
+    def checkpoint(self, loader: LoaderState) -> None:
         """Save the state in the middle of an epoch."""
         if self.trainee.folder is not None:
             average_buffers(self.state.module, self.world)
             self.state.save(self.trainee.folder / "checkpoint.pt", loader)
 
-    def resume(self) -> dict[str, Any]:
+    def resume(self) -> LoaderState:
         """Go on from the folder's checkpoint and return the state of the batches."""
         assert self.trainee.folder is not None
         return self.state.load(self.trainee.folder / "checkpoint.pt")
 
-    def finish_epoch(
-        self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: dict[str, Any]
-    ) -> None:
+    def finish_epoch(self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: LoaderState) -> None:
         """Evaluate the student, enter the epoch in the history and save it.
 
         Args:

@@ -16,7 +16,7 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
-from trg_pyg.training.learner import History, Learner, Part, Progress, Seeds, Trainee, TrainingDiverged
+from trg_pyg.training.learner import History, Learner, Progress, Seeds, Share, Trainee, TrainingDiverged
 from trg_pyg.training.metrics import Shots
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.teaching import Teaching
@@ -165,9 +165,9 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         shares = world.part(batch)
         require(
             shares[-1] >= config.accumulate,
-            f"train.batch_size = {config.batch_size} leaves a batch of {batch} of {train_images} training images: too few "
-            f"for train.accumulate = {config.accumulate} parts on each of {world.size} processes; choose another batch "
-            "size, fewer parts or fewer processes",
+            f"train.batch_size = {config.batch_size} leaves a batch of {batch} of {train_images} training images: too "
+            f"few for train.accumulate = {config.accumulate} parts on each of {world.size} processes; choose another "
+            "batch size, fewer parts or fewer processes",
         )
         smallest = sum(share // config.accumulate for share in shares)
         seen = least_images(distiller, world, config.loss_scope, smallest)
@@ -222,12 +222,12 @@ def _train_epoch(
 
 def _parts(
     batch: tuple[Tensor, Tensor, Tensor], whole: int, parts: int, world: World, device: torch.device
-) -> list[Part]:
+) -> list[Share]:
     """Cut a process's share of a batch in parts; each is this process's share of a part of the whole batch."""
     columns = [tensor.to(device, non_blocking=True).tensor_split(parts) for tensor in batch]
     shares = [_sizes(share, parts) for share in world.part(whole)]
     everywhere = [sum(sizes) for sizes in zip(*shares, strict=True)]
-    return [Part(*part) for part in zip(*columns, everywhere, strict=True)]
+    return [Share(*part) for part in zip(*columns, everywhere, strict=True)]
 
 
 def _sizes(count: int, parts: int) -> list[int]:
@@ -288,7 +288,7 @@ def _seeds(seed: int, config: TrainConfig, world: World) -> Seeds:
     root = torch.Generator().manual_seed(seed)
     order, draws, dropout = torch.randint(2**62, (3,), generator=root).tolist()
     if world.is_main:
-        return Seeds(order, draws, dropout)
+        return Seeds(seed, order, draws, dropout)
     own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
     # Losses of the whole batch are computed alike on every process, so they have to draw alike.
-    return Seeds(order, own_draws if config.loss_scope == "local" else draws, own_dropout)
+    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout)

@@ -8,6 +8,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from trg_pyg.data._epochs import LoaderState
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
@@ -48,7 +49,7 @@ class TrainingState:
     seconds: float = 0.0
     meter: Meter = field(default_factory=Meter)
 
-    def save(self, path: Path, loader: dict[str, Any]) -> None:
+    def save(self, path: Path, loader: LoaderState) -> None:
         """Write the state to ``path``, in one step; every process calls it, the main one writes.
 
         Args:
@@ -66,7 +67,7 @@ class TrainingState:
         state |= {"identity": self.identity, "history": self.history, "step": self.step, "seconds": self.seconds}
         save_checkpoint(path, state | {"streams": streams, "meters": meters, "loader": loader})
 
-    def load(self, path: Path) -> dict[str, Any]:
+    def load(self, path: Path) -> LoaderState:
         """Continue from the state at ``path`` and return that of the batches.
 
         Of more processes than saved it, those beyond draw what the main one draws, so that losses of the global batch
@@ -93,7 +94,7 @@ class TrainingState:
                 self.dropout.load_state_dict(state["streams"][rank]["dropout"])
             self.meter = Meter.merged(state["meters"][rank :: self.world.size])
             self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
-            loader: dict[str, Any] = state["loader"]
+            loader: LoaderState = state["loader"]
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
