@@ -2,15 +2,17 @@
 
     python experiments/benchmarks/step.py --methods "[KD,TRG]"
 
-The floor is what no method can avoid: the teacher's forward pass and a step of the student on cross-entropy. Ratios
-are medians of the ratios of neighbouring steps, so that a machine that slows down slows both sides of a ratio.
+The floor is what no method can avoid: the teacher's forward pass and a step of the student on cross-entropy. Each is
+run plain and, with ``--lowered true``, as ``train.compile`` and ``train.channels_last`` make it. Ratios are medians of
+the ratios of neighbouring steps, so that a machine that slows down slows both sides of a ratio.
 """
 
+import copy
 import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +21,137 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 import torch  # noqa: E402
 from jsonargparse import auto_cli  # noqa: E402
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 import trg_pyg.distillers  # noqa: E402
+from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where  # noqa: E402
 from trg_pyg._discover import subclasses  # noqa: E402
+from trg_pyg.data.base import ImageSet  # noqa: E402
 from trg_pyg.distillers.base import Distiller  # noqa: E402
 from trg_pyg.distillers.vanilla import Vanilla  # noqa: E402
 from trg_pyg.models.taps import TappedModel  # noqa: E402
 from trg_pyg.models.zoo import build_model  # noqa: E402
-from trg_pyg.step import Step  # noqa: E402
+from trg_pyg.training.compiled import convolutions_channels_last  # noqa: E402
 from trg_pyg.training.config import TrainConfig  # noqa: E402
-from trg_pyg.training.modules import DistillationModule, FrozenTeacher  # noqa: E402
-from trg_pyg.training.optim import build_optimizer  # noqa: E402
+from trg_pyg.training.distributed import SINGLE_PROCESS  # noqa: E402
+from trg_pyg.training.learner import Learner, Seeds, Share, Trainee  # noqa: E402
+from trg_pyg.training.teaching import Teaching  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's step.
+
+    Attributes:
+        method: class name, or floor.
+        networks: plain, or lowered: compiled and channels last.
+        ms: median milliseconds a step.
+        over_floor: its time over that of the floor with the same networks.
+        over_kd: its time over that of KD with the same networks.
+        speedup: of the lowered networks: how many times faster than plain.
+    """
+
+    method: str
+    networks: str
+    ms: float
+    over_floor: float
+    over_kd: float | None
+    speedup: float | None
 
 
 def stepper(
-    student: str, teacher: nn.Module, method: type[Distiller], images: torch.Tensor, num_classes: int, train_images: int
-) -> Callable[[], None]:
-    """Return a function that takes one training step of ``method``; the floor runs the teacher too."""
-    device = images.device
+    student: str,
+    teacher: nn.Module,
+    method: type[Distiller],
+    share: Share,
+    num_classes: int,
+    train_images: int,
+    config: TrainConfig,
+    stack: ExitStack,
+) -> Work:
+    """Return a function that takes one training step of ``method``; for Vanilla the teacher runs too.
+
+    Args:
+        student: name of the network.
+        teacher: the network.
+        method: the distiller.
+        share: what is learnt in each step.
+        num_classes: classes.
+        train_images: size of the training set, for memory banks.
+        config: how the networks run.
+        stack: what it enters stays until it is closed.
+    """
+    device, size = share.images.device, share.images.shape[-1]
     torch.manual_seed(0)
     taps: Any = [] if method.taps == "none" else method.taps
-    network, tapped_teacher = TappedModel(build_model(student, num_classes), taps), TappedModel(teacher, taps)
-    size = images.shape[-1]
-    distiller = method(network.describe(size), tapped_teacher.describe(size))
-    distiller.bind(torch.arange(train_images) % num_classes, torch.Generator())
-    module = DistillationModule(network, distiller).to(device)
-    module.train()
-    frozen = FrozenTeacher(tapped_teacher)
-    optimizer = build_optimizer(module, TrainConfig())
-    generator = torch.Generator().manual_seed(0)
-    index = torch.arange(len(images), device=device)
-    target = index % num_classes
+    network, tapped = TappedModel(build_model(student, num_classes), taps), TappedModel(teacher, taps)
+    distiller = method(network.describe(size), tapped.describe(size))
+    # Only the labels are looked at, so one image stands for all.
+    everything = ImageSet(share.images[:1].expand(train_images, -1, -1, -1), torch.arange(train_images) % num_classes)
+    teaching = Teaching([tapped], size, config, SINGLE_PROCESS, device)
+    if config.channels_last:
+        stack.enter_context(convolutions_channels_last([network, *teaching.networks]))
+    learner = Learner(
+        Trainee(network, distiller, tapped),
+        everything,
+        config,
+        seeds=Seeds(0, 0, 0, 0),
+        device=device,
+        world=SINGLE_PROCESS,
+        steps=train_images,  # more than are taken
+    )
 
     def step() -> None:
-        losses, _ = module(images, frozen(images), Step(target, 0.5, generator, index))
-        optimizer.zero_grad()
-        losses.total.backward()
-        optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        learner.backward(share, teaching(share.images, [True])[0], 1.0, last=True)
+        learner.update()
 
     return step
+
+
+def measure(
+    methods: list[str],
+    *,
+    teacher: str = "resnet56",
+    student: str = "resnet20",
+    batch_size: int = 64,
+    steps: int = 40,
+    num_classes: int = 100,
+    train_images: int = 50_000,
+    lowered: bool = False,
+    device: str = "cpu",
+) -> list[Row]:
+    """Return a row for the floor and for each method; see :func:`main`."""
+    torch.manual_seed(0)
+    images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
+    index = torch.arange(batch_size, device=device)
+    share = Share(images, index % num_classes, index, batch_size)
+    network = build_model(teacher, num_classes).to(device)
+    classes: dict[str, type[Distiller]] = {"floor": Vanilla}
+    classes |= {name: getattr(trg_pyg.distillers, name) for name in methods}
+    ways = {"plain": TrainConfig(batch_size=batch_size, channels_last=False)}
+    if lowered:
+        ways["lowered"] = TrainConfig(batch_size=batch_size, compile=True)
+    with ExitStack() as stack:
+        works = {
+            f"{name} {way}": stepper(student, large, cls, share, num_classes, train_images, config, stack)
+            for way, config in ways.items()
+            for large in [copy.deepcopy(network)]
+            for name, cls in classes.items()
+        }
+        taken = in_turn(works, steps, warm_up=5, device=device)
+    return [_row(name, way, taken) for way in ways for name in classes]
+
+
+def _row(name: str, way: str, taken: dict[str, list[float]]) -> Row:
+    own = taken[f"{name} {way}"]
+    return Row(
+        name,
+        way,
+        1000 * statistics.median(own),
+        ratio(own, taken[f"floor {way}"]),
+        ratio(own, taken[f"KD {way}"]) if f"KD {way}" in taken else None,
+        ratio(taken[f"{name} plain"], own) if way == "lowered" else None,
+    )
 
 
 def main(
@@ -71,9 +162,10 @@ def main(
     steps: int = 40,
     num_classes: int = 100,
     train_images: int = 50_000,
+    lowered: bool = False,
     device: str = "cpu",
 ) -> None:
-    """Print seconds a step of each method, over the floor and over KD.
+    """Print milliseconds a step of each method, over the floor and over KD.
 
     Args:
         methods: distillers by class name; KD and TRG if none is named, every one for all.
@@ -83,34 +175,25 @@ def main(
         steps: counted steps of each, after 5 that are not.
         num_classes: classes.
         train_images: size of the training set, for memory banks.
+        lowered: run each with compiled networks and channels-last weights too.
         device: cpu or cuda.
     """
     names = methods or ["KD", "TRG"]
     if names == ["all"]:
         names = [cls.__name__ for cls in subclasses(Distiller)]
-    torch.manual_seed(0)
-    images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
-    large = build_model(teacher, num_classes).to(device)
-    classes = {"floor": Vanilla} | {name: getattr(trg_pyg.distillers, name) for name in names}
-    takers = {name: stepper(student, large, cls, images, num_classes, train_images) for name, cls in classes.items()}
-    times: dict[str, list[float]] = {name: [] for name in takers}
-    for number in range(steps + 5):
-        for name, take in takers.items():
-            started = time.perf_counter()
-            take()
-            if number >= 5:
-                times[name].append(time.perf_counter() - started)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    print(f"{teacher} -> {student}, batch {batch_size}, {steps} steps of each in turn, {where}\n")
-    print("| method | ms a step, median | over the floor | over KD |")
-    print("|--------|-------------------|----------------|---------|")
-    for name, taken in times.items():
-        over_kd = f"{_ratio(taken, times['KD']):.3f}" if "KD" in times else ""
-        print(f"| {name} | {1000 * statistics.median(taken):.1f} | {_ratio(taken, times['floor']):.3f} | {over_kd} |")
-
-
-def _ratio(taken: list[float], base: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(taken, base, strict=True))
+    rows = measure(
+        names,
+        teacher=teacher,
+        student=student,
+        batch_size=batch_size,
+        steps=steps,
+        num_classes=num_classes,
+        train_images=train_images,
+        lowered=lowered,
+        device=device,
+    )
+    print(f"{teacher} -> {student}, batch {batch_size}, {steps} steps of each in turn, {where(device)}\n")
+    print_table(rows)
 
 
 if __name__ == "__main__":
