@@ -57,6 +57,50 @@ def test_gradcheck(chunk_bytes, reduction):
     )
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.02, 0.025, 0.03])  # row maxima below 1 / 40, none from there on
+@pytest.mark.parametrize("chunk_bytes", CHUNKS)
+def test_low_temperatures_equal_the_equation(temperature, chunk_bytes, close):
+    anchor, positive = draw(0, 9, 3).requires_grad_(), draw(1, 9, 3).requires_grad_()
+    loss = info_nce(anchor, positive, temperature, chunk_bytes=chunk_bytes)
+    close(loss, equations.info_nce(anchor, positive, temperature), [anchor, positive])
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.01, 0.025])
+def test_opposite_pairs_at_low_temperatures_neither_overflow_nor_underflow_in_float32(temperature):
+    """Each anchor points away from its own positive and at another one: the worst loss, 2 / tau and above."""
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).repeat(50, 1)
+    anchor = x.clone().requires_grad_()
+    loss = info_nce(anchor, -x, temperature)
+    loss.backward()
+    assert loss.item() == pytest.approx(2 / temperature + math.log(50), rel=1e-5)
+    assert anchor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("chunk_bytes", CHUNKS)
+@pytest.mark.parametrize("side", [0, 1])
+def test_gradcheck_of_one_side(chunk_bytes, side):
+    fixed, varied = draw(0, 7, 3), draw(1, 7, 3).requires_grad_()
+
+    def loss(x):
+        return info_nce(*((x, fixed) if side == 0 else (fixed, x)), 0.3, chunk_bytes=chunk_bytes)
+
+    assert torch.autograd.gradcheck(loss, varied)
+
+
+@pytest.mark.parametrize(("wanted", "products"), [("nothing", 1), ("one side", 2), ("both", 3), ("no grad mode", 1)])
+def test_number_of_matrix_products(wanted, products):
+    """Backward makes none, and none is made for a gradient that nobody wants."""
+    anchor, positive = draw(0, 6, 3), draw(1, 6, 3)
+    anchor.requires_grad_(wanted != "nothing")
+    positive.requires_grad_(wanted in ("both", "no grad mode"))
+    with torch.profiler.profile() as profile, torch.set_grad_enabled(wanted != "no grad mode"):
+        loss = info_nce(anchor, positive, 0.2)
+        if loss.requires_grad:
+            loss.backward()
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts.get("aten::mm", 0) + counts.get("aten::addmm_", 0) == products
+
+
 def test_gradient_of_one_side_only():
     anchor, positive = draw(0, 5, 3), draw(1, 5, 3)
     left, right = anchor.clone().requires_grad_(), positive.clone().requires_grad_()

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import nearest_neighbours
+from trg_pyg.graphs.neighbours import _group_size, _smallest
 
 
 def true_distances(x: Tensor) -> Tensor:
@@ -62,6 +63,42 @@ def test_float32_neighbours_are_nearest_within_rounding(shape, seed, data):
     distances = true_distances(x)
     found = distances.gather(-1, nearest_neighbours(x, k))
     torch.testing.assert_close(found, distances.sort(-1).values[..., :k], rtol=1e-5, atol=1e-5)
+
+
+# From about 128 points for each of the k + 1 on, a row is searched by the minima of groups; the last group has a rest.
+MANY = [(1, 256), (1, 301), (1, 1200), (2, 400), (3, 777)]
+
+
+@pytest.mark.parametrize(("k", "points"), MANY)
+@pytest.mark.parametrize("chunk_bytes", [7 * 4 * 300, 1 << 26])
+def test_many_points_equal_brute_force(k, points, chunk_bytes):
+    x = draw(points, 2, points, 5)
+    assert torch.equal(nearest_neighbours(x, k, chunk_bytes=chunk_bytes), brute_force(x, k))
+
+
+@pytest.mark.parametrize(("k", "points"), MANY)
+@pytest.mark.parametrize("width", [1, 3, 6])  # from hundreds of equal distances in a row to few
+def test_many_points_with_exact_ties_are_ordered_by_index(k, points, width):
+    x = (draw(points, 1, points, width) * 2).round()
+    assert torch.equal(nearest_neighbours(x.float(), k), brute_force(x, k))
+
+
+def test_groups_are_in_use_and_their_search_equals_a_plain_sort():
+    assert _group_size(1024, 8) == 1
+    assert _group_size(16384, 8) > 1
+    score = draw(0, 3, 50, 320).float()
+    values, index = _smallest(score, 9, 16)
+    expected = score.sort(dim=-1)
+    assert torch.equal(values, expected.values[..., :9])
+    assert torch.equal(index, expected.indices[..., :9])
+
+
+@pytest.mark.parametrize("points", [9, 301])
+def test_indices_of_points_that_are_not_finite_exist(points):
+    """A loss of them is NaN, which training reports; an index out of range would hide that."""
+    neighbours = nearest_neighbours(torch.full((1, points, 2), torch.nan), 1)
+    assert neighbours.min() >= 0
+    assert neighbours.max() < points
 
 
 @settings(max_examples=60, deadline=None)

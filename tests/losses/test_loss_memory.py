@@ -28,10 +28,12 @@ def test_the_measure_sees_a_full_matrix_in_forward_and_in_backward(largest_tenso
     with largest_tensor() as largest:
         (x @ x.T).sum().backward()
     assert largest.numel == 300 * 300
-    loss = info_nce(x, x, 0.1, chunk_bytes=4 * 300 * 300)
     with largest_tensor() as largest:
-        loss.backward()
+        loss = info_nce(x, x, 0.1, chunk_bytes=4 * 300 * 300)
     assert largest.numel == 300 * 300
+    with largest_tensor() as largest:
+        loss.backward()  # only scales the gradient that the forward pass has made
+    assert largest.numel == 300 * 4
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import trg_pyg.relations.edges
+import trg_pyg.nn.blocks
 from trg_pyg.graphs import CompleteGraph
 from trg_pyg.relations import absolute_distances, dot_products, squared_distances
 
@@ -31,7 +31,7 @@ def test_two_points_joined_both_ways_and_to_themselves():
 @pytest.mark.parametrize("edges", [1, 7, 60])
 @pytest.mark.parametrize("block_edges", [1, 4, 1000])
 def test_equal_to_a_loop_over_edges_whatever_the_blocks(function, edges, block_edges, tokens, monkeypatch):
-    monkeypatch.setitem(trg_pyg.relations.edges._BLOCK_BYTES, "cpu", block_edges * 5 * 8)
+    monkeypatch.setitem(trg_pyg.nn.blocks._BLOCK_BYTES, "cpu", block_edges * 5 * 8)
     x = tokens(9, 5, dtype=torch.float64).requires_grad_()
     edge_index = torch.randint(9, (2, edges), generator=torch.Generator().manual_seed(edges))
     out, expected = function(x, edge_index), by_loop(function, x, edge_index)

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trg_pyg.divergences.base import Divergence, Reduction, Related, reduce
+from trg_pyg.divergences.base import Divergence, Reduction, Related
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.relations.base import Place
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import l2_normalize
+
+# Exponentials of up to this, their inverses and sums of millions of them are normal numbers in float32.
+_EXPONENT = 40.0
 
 
 def info_nce(
@@ -26,8 +29,9 @@ def info_nce(
     .. math:: L = -\frac{1}{M} \sum_i
         \log \frac{\exp(\cos(a_i, b_i) / \tau)}{\sum_j \exp(\cos(a_i, b_j) / \tau)}
 
-    The M x M logits are made and dropped in chunks of rows, in the forward and again in the backward pass: memory is
-    O(M d + chunk). Gradient reaches both arguments.
+    The M x M logits are made and dropped in chunks of rows. A chunk holds whole rows, hence whole softmaxes, so that
+    the gradient of the loss is made of it at once and backward only scales it: three matrix products in all, one where
+    no gradient is wanted. Memory is O(M d + chunk). Gradient reaches both arguments.
 
     Args:
         anchor: ``[M, d]``.
@@ -51,8 +55,11 @@ def info_nce(
     anchor, positive = l2_normalize(anchor), l2_normalize(positive)
     rows = max(1, chunk_bytes // (anchor.shape[0] * anchor.element_size()))
     with torch.autocast(anchor.device.type, enabled=False):
-        per_anchor = _StreamedInfoNCE.apply(anchor / temperature, positive, rows)
-    return reduce(per_anchor, reduction)
+        # A function cannot ask inside whether its gradient will be wanted.
+        loss: Tensor = _StreamedInfoNCE.apply(
+            anchor / temperature, positive, rows, temperature * _EXPONENT >= 1, torch.is_grad_enabled()
+        )
+    return loss / anchor.shape[0] if reduction == "mean" else loss
 
 
 class InfoNCE(Divergence):
@@ -87,34 +94,40 @@ class InfoNCE(Divergence):
 
 
 class _StreamedInfoNCE(torch.autograd.Function):
-    """Per-item loss ``[M]`` of anchors that are already divided by the temperature."""
+    """Loss summed over the items, of anchors that are already divided by the temperature.
+
+    ``bounded`` promises that no logit is above ``_EXPONENT`` in absolute value.
+    """
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, positive: Tensor, rows: int) -> Tensor:
+    def forward(ctx: Any, anchor: Tensor, positive: Tensor, rows: int, bounded: bool, differentiate: bool) -> Tensor:
         items = anchor.shape[0]
-        loss, log_z = torch.empty_like(anchor[:, 0]), torch.empty_like(anchor[:, 0])
+        for_anchor, for_positive = (differentiate and needed for needed in ctx.needs_input_grad[:2])
+        loss = anchor.new_empty(items)
+        grad_anchor = torch.empty_like(anchor) if for_anchor else None
+        grad_positive = anchor.neg() if for_positive else None
+        # One block for all chunks: a large allocation costs as much as the pass over it.
+        buffer = anchor.new_empty(min(rows, items), items)
         for r in range(0, items, rows):
-            logits = anchor[r : r + rows] @ positive.T
-            log_p = logits.log_softmax(1)
-            loss[r : r + rows] = -log_p.diagonal(r)
-            log_z[r : r + rows] = logits.diagonal(r) - log_p.diagonal(r)
-        # A single chunk is within the byte budget, so it is kept instead of being made twice.
-        ctx.save_for_backward(anchor, positive, log_z, log_p if rows >= items else None)
-        ctx.rows = rows
-        return loss
+            block = slice(r, r + rows)
+            logits = torch.mm(anchor[block], positive.T, out=buffer[: items - r])
+            if not bounded:
+                logits -= logits.amax(1, keepdim=True)
+            own = logits.diagonal(r).clone()
+            weight = logits.exp_()
+            total = weight.sum(1)
+            # The quotient keeps the digits of a loss near 0, but its divisor may only be as small as the bound allows.
+            loss[block] = (total / own.exp()).log() if bounded else total.log() - own
+            total = total.unsqueeze(1)
+            if grad_anchor is not None:
+                torch.mm(weight, positive, out=grad_anchor[block]).div_(total).sub_(positive[block])
+            if grad_positive is not None:
+                grad_positive.addmm_(weight.T, anchor[block] / total)
+        ctx.save_for_backward(grad_anchor, grad_positive)
+        return loss.sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        anchor, positive, log_z, kept = ctx.saved_tensors
-        grad = grad.unsqueeze(1)
-        grad_anchor, grad_positive = -grad * positive, -grad * anchor
-        with torch.autocast(anchor.device.type, enabled=False):
-            for r in range(0, anchor.shape[0], ctx.rows):
-                block = slice(r, r + ctx.rows)
-                # The softmax again, from the log-partition that the forward pass kept.
-                log_p = (anchor[block] @ positive.T).sub_(log_z[block, None]) if kept is None else kept
-                weighted = log_p.exp().mul_(grad[block])
-                grad_anchor[block].addmm_(weighted, positive)
-                grad_positive.addmm_(weighted.T, anchor[block])
-        return grad_anchor, grad_positive, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        grad_anchor, grad_positive = (None if kept is None else grad * kept for kept in ctx.saved_tensors)
+        return grad_anchor, grad_positive, None, None, None

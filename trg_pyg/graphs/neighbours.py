@@ -1,10 +1,17 @@
 """Exact k nearest neighbours by Euclidean distance."""
 
+from math import log2
+
 import torch
 from torch import Tensor
 
 from trg_pyg.errors import require
 from trg_pyg.tokens.normalize import full_precision
+
+# Where groups are smaller than this, the second step costs more than the first one saves.
+_SMALLEST_GROUP = 16
+# More rows make a processor's matrix product no faster, and push the block out of its cache. A GPU wants large blocks.
+_MOST_ROWS = {"cpu": 512}
 
 
 @torch.no_grad()
@@ -37,19 +44,30 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
     )
     x = _centred(full_precision(x.detach()))
-    half_square = x.square().sum(-1) / 2
-    rows = max(1, chunk_bytes // (points * x.element_size()))
-    row_step, set_step = min(rows, points), max(1, rows // points)
+    group = _group_size(points, k)
+    columns = -(-points // group) * group
+    # Columns that only fill up the last groups are infinitely far from everything.
+    others = torch.nn.functional.pad(x, (0, 0, 0, columns - points)).transpose(1, 2)
+    half_square = torch.nn.functional.pad(x.square().sum(-1) / 2, (0, columns - points), value=torch.inf).unsqueeze(1)
+    rows = max(1, chunk_bytes // (columns * x.element_size()))
+    row_step, set_step = min(rows, points, _MOST_ROWS.get(x.device.type, rows)), min(max(1, rows // points), sets)
+    if row_step < points:
+        set_step = 1
+    # One block for all chunks: a large allocation costs as much as the pass over it.
+    block = x.new_empty(set_step, row_step, columns)
     neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
     with torch.autocast(x.device.type, enabled=False):
         for s in range(0, sets, set_step):
-            block, offset = x[s : s + set_step], half_square[s : s + set_step, None]
+            some = slice(s, s + set_step)
             for r in range(0, points, row_step):
+                queries = x[some, r : r + row_step]
+                score = block[: queries.shape[0], : queries.shape[1]]
                 # |a - b|^2 / 2 without |a|^2 / 2, which is the same along a row.
-                score = torch.baddbmm(offset, block[:, r : r + row_step], block.transpose(1, 2), alpha=-1)
+                torch.baddbmm(half_square[some], queries, others[some], alpha=-1, out=score)
                 score.diagonal(r, dim1=1, dim2=2).fill_(torch.inf)
-                neighbours[s : s + set_step, r : r + row_step] = _k_smallest(score, k)
-    return neighbours
+                neighbours[some, r : r + row_step] = _k_smallest(score, k, group)
+    # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
+    return neighbours.clamp_max_(points - 1)
 
 
 def _centred(x: Tensor) -> Tensor:
@@ -64,9 +82,36 @@ def _centred(x: Tensor) -> Tensor:
     return x / step - (mean / step).round()
 
 
-def _k_smallest(score: Tensor, k: int) -> Tensor:
+def _group_size(points: int, k: int) -> int:
+    """Choose how many columns share a minimum, 1 for none, see :func:`_smallest`.
+
+    With groups of G a row looks at N / G minima and (k + 1) G candidates, fewest at the root of N / (k + 1). A power of
+    two divides the usual numbers of points.
+    """
+    group = 2 ** round(log2(points / (k + 1)) / 2)
+    return group if group >= _SMALLEST_GROUP else 1
+
+
+def _smallest(score: Tensor, count: int, group: int) -> tuple[Tensor, Tensor]:
+    """Values, ascending, and indices of the ``count`` smallest entries along the last axis.
+
+    Top-k is slow next to a matrix product, and a minimum is fast. The m smallest entries lie in the m groups whose
+    minima are smallest, whatever the groups; those of every N / G-th column need no copy and reduce in vectors.
+    """
+    if group == 1:
+        values, index = score.topk(count, largest=False)
+        return values, index
+    grouped = score.unflatten(-1, (group, -1))
+    near = grouped.amin(-2).topk(count, largest=False, sorted=False).indices
+    values, place = (
+        grouped.gather(-1, near.unsqueeze(-2).expand(*grouped.shape[:-1], -1)).flatten(-2).topk(count, largest=False)
+    )
+    return values, place // count * grouped.shape[-1] + near.gather(-1, place % count)
+
+
+def _k_smallest(score: Tensor, k: int, group: int) -> Tensor:
     """Indices of the k smallest entries along the last axis, ordered by (value, index)."""
-    values, index = score.topk(k + 1, largest=False)
+    values, index = _smallest(score, k + 1, group)
     # top-k may return any of several equal entries; where the tie reaches past the k-th, the choice is made again.
     tied = values[..., k] == values[..., k - 1]
     index, by_index = index[..., :k].sort(dim=-1)

@@ -1,10 +1,10 @@
 """Parameter-free message passing on a weighted graph."""
 
-import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from trg_pyg.errors import require
+from trg_pyg.nn.neighbour_sum import neighbour_sum
 
 
 class Propagation(MessagePassing):
@@ -36,14 +36,11 @@ class Propagation(MessagePassing):
         if edge_weight is None:
             edge_weight = x.new_ones(edge_index.shape[1])
         edge_weight = edge_weight.to(x.dtype)
-        total = torch.ones_like(x[:, :1]).index_add(0, edge_index[1], edge_weight.unsqueeze(-1))
+        total = x.new_ones(x.shape[0]).scatter_add(0, edge_index[1], edge_weight).unsqueeze(-1)
         for _ in range(self.hops):
-            x = (x + self.propagate(edge_index, x=x, edge_weight=edge_weight)) / total
+            # PyG's propagate would make, and keep, the messages of all edges.
+            x = (x + neighbour_sum(x, edge_index, edge_weight)) / total
         return x
-
-    def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
-        """Scale what an edge carries by its weight."""
-        return edge_weight.view(-1, 1) * x_j
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(hops={self.hops})"

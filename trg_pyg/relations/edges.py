@@ -4,16 +4,14 @@ Gathering both ends of all edges makes tensors of ``[E, D]``, K times the tokens
 for the backward pass. Here the edges are taken in blocks that stay in a processor's cache.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Small enough for a cache, large enough for the cost of a call to disappear. A GPU wants few, large blocks.
-_BLOCK_BYTES = {"cpu": 4 << 20}
-_LARGE_BLOCK_BYTES = 256 << 20
+from trg_pyg.nn.blocks import add_rows, edge_blocks
+
 # Share of all pairs of nodes from which on all dot products are made: their number is then of the order of the edges.
 _DENSE_SHARE = 0.25
 # Share of the two squared lengths below which a squared distance out of a product has lost too many digits.
@@ -84,27 +82,13 @@ def _place(edge_index: Tensor, nodes: int) -> Tensor:
     return edge_index[1] * nodes + edge_index[0] % nodes
 
 
-def _blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Blocks of edges: their place, sources and targets."""
-    block_bytes = _BLOCK_BYTES.get(x.device.type, _LARGE_BLOCK_BYTES)
-    size = max(1, block_bytes // max(1, x.shape[1] * x.element_size()))
-    for start in range(0, edge_index.shape[1], size):
-        block = slice(start, start + size)
-        yield block, edge_index[0, block], edge_index[1, block]
-
-
-def _add(total: Tensor, row: Tensor, value: Tensor) -> None:
-    # On a CPU this form runs several times faster than index_add_.
-    total.scatter_add_(0, row.unsqueeze(1).expand_as(value), value)
-
-
 def _add_length_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> None:
-    for block, source, target in _blocks(x, edge_index):
+    for block, source, target in edge_blocks(x, edge_index):
         difference = x.index_select(0, source).sub_(x.index_select(0, target))
         slope = difference.mul_(2) if squared else difference.sign_()
         slope.mul_(grad[block, None])
-        _add(total, source, slope)
-        _add(total, target, slope.neg_())
+        add_rows(total, source, slope)
+        add_rows(total, target, slope.neg_())
 
 
 class _Lengths(torch.autograd.Function):
@@ -115,7 +99,7 @@ class _Lengths(torch.autograd.Function):
         ctx.save_for_backward(x, edge_index)
         ctx.squared = squared
         out = x.new_empty(edge_index.shape[1])
-        for block, source, target in _blocks(x, edge_index):
+        for block, source, target in edge_blocks(x, edge_index):
             difference = x.index_select(0, source).sub_(x.index_select(0, target))
             torch.sum(difference.square_() if squared else difference.abs_(), dim=1, out=out[block])
         return out
@@ -167,7 +151,7 @@ class _DotProducts(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
         ctx.save_for_backward(x, edge_index)
         out = x.new_empty(edge_index.shape[1])
-        for block, source, target in _blocks(x, edge_index):
+        for block, source, target in edge_blocks(x, edge_index):
             torch.sum(x.index_select(0, source).mul_(x.index_select(0, target)), dim=1, out=out[block])
         return out
 
@@ -176,8 +160,8 @@ class _DotProducts(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, edge_index = ctx.saved_tensors
         grad_x = torch.zeros_like(x)
-        for block, source, target in _blocks(x, edge_index):
+        for block, source, target in edge_blocks(x, edge_index):
             weight = grad[block, None]
-            _add(grad_x, target, x.index_select(0, source).mul_(weight))
-            _add(grad_x, source, x.index_select(0, target).mul_(weight))
+            add_rows(grad_x, target, x.index_select(0, source).mul_(weight))
+            add_rows(grad_x, source, x.index_select(0, target).mul_(weight))
         return grad_x, None

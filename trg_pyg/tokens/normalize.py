@@ -1,7 +1,10 @@
 """Length and precision of token vectors."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -20,13 +23,32 @@ def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
         eps: length up to which a vector counts as zero.
 
     Returns:
-        ``[..., D]``.
+        ``[..., D]``, differentiable once.
     """
-    x = full_precision(x)
-    # Squares of long vectors overflow. The direction does not depend on the length, so scaling by a constant is free.
-    largest = x.detach().abs().amax(-1, keepdim=True)
-    x = x / torch.where(largest > 0, largest, 1.0)
-    squared = x.square().sum(-1, keepdim=True)
-    # Asked this way round, a NaN is not a zero vector and stays to be seen.
-    zero = largest * squared.sqrt() <= eps
-    return torch.where(zero, 0.0, x * torch.where(zero, 1.0, squared).rsqrt())
+    out: Tensor = _Direction.apply(full_precision(x), eps)
+    return out
+
+
+class _Direction(torch.autograd.Function):
+    """One function, because its dozen of small steps, each recorded, cost more than what they compute."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        # Squares of long vectors overflow, so the largest coordinate is divided out first.
+        scale = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True)
+        scale = scale.masked_fill(scale == 0, 1.0)
+        out = x / scale
+        length = torch.linalg.vector_norm(out, dim=-1, keepdim=True)
+        # Asked this way round, a NaN is not a zero vector and stays to be seen. Over infinity all else becomes 0.
+        length.masked_fill_(scale * length <= eps, torch.inf)
+        out /= length
+        ctx.save_for_backward(out, scale, length)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        out, scale, length = ctx.saved_tensors
+        # What of the gradient is along the vector would change its length alone.
+        along = (grad * out).sum(-1, keepdim=True)
+        return torch.addcmul(grad, out, along, value=-1).div_(length).div_(scale), None

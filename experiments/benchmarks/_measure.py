@@ -1,0 +1,94 @@
+"""What the benchmarks share: functions timed in turn, peak memory in a fresh process, and a printed table."""
+
+import dataclasses
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Work = Callable[[], Any]
+
+
+def in_turn(works: dict[str, Work], repeats: int, *, warm_up: int = 1, device: str = "cpu") -> dict[str, list[float]]:
+    """Return the seconds of each call of each function, called in turn.
+
+    Args:
+        works: the functions.
+        repeats: counted calls of each.
+        warm_up: calls before that.
+        device: cpu or cuda; of a GPU the end of its work is waited for.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(repeats + warm_up):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if number >= warm_up:
+                taken[name].append(time.perf_counter() - started)
+    return taken
+
+
+def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
+    """Return the median of the ratios of neighbouring calls: a machine that slows down slows both sides of a ratio."""
+    return statistics.median(a / b for a, b in zip(taken, base, strict=True))
+
+
+def peak_mib(prepare: Callable[..., Work], *args: Any) -> float:
+    """Return the most memory, in MiB above the inputs, that a call of ``prepare(*args)()`` holds at a time.
+
+    It is the resident memory of a fresh process (Linux). ``prepare`` is a function of a module, and makes the inputs.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_report_peak, args=(sender, torch.get_num_threads(), prepare, args))
+    process.start()
+    sender.close()
+    try:
+        peak: float = receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"the process that measures memory ended with exit code {process.exitcode}") from None
+    process.join()
+    return peak
+
+
+def _report_peak(sender: Connection, threads: int, prepare: Callable[..., Work], args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(threads)
+    work = prepare(*args)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = _status("VmRSS")
+    work()
+    sender.send((_status("VmHWM") - before) / 1024)
+
+
+def _status(field: str) -> int:
+    """Return a field of this process's status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def print_table(rows: Sequence[Any]) -> None:
+    """Print dataclass rows as a Markdown table, a field a column; what is not known stays empty."""
+    names = [field.name for field in dataclasses.fields(rows[0])]
+    print("| " + " | ".join(name.replace("_", " ") for name in names) + " |")
+    print("|" + "|".join("-" * (len(name) + 2) for name in names) + "|")
+    for row in rows:
+        print("| " + " | ".join(_cell(getattr(row, name)) for name in names) + " |")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def where(device: str) -> str:
+    """Name what a benchmark runs on."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"

@@ -1,0 +1,110 @@
+"""Cost of exact nearest neighbours over the matrix product that they need, beside other libraries, in one run.
+
+    python experiments/benchmarks/neighbours.py --points "[1024,4096,16384]"
+
+The floor is the product of all points with all points, made in chunks of rows into one block and thrown away. What is
+not installed is left out with a note: faiss (package faiss-cpu) and torch-cluster.
+"""
+
+import importlib
+import importlib.util
+import statistics
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor
+
+from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where
+from trg_pyg.graphs.neighbours import nearest_neighbours
+
+_CHUNK_BYTES = 64 << 20
+_DENSE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to find neighbours at one size."""
+
+    points: int
+    method: str
+    ms: float | None = None
+    over_product: float | None = None
+    note: str = ""
+
+
+def measure(points: list[int], width: int = 256, k: int = 8, repeats: int = 5, device: str = "cpu") -> list[Row]:
+    """Return a row for each method at each number of points; see :func:`main`."""
+    rows = []
+    for number in points:
+        x = torch.randn(number, width, generator=torch.Generator().manual_seed(0)).to(device)
+        works, notes = _methods(x, k)
+        taken = in_turn(works, repeats, device=device)
+        for name, seconds in taken.items():
+            rows.append(Row(number, name, 1000 * statistics.median(seconds), ratio(seconds, taken["product"])))
+        rows += [Row(number, name, note=note) for name, note in notes.items()]
+    return rows
+
+
+def _methods(x: Tensor, k: int) -> tuple[dict[str, Work], dict[str, str]]:
+    """Return what can be run, and why the others cannot."""
+    works: dict[str, Work] = {"product": lambda: product(x), "trg_pyg": lambda: nearest_neighbours(x[None], k)}
+    notes: dict[str, str] = {}
+    if len(x) ** 2 * x.element_size() <= _DENSE_BYTES:
+        works["cdist + topk"] = lambda: torch.cdist(x, x).topk(k + 1, largest=False)
+    else:
+        notes["cdist + topk"] = "does not fit"
+    if x.device.type == "cpu" and importlib.util.find_spec("faiss"):
+        works["faiss"] = _faiss(x, k)
+    else:
+        notes["faiss"] = "not installed" if x.device.type == "cpu" else "on the CPU only"
+    if importlib.util.find_spec("torch_cluster"):
+        works["torch-cluster"] = partial(importlib.import_module("torch_cluster").knn_graph, x, k)
+    else:
+        notes["torch-cluster"] = "not installed"
+    return works, notes
+
+
+def product(x: Tensor) -> None:
+    """Make all dot products of points ``[M, D]`` in chunks of rows, and nothing else."""
+    rows = max(1, _CHUNK_BYTES // (len(x) * x.element_size()))
+    block = x.new_empty(min(rows, len(x)), len(x))
+    for r in range(0, len(x), rows):
+        torch.mm(x[r : r + rows], x.T, out=block[: len(x) - r])
+
+
+def _faiss(x: Tensor, k: int) -> Work:
+    faiss = importlib.import_module("faiss")
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    array = x.numpy()
+
+    def search() -> None:
+        index = faiss.IndexFlatL2(array.shape[1])
+        index.add(array)
+        index.search(array, k + 1)
+
+    return search
+
+
+def main(points: list[int] | None = None, width: int = 256, k: int = 8, repeats: int = 5, device: str = "cpu") -> None:
+    """Print milliseconds of each method and their ratio to the product.
+
+    Args:
+        points: numbers of points M; 1024, 4096 and 16384 if none is given, up to 65536 make sense.
+        width: width D of a point.
+        k: neighbours K.
+        repeats: counted calls of each, after one that is not.
+        device: cpu or cuda.
+    """
+    rows = measure(points or [1024, 4096, 16384], width, k, repeats, device)
+    print(f"{k} nearest neighbours of points of width {width}, {repeats} calls of each in turn, {where(device)}\n")
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
