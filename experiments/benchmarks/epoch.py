@@ -1,0 +1,316 @@
+"""An epoch of distillation by KD, data included, here and as public repositories write it, in turn in one run.
+
+    python experiments/benchmarks/epoch.py --images 5000
+
+The other side is the loop of the CIFAR repositories: a data set of PIL images with torchvision's transforms, worker
+processes, plain networks, and ``item()`` for loss and accuracies in every step. Both sides train equal networks on the
+same images. They take chunks of batches in turn, so that a machine that slows down slows both. The first batches of a
+chunk are not counted: the workers have decoded them while the other side was running. Nor is the start of the workers,
+which a whole epoch has once.
+"""
+
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from jsonargparse import auto_cli  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+import trg_pyg.data  # noqa: E402, F401
+from trg_pyg.data.augment import Augment  # noqa: E402
+from trg_pyg.data.base import ImageData, ImageSet  # noqa: E402
+from trg_pyg.data.loader import BatchLoader  # noqa: E402
+from trg_pyg.distillers.kd import KD  # noqa: E402
+from trg_pyg.errors import InputError, require  # noqa: E402
+from trg_pyg.models.normalize import Normalize  # noqa: E402
+from trg_pyg.models.taps import TappedModel  # noqa: E402
+from trg_pyg.models.zoo import build_model  # noqa: E402
+from trg_pyg.step import Step  # noqa: E402
+from trg_pyg.training.config import TrainConfig  # noqa: E402
+from trg_pyg.training.meter import Meter  # noqa: E402
+from trg_pyg.training.modules import DistillationModule, FrozenTeacher  # noqa: E402
+from trg_pyg.training.optim import build_optimizer  # noqa: E402
+
+WHOLE_EPOCH = 50_000
+_PREFETCH = 2  # batches that each worker of a DataLoader keeps ready, torch's default
+_PADDING = 4
+
+Batch = tuple[Tensor, Tensor, Tensor]
+Channels = tuple[float, float, float]
+
+
+class Row(NamedTuple):
+    """What one side takes.
+
+    Attributes:
+        name: the side.
+        seconds: an epoch of 50,000 images at the speed of the median chunk.
+        images_per_second: the same speed.
+        speedup: the other side's time over this one's, median over the chunks; 1 for the other side.
+    """
+
+    name: str
+    seconds: float
+    images_per_second: float
+    speedup: float
+
+
+class Networks(NamedTuple):
+    """A fresh teacher and student, alike for both sides, with what normalises their images."""
+
+    teacher: nn.Module
+    student: nn.Module
+    mean: Channels
+    std: Channels
+
+
+StepMaker = Callable[[Networks, int, torch.device], Callable[[Batch], None]]
+
+
+def our_step(networks: Networks, image_size: int, device: torch.device) -> Callable[[Batch], None]:
+    """Return a function that takes one step of KD as :func:`trg_pyg.training.loop.train_epoch` does."""
+    student = TappedModel(networks.student, [], Normalize(networks.mean, networks.std))
+    teacher = TappedModel(networks.teacher, [], Normalize(networks.mean, networks.std))
+    module = DistillationModule(student, KD(student.describe(image_size), teacher.describe(image_size))).to(device)
+    module.train()
+    frozen = FrozenTeacher(teacher).to(device)
+    optimizer = build_optimizer(module, TrainConfig())
+    meter, generator = Meter(), torch.Generator()
+
+    def step(batch: Batch) -> None:
+        images, target, index = batch
+        losses, logits = module(images, frozen(images), Step(target, 0.5, generator, index))
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        top1 = 100 * (logits.detach().argmax(dim=1) == target).float().mean()
+        meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(images))
+
+    return step
+
+
+def ours(
+    train: ImageSet, networks: Networks, batch_size: int, device: torch.device, make_step: StepMaker
+) -> Iterator[int]:
+    """Train for an epoch with this package; yield the images of each batch after its step."""
+    step = make_step(networks, train.image_size, device)
+    loader = BatchLoader(train.to(device), batch_size, augment=Augment(_PADDING, flip=True))
+    for batch in loader:
+        step(batch)
+        yield len(batch[1])
+
+
+class PILDataset(Dataset[tuple[Tensor, int]]):
+    """Images as torchvision's CIFAR data sets hold and give them.
+
+    Args:
+        image_set: images and classes.
+        transform: PIL image -> tensor.
+    """
+
+    def __init__(self, image_set: ImageSet, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.data = image_set.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.targets: list[int] = image_set.targets.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.data[index])), self.targets[index]
+
+
+class AverageMeter:
+    """A running mean of Python numbers, as it is copied from repository to repository."""
+
+    def __init__(self) -> None:
+        self.sum, self.count = 0.0, 0
+
+    def update(self, value: float, n: int) -> None:
+        """Add the mean of ``n`` images."""
+        self.sum += value * n
+        self.count += n
+
+
+def theirs(train: ImageSet, networks: Networks, batch_size: int, workers: int, device: torch.device) -> Iterator[int]:
+    """Train for an epoch as public repositories do; yield the images of each batch after its step."""
+    from torchvision import transforms  # takes seconds to import
+
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(train.image_size, padding=_PADDING),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(networks.mean, networks.std),
+        ]
+    )
+    loader = DataLoader(PILDataset(train, transform), batch_size=batch_size, shuffle=True, num_workers=workers)
+    teacher, student = networks.teacher.to(device).eval(), networks.student.to(device).train()
+    config, tau = TrainConfig(), 4.0
+    optimizer = torch.optim.SGD(
+        student.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    losses, top1, top5 = AverageMeter(), AverageMeter(), AverageMeter()
+    for images, targets in loader:
+        images, targets = images.to(device), targets.to(device)
+        logits = student(images)
+        with torch.no_grad():
+            teacher_logits = teacher(images)
+        divergence = F.kl_div(
+            F.log_softmax(logits / tau, dim=1), F.softmax(teacher_logits / tau, dim=1), reduction="batchmean"
+        )
+        loss = 0.1 * F.cross_entropy(logits, targets) + 0.9 * tau**2 * divergence
+        first, fifth = accuracy(logits, targets, topk=(1, 5))
+        losses.update(loss.item(), len(images))
+        top1.update(first.item(), len(images))
+        top5.update(fifth.item(), len(images))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield len(images)
+
+
+def accuracy(logits: Tensor, targets: Tensor, topk: tuple[int, ...]) -> list[Tensor]:
+    """Return the top-k accuracies in percent, as PyTorch's ImageNet example computes them."""
+    with torch.no_grad():
+        most = min(max(topk), logits.shape[1])
+        hits = logits.topk(most, dim=1).indices.t().eq(targets.view(1, -1))
+        return [100 * hits[:k].reshape(-1).float().sum() / len(targets) for k in topk]
+
+
+def measure(
+    train: ImageSet,
+    mean: Channels,
+    std: Channels,
+    num_classes: int,
+    *,
+    teacher: str = "resnet56",
+    student: str = "resnet20",
+    batch_size: int = 64,
+    workers: int = 2,
+    chunk: int = 10,
+    device: str = "cpu",
+    make_step: StepMaker = our_step,
+) -> list[Row]:
+    """Train both sides for an epoch in turn and return a row for each, this package's first.
+
+    Args:
+        train: images in memory.
+        mean: of each channel, in [0, 1].
+        std: of each channel on the same scale, > 0.
+        num_classes: classes of ``train``.
+        teacher: network of the zoo.
+        student: network of the zoo.
+        batch_size: images a step.
+        workers: processes that decode for the other side.
+        chunk: counted batches before the other side's turn.
+        device: cpu or cuda.
+        make_step: makes this package's step out of the networks, the image size and the device.
+
+    Raises:
+        InputError: ``train`` has fewer batches than a chunk.
+    """
+    place, settling = torch.device(device), _PREFETCH * workers
+    rounds = len(train) // (batch_size * (settling + chunk))
+    require(
+        rounds > 0,
+        f"{len(train)} images in batches of {batch_size} are no chunk of {chunk} batches after {settling} that do not "
+        "count; take more images or a smaller chunk",
+    )
+
+    def networks() -> Networks:
+        torch.manual_seed(0)
+        return Networks(build_model(teacher, num_classes), build_model(student, num_classes), mean, std)
+
+    sides = {
+        "trg_pyg": ours(train, networks(), batch_size, place, make_step),
+        "public repositories": theirs(train, networks(), batch_size, workers, place),
+    }
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        # Each side goes first in every other round.
+        for name in list(sides) if number % 2 else reversed(list(sides)):
+            _train(sides[name], settling, place)
+            times[name].append(_train(sides[name], chunk, place) / (chunk * batch_size))
+    other = times["public repositories"]
+    return [
+        Row(
+            name,
+            WHOLE_EPOCH * statistics.median(taken),
+            1 / statistics.median(taken),
+            statistics.median(b / a for a, b in zip(taken, other, strict=True)),
+        )
+        for name, taken in times.items()
+    ]
+
+
+def _train(side: Iterator[int], batches: int, device: torch.device) -> float:
+    """Return the seconds that some batches take."""
+    started = time.perf_counter()
+    for _ in range(batches):
+        next(side)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main(
+    images: int = 5_000,
+    data: ImageData | None = None,
+    teacher: str = "resnet56",
+    student: str = "resnet20",
+    batch_size: int = 64,
+    workers: int = 2,
+    chunk: int = 10,
+    num_classes: int = 100,
+    device: str = "cpu",
+) -> None:
+    """Print seconds an epoch of 50,000 images, images a second, and how much faster than public repositories.
+
+    Args:
+        images: random images of 32x32, or how many of the first ones of ``data``.
+        data: data set whose training images are taken, in memory.
+        teacher: network of the zoo.
+        student: network of the zoo.
+        batch_size: images a step.
+        workers: processes that decode for the other side.
+        chunk: counted batches of a side before the other side's turn.
+        num_classes: classes of random images.
+        device: cpu or cuda.
+    """
+    statistics_of: tuple[Channels, Channels] = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+    if data is None:
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        train = ImageSet(pixels, torch.arange(images) % num_classes)
+    else:
+        splits = data.load()
+        if not isinstance(splits.train, ImageSet):
+            raise InputError(
+                "the images of data are streamed from files, and this compares sets in memory; do not stream"
+            )
+        train, num_classes = splits.train.select(torch.arange(min(images, len(splits.train)))), len(splits.classes)
+        statistics_of = splits.mean, splits.std
+    options: dict[str, Any] = {"teacher": teacher, "student": student, "batch_size": batch_size, "workers": workers}
+    rows = measure(train, *statistics_of, num_classes, **options, chunk=chunk, device=device)
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    print(f"{teacher} -> {student}, batch {batch_size}, {len(train)} images, {workers} workers, {where}\n")
+    print(f"| side | s an epoch of {WHOLE_EPOCH:,} images | images/s | times as fast |")
+    print("|------|--------------------------------|----------|---------------|")
+    for row in rows:
+        print(f"| {row.name} | {row.seconds:.1f} | {row.images_per_second:.0f} | {row.speedup:.2f} |")
+
+
+if __name__ == "__main__":
+    auto_cli(main)
