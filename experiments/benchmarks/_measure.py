@@ -75,18 +75,27 @@ def _status(field: str) -> int:
 
 
 def print_table(rows: Sequence[Any]) -> None:
-    """Print dataclass rows as a Markdown table, a field a column; what is not known stays empty."""
+    """Print dataclass rows as a Markdown table."""
+    print(table(rows))
+
+
+def table(rows: Sequence[Any]) -> str:
+    """Return dataclass rows as a Markdown table, a field a column; what is not known stays empty."""
     names = [field.name for field in dataclasses.fields(rows[0])]
-    print("| " + " | ".join(name.replace("_", " ") for name in names) + " |")
-    print("|" + "|".join("-" * (len(name) + 2) for name in names) + "|")
-    for row in rows:
-        print("| " + " | ".join(_cell(getattr(row, name)) for name in names) + " |")
+    lines = [
+        "| " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|" + "|".join("-" * (len(name) + 2) for name in names) + "|",
+        *("| " + " | ".join(_cell(getattr(row, name)) for name in names) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}"
 
 
 def where(device: str) -> str:

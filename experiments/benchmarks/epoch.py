@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 import trg_pyg.data  # noqa: E402, F401
+from experiments.benchmarks._measure import print_table, where  # noqa: E402
 from trg_pyg.data.augment import Augment  # noqa: E402
 from trg_pyg.data.base import ImageData, ImageSet  # noqa: E402
 from trg_pyg.data.loader import BatchLoader  # noqa: E402
@@ -36,11 +38,11 @@ from trg_pyg.errors import InputError, require  # noqa: E402
 from trg_pyg.models.normalize import Normalize  # noqa: E402
 from trg_pyg.models.taps import TappedModel  # noqa: E402
 from trg_pyg.models.zoo import build_model  # noqa: E402
-from trg_pyg.step import Step  # noqa: E402
+from trg_pyg.training.compiled import convolutions_channels_last  # noqa: E402
 from trg_pyg.training.config import TrainConfig  # noqa: E402
-from trg_pyg.training.meter import Meter  # noqa: E402
-from trg_pyg.training.modules import DistillationModule, FrozenTeacher  # noqa: E402
-from trg_pyg.training.optim import build_optimizer  # noqa: E402
+from trg_pyg.training.distributed import SINGLE_PROCESS  # noqa: E402
+from trg_pyg.training.learner import Learner, Seeds, Share, Trainee  # noqa: E402
+from trg_pyg.training.teaching import Teaching  # noqa: E402
 
 WHOLE_EPOCH = 50_000
 _PREFETCH = 2  # batches that each worker of a DataLoader keeps ready, torch's default
@@ -50,20 +52,21 @@ Batch = tuple[Tensor, Tensor, Tensor]
 Channels = tuple[float, float, float]
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """What one side takes.
 
     Attributes:
-        name: the side.
-        seconds: an epoch of 50,000 images at the speed of the median chunk.
+        side: who.
+        seconds_an_epoch: of 50,000 images at the speed of the median chunk.
         images_per_second: the same speed.
-        speedup: the other side's time over this one's, median over the chunks; 1 for the other side.
+        times_as_fast: the other side's time over this one's, median over the chunks; 1 for the other side.
     """
 
-    name: str
-    seconds: float
+    side: str
+    seconds_an_epoch: float
     images_per_second: float
-    speedup: float
+    times_as_fast: float
 
 
 class Networks(NamedTuple):
@@ -75,40 +78,52 @@ class Networks(NamedTuple):
     std: Channels
 
 
-StepMaker = Callable[[Networks, int, torch.device], Callable[[Batch], None]]
+class OurStep:
+    """A step of KD as a training of this package takes it.
 
+    Args:
+        config: how the networks run.
+    """
 
-def our_step(networks: Networks, image_size: int, device: torch.device) -> Callable[[Batch], None]:
-    """Return a function that takes one step of KD as :func:`trg_pyg.training.loop.train_epoch` does."""
-    student = TappedModel(networks.student, [], Normalize(networks.mean, networks.std))
-    teacher = TappedModel(networks.teacher, [], Normalize(networks.mean, networks.std))
-    module = DistillationModule(student, KD(student.describe(image_size), teacher.describe(image_size))).to(device)
-    module.train()
-    frozen = FrozenTeacher(teacher).to(device)
-    optimizer = build_optimizer(module, TrainConfig())
-    meter, generator = Meter(), torch.Generator()
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
 
-    def step(batch: Batch) -> None:
-        images, target, index = batch
-        losses, logits = module(images, frozen(images), Step(target, 0.5, generator, index))
-        optimizer.zero_grad()
-        losses.total.backward()
-        optimizer.step()
-        top1 = 100 * (logits.detach().argmax(dim=1) == target).float().mean()
-        meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(images))
+    def __call__(self, networks: Networks, train: ImageSet, device: torch.device) -> Callable[[Batch], None]:
+        """Return a function that takes a step."""
+        student = TappedModel(networks.student, [], Normalize(networks.mean, networks.std))
+        teacher = TappedModel(networks.teacher, [], Normalize(networks.mean, networks.std))
+        size = train.image_size
+        distiller = KD(student.describe(size), teacher.describe(size))
+        teaching = Teaching([teacher], size, self.config, SINGLE_PROCESS, device)
+        learner = Learner(
+            Trainee(student, distiller, teacher),
+            train,
+            self.config,
+            seeds=Seeds(0, 0, 0, 0),
+            device=device,
+            world=SINGLE_PROCESS,
+            steps=len(train),  # more than are taken
+        )
 
-    return step
+        def step(batch: Batch) -> None:
+            share = Share(*batch, len(batch[0]))
+            learner.backward(share, teaching(share.images, [True])[0], 1.0, last=True)
+            learner.update()
+
+        return step
 
 
 def ours(
-    train: ImageSet, networks: Networks, batch_size: int, device: torch.device, make_step: StepMaker
+    train: ImageSet, networks: Networks, batch_size: int, device: torch.device, make_step: OurStep
 ) -> Iterator[int]:
     """Train for an epoch with this package; yield the images of each batch after its step."""
-    step = make_step(networks, train.image_size, device)
-    loader = BatchLoader(train.to(device), batch_size, augment=Augment(_PADDING, flip=True))
-    for batch in loader:
-        step(batch)
-        yield len(batch[1])
+    convolutions = [networks.teacher, networks.student] if make_step.config.channels_last else []
+    with convolutions_channels_last(convolutions):
+        step = make_step(networks, train, device)
+        loader = BatchLoader(train.to(device), batch_size, augment=Augment(_PADDING, flip=True))
+        for batch in loader:
+            step(batch)
+            yield len(batch[1])
 
 
 class PILDataset(Dataset[tuple[Tensor, int]]):
@@ -201,7 +216,7 @@ def measure(
     workers: int = 2,
     chunk: int = 10,
     device: str = "cpu",
-    make_step: StepMaker = our_step,
+    lowered: bool = False,
 ) -> list[Row]:
     """Train both sides for an epoch in turn and return a row for each, this package's first.
 
@@ -216,7 +231,7 @@ def measure(
         workers: processes that decode for the other side.
         chunk: counted batches before the other side's turn.
         device: cpu or cuda.
-        make_step: makes this package's step out of the networks, the image size and the device.
+        lowered: compile this package's networks, and lay their weights out channels last.
 
     Raises:
         InputError: ``train`` has fewer batches than a chunk.
@@ -233,8 +248,9 @@ def measure(
         torch.manual_seed(0)
         return Networks(build_model(teacher, num_classes), build_model(student, num_classes), mean, std)
 
+    step = OurStep(TrainConfig(batch_size=batch_size, compile=lowered, channels_last=lowered))
     sides = {
-        "trg_pyg": ours(train, networks(), batch_size, place, make_step),
+        "trg_pyg": ours(train, networks(), batch_size, place, step),
         "public repositories": theirs(train, networks(), batch_size, workers, place),
     }
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -274,6 +290,7 @@ def main(
     workers: int = 2,
     chunk: int = 10,
     num_classes: int = 100,
+    lowered: bool = True,
     device: str = "cpu",
 ) -> None:
     """Print seconds an epoch of 50,000 images, images a second, and how much faster than public repositories.
@@ -287,6 +304,7 @@ def main(
         workers: processes that decode for the other side.
         chunk: counted batches of a side before the other side's turn.
         num_classes: classes of random images.
+        lowered: compile this package's networks, and lay their weights out channels last.
         device: cpu or cuda.
     """
     statistics_of: tuple[Channels, Channels] = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -303,13 +321,10 @@ def main(
         train, num_classes = splits.train.select(torch.arange(min(images, len(splits.train)))), len(splits.classes)
         statistics_of = splits.mean, splits.std
     options: dict[str, Any] = {"teacher": teacher, "student": student, "batch_size": batch_size, "workers": workers}
-    rows = measure(train, *statistics_of, num_classes, **options, chunk=chunk, device=device)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    print(f"{teacher} -> {student}, batch {batch_size}, {len(train)} images, {workers} workers, {where}\n")
-    print(f"| side | s an epoch of {WHOLE_EPOCH:,} images | images/s | times as fast |")
-    print("|------|--------------------------------|----------|---------------|")
-    for row in rows:
-        print(f"| {row.name} | {row.seconds:.1f} | {row.images_per_second:.0f} | {row.speedup:.2f} |")
+    rows = measure(train, *statistics_of, num_classes, **options, chunk=chunk, lowered=lowered, device=device)
+    print(f"{teacher} -> {student}, batch {batch_size}, {len(train)} images, {workers} workers, {where(device)}")
+    print(f"an epoch has {WHOLE_EPOCH:,} images\n")
+    print_table(rows)
 
 
 if __name__ == "__main__":

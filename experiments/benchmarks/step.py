@@ -21,7 +21,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 import torch  # noqa: E402
 from jsonargparse import auto_cli  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from torch import nn  # noqa: E402
 
 import trg_pyg.distillers  # noqa: E402
 from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where  # noqa: E402

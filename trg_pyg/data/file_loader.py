@@ -133,4 +133,6 @@ def _workers(file_set: FileSet, batches: int) -> int:
 
 def _cores() -> int:
     # A container or a scheduler may lend fewer cores than the machine has; only Linux says which.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # torchrun says how many processes share this machine; each of them has a loader.
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

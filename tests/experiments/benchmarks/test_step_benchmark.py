@@ -9,5 +9,5 @@ def test_a_row_for_the_floor_and_for_every_method(capsys):
         if line.startswith("| ")
     ]
     assert [row[0] for row in rows] == ["method", "floor", "KD", "TRG"]
-    assert rows[2][3] == "1.000"
-    assert all(float(row[1]) > 0 for row in rows[1:])
+    assert rows[2][4] == "1.000"
+    assert all(float(row[2]) > 0 for row in rows[1:])
