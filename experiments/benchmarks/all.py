@@ -37,7 +37,7 @@ class Row:
         ms: median milliseconds; of an epoch, of 50,000 images.
         over_floor: its time over that of what cannot be avoided: the matrix products, or the teacher's forward pass
             with a step of the student.
-        times_as_fast: as its reference: plain networks, or the loop of public repositories.
+        times_as_fast: as its reference: a full matrix, plain networks, or the loop of public repositories.
         peak_mib: most memory above the inputs.
         note: why there is no figure.
     """
@@ -70,7 +70,15 @@ def measure(
         for row in neighbours.measure(points, repeats=repeats, device=device)
     ]
     rows += [
-        Row("relations", row.part, str(row.tokens), row.ms, row.over_products, peak_mib=row.peak_mib)
+        Row(
+            "relations",
+            row.part,
+            str(row.tokens),
+            row.ms,
+            row.over_products,
+            None if row.dense_ms is None else row.dense_ms / row.ms,
+            row.peak_mib,
+        )
         for row in relations.measure(tokens, repeats=repeats, device=device)
     ]
     generator = torch.Generator().manual_seed(0)

@@ -17,14 +17,14 @@ def test_rows_of_every_benchmark(monkeypatch):
         monkeypatch.setattr(module, "measure", measured)
 
     answer(neighbours, neighbours.Row(64, "trg_pyg", 2.0, 1.3), neighbours.Row(64, "faiss", note="not installed"))
-    answer(relations, relations.Row(32, "L_local", 3.0, 1.5, 2.0, None, 40.0))
+    answer(relations, relations.Row(32, "L_global", 3.0, 2.0, 1.5, 6.0, 40.0))
     answer(step, step.Row("KD", "lowered", 4.0, 1.02, 1.0, 1.3))
     answer(epoch, epoch.Row("trg_pyg", 5.0, 100.0, 1.6))
     rows = measure([64], [32], ["resnet20-resnet8"], ["KD"], steps=1, images=8, repeats=1, device="cpu")
     assert rows == [
         Row("neighbours", "trg_pyg", "64", 2.0, 1.3),
         Row("neighbours", "faiss", "64", note="not installed"),
-        Row("relations", "L_local", "32", 3.0, 1.5, peak_mib=40.0),
+        Row("relations", "L_global", "32", 3.0, 1.5, 2.0, 40.0),
         Row("step", "KD, lowered", "resnet20-resnet8", 4.0, 1.02, 1.3),
         Row("epoch", "trg_pyg", "resnet20-resnet8", 5000.0, times_as_fast=1.6),
     ]
