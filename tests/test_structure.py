@@ -14,7 +14,7 @@ ORDER = [
     *("models", "tokens", "nn", "relations", "graphs", "nodes", "divergences", "losses", "distillers"),
     *("data", "training", "viz"),
 ]
-BASE = {"errors", "step", "_discover", "_files"}  # to the left of everything
+BASE = {"errors", "step", "_discover", "_files", "_transfer"}  # to the left of everything
 FORBIDDEN = {"experiments", "wandb", "argparse", "jsonargparse", "torch_scatter"}
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
-from trg_pyg.data._transfer import to_device
+from trg_pyg._transfer import to_device
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import require

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trg_pyg.data._transfer import to_device
+from trg_pyg._transfer import to_device
 from trg_pyg.errors import require
 
 

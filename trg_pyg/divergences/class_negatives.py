@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trg_pyg._transfer import to_device
 from trg_pyg.errors import require
 
 _AUTO = 16384
@@ -79,7 +80,6 @@ class ClassNegatives(nn.Module):
         """
         device = self.targets.device
         pool = torch.randperm(len(self.targets), generator=generator)[: self.pool]
-        # Out of ordinary memory the copy would wait for all work that is queued on the GPU.
-        pool = pool.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else pool.to(device)
+        pool = to_device(pool, device)
         other = self.targets[pool] != target.unsqueeze(1)
         return pool, other & (other.cumsum(1, dtype=torch.int32) <= self.negatives)

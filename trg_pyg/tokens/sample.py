@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from trg_pyg._transfer import to_device
 from trg_pyg.errors import require
 
 
@@ -31,7 +32,7 @@ def sample_positions(
     if sampled == num_tokens:
         return torch.arange(num_tokens, device=device).expand(batch_size, -1)
     order = torch.rand(batch_size, num_tokens, generator=generator).argsort(dim=1)
-    return order[:, :sampled].sort(dim=1).values.to(device, non_blocking=True)
+    return to_device(order[:, :sampled].sort(dim=1).values, torch.device(device))
 
 
 def take_tokens(tokens: Tensor, positions: Tensor) -> Tensor:
