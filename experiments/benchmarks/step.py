@@ -37,6 +37,9 @@ from trg_pyg.training.distributed import SINGLE_PROCESS  # noqa: E402
 from trg_pyg.training.learner import Learner, Seeds, Share, Trainee  # noqa: E402
 from trg_pyg.training.teaching import Teaching  # noqa: E402
 
+# More students at once are a question of memory rather than of speed.
+_MOST_TOGETHER = 4
+
 
 @dataclass(frozen=True)
 class Row:
@@ -49,6 +52,7 @@ class Row:
         over_floor: its time over that of the floor with the same networks.
         over_kd: its time over that of KD with the same networks.
         speedup: of the lowered networks: how many times faster than plain.
+        over_alone: of several methods that share the teacher's forward pass: over the sum of their own steps.
     """
 
     method: str
@@ -57,24 +61,27 @@ class Row:
     over_floor: float
     over_kd: float | None
     speedup: float | None
+    over_alone: float | None = None
 
 
 def stepper(
     student: str,
     teacher: nn.Module,
-    method: type[Distiller],
+    methods: list[type[Distiller]],
     share: Share,
     num_classes: int,
     train_images: int,
     config: TrainConfig,
     stack: ExitStack,
 ) -> Work:
-    """Return a function that takes one training step of ``method``; for Vanilla the teacher runs too.
+    """Return a function that takes one training step by each of some methods, which share the teacher's forward pass.
+
+    For Vanilla the teacher runs too.
 
     Args:
         student: name of the network.
         teacher: the network.
-        method: the distiller.
+        methods: the distillers.
         share: what is learnt in each step.
         num_classes: classes.
         train_images: size of the training set, for memory banks.
@@ -82,28 +89,26 @@ def stepper(
         stack: what it enters stays until it is closed.
     """
     device, size = share.images.device, share.images.shape[-1]
-    torch.manual_seed(0)
-    taps: Any = [] if method.taps == "none" else method.taps
-    network, tapped = TappedModel(build_model(student, num_classes), taps), TappedModel(teacher, taps)
-    distiller = method(network.describe(size), tapped.describe(size))
+    trainees = []
+    for method in methods:
+        torch.manual_seed(0)
+        taps: Any = [] if method.taps == "none" else method.taps
+        network, tapped = TappedModel(build_model(student, num_classes), taps), TappedModel(teacher, taps)
+        trainees.append(Trainee(network, method(network.describe(size), tapped.describe(size)), tapped))
+    teaching = Teaching([trainee.teacher for trainee in trainees], size, config, SINGLE_PROCESS, device)
+    if config.channels_last:
+        networks = [trainee.student for trainee in trainees]
+        stack.enter_context(convolutions_channels_last([*networks, *teaching.networks]))
     # Only the labels are looked at, so one image stands for all.
     everything = ImageSet(share.images[:1].expand(train_images, -1, -1, -1), torch.arange(train_images) % num_classes)
-    teaching = Teaching([tapped], size, config, SINGLE_PROCESS, device)
-    if config.channels_last:
-        stack.enter_context(convolutions_channels_last([network, *teaching.networks]))
-    learner = Learner(
-        Trainee(network, distiller, tapped),
-        everything,
-        config,
-        seeds=Seeds(0, 0, 0, 0),
-        device=device,
-        world=SINGLE_PROCESS,
-        steps=train_images,  # more than are taken
-    )
+    options: dict[str, Any] = {"seeds": Seeds(0, 0, 0, 0), "device": device, "world": SINGLE_PROCESS}
+    learners = [Learner(trainee, everything, config, steps=train_images, **options) for trainee in trainees]
 
     def step() -> None:
-        learner.backward(share, teaching(share.images, [True])[0], 1.0, last=True)
-        learner.update()
+        heard = teaching(share.images, [True] * len(learners))
+        for learner, teacher_outputs in zip(learners, heard, strict=True):
+            learner.backward(share, teacher_outputs, 1.0, last=True)
+            learner.update()
 
     return step
 
@@ -126,8 +131,10 @@ def measure(
     index = torch.arange(batch_size, device=device)
     share = Share(images, index % num_classes, index, batch_size)
     network = build_model(teacher, num_classes).to(device)
-    classes: dict[str, type[Distiller]] = {"floor": Vanilla}
-    classes |= {name: getattr(trg_pyg.distillers, name) for name in methods}
+    named: dict[str, type[Distiller]] = {name: getattr(trg_pyg.distillers, name) for name in methods}
+    classes = {"floor": [Vanilla]} | {name: [cls] for name, cls in named.items()}
+    if 1 < len(methods) <= _MOST_TOGETHER:
+        classes[" + ".join(methods)] = list(named.values())
     ways = {"plain": TrainConfig(batch_size=batch_size, channels_last=False)}
     if lowered:
         ways["lowered"] = TrainConfig(batch_size=batch_size, compile=True)
@@ -139,11 +146,12 @@ def measure(
             for name, cls in classes.items()
         }
         taken = in_turn(works, steps, warm_up=5, device=device)
-    return [_row(name, way, taken) for way in ways for name in classes]
+    return [_row(name, way, taken, methods) for way in ways for name in classes]
 
 
-def _row(name: str, way: str, taken: dict[str, list[float]]) -> Row:
+def _row(name: str, way: str, taken: dict[str, list[float]], methods: list[str]) -> Row:
     own = taken[f"{name} {way}"]
+    alone = [sum(step) for step in zip(*(taken[f"{method} {way}"] for method in methods), strict=True)]
     return Row(
         name,
         way,
@@ -151,6 +159,7 @@ def _row(name: str, way: str, taken: dict[str, list[float]]) -> Row:
         ratio(own, taken[f"floor {way}"]),
         ratio(own, taken[f"KD {way}"]) if f"KD {way}" in taken else None,
         ratio(taken[f"{name} plain"], own) if way == "lowered" else None,
+        ratio(own, alone) if " + " in name else None,
     )
 
 

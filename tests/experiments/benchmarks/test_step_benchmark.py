@@ -8,6 +8,6 @@ def test_a_row_for_the_floor_and_for_every_method(capsys):
         for line in capsys.readouterr().out.splitlines()
         if line.startswith("| ")
     ]
-    assert [row[0] for row in rows] == ["method", "floor", "KD", "TRG"]
+    assert [row[0] for row in rows] == ["method", "floor", "KD", "TRG", "KD + TRG"]
     assert rows[2][4] == "1.000"
     assert all(float(row[2]) > 0 for row in rows[1:])
