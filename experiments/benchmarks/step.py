@@ -132,7 +132,8 @@ def measure(
     share = Share(images, index % num_classes, index, batch_size)
     network = build_model(teacher, num_classes).to(device)
     named: dict[str, type[Distiller]] = {name: getattr(trg_pyg.distillers, name) for name in methods}
-    classes = {"floor": [Vanilla]} | {name: [cls] for name, cls in named.items()}
+    classes: dict[str, list[type[Distiller]]] = {"floor": [Vanilla]}
+    classes |= {name: [cls] for name, cls in named.items()}
     if 1 < len(methods) <= _MOST_TOGETHER:
         classes[" + ".join(methods)] = list(named.values())
     ways = {"plain": TrainConfig(batch_size=batch_size, channels_last=False)}
