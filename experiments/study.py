@@ -20,7 +20,7 @@ from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.step import Step
-from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device
+from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
 
 # Options of data sets that say how images are read, not which.
@@ -91,8 +91,10 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     for method in choices.methods:
         distiller = method.build(*pairs[method.taps])
         distiller.bind(splits.train.targets, torch.Generator())
-        check_batches(distiller, len(splits.train), config.train, world)
-        _try(method.name, distiller, pairs[method.taps], splits.train.targets, config.train.batch_size)
+        fewest = check_batches(distiller, len(splits.train), config.train, world)
+        _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
+    if config.train.sync_batchnorm:
+        sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
     pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))
@@ -161,9 +163,8 @@ def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, batch_size: int) -> None:
+def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest: int) -> None:
     """Compute a loss once on noise, so that what fails in a step fails before a teacher is trained for it."""
-    smallest = len(targets) % batch_size or batch_size
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
     index = torch.randperm(len(targets), generator=generator)[:smallest]

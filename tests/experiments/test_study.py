@@ -65,6 +65,16 @@ def test_a_loss_that_fails_on_the_smallest_batch_is_refused_before_any_training(
     with pytest.raises(InputError, match="Neighbours in a batch of 6 images, the smallest of an epoch: K=6 neighbours"):
         prepare(read_choices(arguments))
     assert prepare(read_choices([*arguments, "--method_options={own_neighbours.Neighbours: {k: 5}}"])).pairs
+    # Batches of 18 in parts of 6: what the loss sees at once counts.
+    parts = [*small, "--train.accumulate=3", "--methods", "own_neighbours.Neighbours"]
+    with pytest.raises(InputError, match="Neighbours in a batch of 6 images"):
+        prepare(read_choices(parts))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_synchronised_batch_norm_is_refused_before_any_training(small, tmp_path):
+    with pytest.raises(InputError, match="synchronised batch norm on cpu"):
+        prepare(read_choices([*small, "--methods", "KD", "--train.sync_batchnorm=true"]))
     assert not (tmp_path / "runs").exists()
 
 

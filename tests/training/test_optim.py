@@ -34,6 +34,31 @@ def test_learning_rates_written_out(options: dict, expected: list[float]) -> Non
     assert rates(config, steps_per_epoch=2) == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.parametrize("options", [{}, {"nesterov": True}, {"optimizer": "AdamW"}], ids=str)
+def test_a_step_that_the_loss_scale_skips_leaves_no_trace(options: dict) -> None:
+    """The fused SGD of PyTorch makes its momentum in such a step and leaves it uninitialised."""
+    config = TrainConfig(precision="fp16", **options)
+    ends = []
+    for overflows in (0, 1):
+        layer = nn.Linear(1000, 1000)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+            layer.bias.fill_(1.0)
+        # What a new tensor would find in memory.
+        garbage = [torch.full((1000, 1000), 1e30) for _ in range(4)]
+        del garbage
+        optimizer, scaler = build_optimizer(layer, config), torch.amp.GradScaler("cpu", init_scale=8.0)
+        for step in range(3 + overflows):
+            for parameter in layer.parameters():
+                parameter.grad = torch.full_like(parameter, torch.inf if step < overflows else scaler.get_scale())
+            scaler.scale(torch.zeros(1))
+            scaler.step(optimizer)
+            scaler.update()
+        ends.append(layer.weight.detach().clone())
+    assert torch.equal(*ends)
+    assert ends[0].max() < 1
+
+
 def test_equals_the_schedules_of_pytorch() -> None:
     def theirs(make) -> list[float]:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)

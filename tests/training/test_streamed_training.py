@@ -12,7 +12,7 @@ from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError
 from trg_pyg.training.config import TrainConfig
-from trg_pyg.training.loop import fit
+from trg_pyg.training.loop import Progress, fit
 from trg_pyg.training.metrics import evaluate
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, lr=0.1, schedule="cosine", eval_batch_size=4)
@@ -73,6 +73,24 @@ def test_resumed_equals_uninterrupted(run, tmp_path: Path, workers) -> None:
     with pytest.raises(Stop):
         run(RandomResizedCrop(), workers=workers, folder=tmp_path / "cut", on_epoch=stop)
     assert same(whole, run(RandomResizedCrop(), folder=tmp_path / "cut", resume=True))
+
+
+@pytest.mark.parametrize(("workers", "steps"), [(0, 2), (0, 5), (2, 2)])
+def test_resumed_within_an_epoch_equals_uninterrupted(run, tmp_path: Path, monkeypatch, workers, steps) -> None:
+    whole, left = run(RandomResizedCrop()), [steps]
+
+    def stop(at: Progress) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Stop
+
+    folder = tmp_path / "cut"
+    monkeypatch.setattr("trg_pyg.training.loop._CHECK_EVERY", 1)
+    with pytest.raises(Stop):
+        run(RandomResizedCrop(), workers=workers, folder=folder, on_step=stop, checkpoint_seconds=0.0)
+    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert (len(checkpoint["history"]), checkpoint["step"]) == divmod(steps - 1, 3)
+    assert same(whole, run(RandomResizedCrop(), workers=workers, folder=folder, resume=True))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

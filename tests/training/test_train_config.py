@@ -17,6 +17,9 @@ def test_defaults_are_the_cifar100_protocol() -> None:
     [
         ({"epochs": 0}, "train.epochs = 0: give a whole number of at least 1"),
         ({"batch_size": 2.5}, "train.batch_size = 2.5: give a whole number of at least 1"),
+        ({"accumulate": 0}, "train.accumulate = 0: give a whole number of at least 1"),
+        ({"accumulate": 1.5}, "train.accumulate = 1.5: give a whole number of at least 1"),
+        ({"loss_scope": "all"}, "train.loss_scope = 'all': choose one of global, local"),
         ({"eval_batch_size": -1}, "train.eval_batch_size = -1: give a whole number of at least 1"),
         ({"optimizer": "Adam"}, "train.optimizer = 'Adam': choose one of SGD, AdamW"),
         ({"schedule": "step"}, "train.schedule = 'step': choose one of multistep, cosine, onecycle, constant"),
@@ -39,6 +42,12 @@ def test_refuses_what_cannot_be_meant(options: dict, message: str) -> None:
     with pytest.raises(InputError) as error:
         TrainConfig(**options)
     assert str(error.value).startswith(message)
+
+
+def test_defaults_change_no_result_but_for_rounding() -> None:
+    config = TrainConfig()
+    assert (config.accumulate, config.loss_scope, config.sync_batchnorm, config.compile) == (1, "global", False, False)
+    assert config.channels_last
 
 
 def test_milestones_matter_to_multistep_only() -> None:

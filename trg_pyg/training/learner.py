@@ -205,8 +205,12 @@ class Learner:
         _check_finite("total", self.state.meter.means(self.world), len(self.state.history) + 1)
 
     def checkpoint(self, loader: LoaderState) -> None:
-        """Save the state in the middle of an epoch."""
+        """Save the state within an epoch; raise :class:`TrainingDiverged` where the weights are not finite."""
         if self.trainee.folder is not None:
+            # The last loss was that of the weights before their step.
+            norms = torch.stack([parameter.detach().norm() for parameter in self.state.module.parameters()])
+            name = "norm of the weights"
+            _check_finite(name, {name: norms.norm().item()}, len(self.state.history) + 1)
             average_buffers(self.state.module, self.world)
             self.state.save(self.trainee.folder / "checkpoint.pt", loader)
 

@@ -111,11 +111,13 @@ def fit_together(
         so far). Accuracies are in percent.
 
     Raises:
-        InputError: no teacher where a distiller needs one, an empty set, a batch or a part of one that is too small, or
-            a checkpoint that is missing, unreadable or of another training.
+        InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
+            one, an empty set, a batch or a part of one that is too small, or a checkpoint that is missing, unreadable
+            or of another training.
         TrainingDiverged: a loss became infinite or NaN; the last finite checkpoint remains.
     """
     device = torch.device(device)
+    _check_apart(trainees)
     for trainee in trainees:
         _check(trainee, train_set, resume)
         check_batches(trainee.distiller, len(train_set), config, world)
@@ -150,16 +152,20 @@ def fit_together(
     return [learner.state.history for learner in learners]
 
 
-def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, world: World = SINGLE_PROCESS) -> None:
-    """Raise :class:`~trg_pyg.errors.InputError` where what a distiller sees at once would be too small for it.
+def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, world: World = SINGLE_PROCESS) -> int:
+    """Return how many images a distiller sees at once, at the least, or refuse what is too few for it.
 
     Args:
         distiller: asked for its ``min_images``.
         train_images: of the training set.
         config: sizes of the batches.
         world: the processes that share them.
+
+    Raises:
+        InputError: a batch is too small for the distiller, or to be cut up; or its loss cannot be that of a share.
     """
     check_loss_scope(distiller, world, config.loss_scope)
+    fewest = train_images
     last = train_images % config.batch_size or config.batch_size
     for batch in {min(config.batch_size, train_images), last}:
         shares = world.part(batch)
@@ -177,6 +183,8 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
             f"training images, and {type(distiller).__name__} needs {distiller.min_images} images for its neighbours: "
             "choose another batch size, fewer neighbours or more tokens",
         )
+        fewest = min(fewest, seen)
+    return fewest
 
 
 def _whose(config: TrainConfig, world: World) -> str:
@@ -266,8 +274,16 @@ class _Clock:
         return bool(self.world.broadcast_object(time.perf_counter() - self._saved >= self._limit))
 
     def saved(self) -> None:
-        """Remember that there is a checkpoint."""
-        self._saved = time.perf_counter()
+        """Remember that there is a checkpoint; the time that it took is no step's."""
+        self._saved = self._counted = time.perf_counter()
+
+
+def _check_apart(trainees: Sequence[Trainee]) -> None:
+    require(len(trainees) > 0, "no trainee: give at least one student to train")
+    for what, remedy in (("student", "a copy"), ("distiller", "one of its own"), ("folder", "one of its own")):
+        owned = [getattr(trainee, what) for trainee in trainees if getattr(trainee, what) is not None]
+        keys = {each if isinstance(each, Path) else id(each) for each in owned}
+        require(len(keys) == len(owned), f"two trainees have the same {what}: give each {remedy}")
 
 
 def _check(trainee: Trainee, train_set: ImageSource, resume: bool) -> None:

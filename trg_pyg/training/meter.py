@@ -52,16 +52,24 @@ class Meter:
         else:
             counts = torch.tensor(list(self._weights.values()), dtype=torch.float64, device=device)
             totals, weights = world.sum(torch.stack([sums.double(), counts])).tolist()
-        return {name: total / weight for name, total, weight in zip(self._sums, totals, weights, strict=True)}
+        # A name without weight is one that other processes, or earlier ones, had values of.
+        return {name: total / weight for name, total, weight in zip(self._sums, totals, weights, strict=True) if weight}
 
     def state_dict(self) -> dict[str, list[float]]:
         """Return sum and weight of every name. This waits for the device."""
         return {name: [total.item(), self._weights[name]] for name, total in self._sums.items()}
 
     @classmethod
-    def merged(cls, states: Iterable[dict[str, list[float]]]) -> "Meter":
-        """Return a meter that goes on from several states, on the CPU until it is updated."""
+    def merged(cls, states: Iterable[dict[str, list[float]]], names: Iterable[str] = ()) -> "Meter":
+        """Return a meter that goes on from several states, on the CPU until it is updated.
+
+        Args:
+            states: of the meters whose values it takes over.
+            names: that it has in any case, in this order: meters of several processes must have the same ones.
+        """
         meter = cls()
+        for name in names:
+            meter._sums[name], meter._weights[name] = torch.zeros(()), 0
         for state in states:
             for name, (total, weight) in state.items():
                 meter._sums[name] = meter._sums.get(name, torch.zeros(())) + total

@@ -249,7 +249,8 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Outputs:
         """Return the float32 outputs for images uint8 ``[B, 3, H, W]``."""
-        if self.teacher.training:  # the caller still holds the teacher, and may have called its train()
+        # The caller still holds the network, maybe tapped in another way, and may have called its train().
+        if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
         with autocast(images.device, self.precision):
             return _float32((self._compiled or self.teacher)(images))

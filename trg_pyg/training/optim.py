@@ -31,7 +31,8 @@ def build_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
-            fused=True,
+            # A step that the loss scale of fp16 skips leaves the momentum of PyTorch's fused SGD uninitialised.
+            fused=config.precision != "fp16",
         )
     # DeiT's recipe: decay pulls a norm's scale to 0, where its output vanishes, and a bias gains nothing from it.
     groups = [

@@ -92,7 +92,8 @@ class TrainingState:
             self.draws.set_state(state["streams"][rank if known else 0]["draws"])
             if known:
                 self.dropout.load_state_dict(state["streams"][rank]["dropout"])
-            self.meter = Meter.merged(state["meters"][rank :: self.world.size])
+            names = [name for meter in state["meters"] for name in meter]
+            self.meter = Meter.merged(state["meters"][rank :: self.world.size], names)
             self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
             loader: LoaderState = state["loader"]
         except (KeyError, RuntimeError) as error:

@@ -20,10 +20,10 @@ class GlobalStream:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._device = device
-        outer = self._current()
-        torch.manual_seed(seed)
-        self._state = self._current()
-        self._restore(outer)
+        # Generators of one's own: torch.manual_seed would set those of all devices.
+        self._state = {"cpu": torch.Generator().manual_seed(seed).get_state()}
+        if device.type == "cuda":
+            self._state["cuda"] = torch.Generator(device).manual_seed(seed).get_state()
 
     @contextmanager
     def running(self) -> Iterator[None]:
