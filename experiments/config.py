@@ -173,6 +173,12 @@ class Choices:
     quiet: bool
     command: str
 
+    @property
+    def trains_teacher(self) -> bool:
+        """Whether a teacher has to be trained here, since no weights of it were named."""
+        teacher = self.config.teacher
+        return self.published is None and teacher.weights is None and not teacher.trained
+
 
 # Used where neither a configuration nor the command line names a method.
 DEFAULT_METHODS = ["Vanilla", "KD", "TRG"]

@@ -34,7 +34,7 @@ class Display:
             return
         if self._bar is None:
             total = self._epochs * progress.steps
-            done = (progress.epoch - 1) * progress.steps
+            done = (progress.epoch - 1) * progress.steps + progress.step - 1  # a resumed training is not at its start
             self._bar = tqdm(total=total, initial=done, desc=self._title, unit="step", leave=False, dynamic_ncols=True)
         self._bar.update()
         now = self._bar.format_dict["elapsed"]

@@ -14,6 +14,7 @@ from experiments.config import Choices, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.long_tail import shots
 from trg_pyg.distillers.base import Distiller, Taps
+from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
@@ -95,6 +96,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
+    if need_teacher and choices.trains_teacher:
+        check_batches(Vanilla(next(iter(pairs.values())).student, None), len(splits.train), config.teacher.train, world)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
     pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))

@@ -87,7 +87,7 @@ def _find(study: Study) -> tuple[TappedModel, Weights]:
         return _published(study, study.choices.published)
     if config.weights is not None:
         return _from_file(study, config.weights)
-    return _from_args(study) if config.trained else _trained_here(study)
+    return _trained_here(study) if study.choices.trains_teacher else _from_args(study)
 
 
 def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:

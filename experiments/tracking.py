@@ -46,6 +46,7 @@ class Tracker:
             self._run = wandb.init(
                 id=run_id,
                 resume="allow",
+                reinit="create_new",  # several trainings may run side by side, each in a run of its own
                 mode=mode,
                 dir=folder,
                 project=project,

@@ -93,3 +93,16 @@ def test_offline_needs_neither_network_nor_account(tmp_path, monkeypatch, capsys
     (kept,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     assert kept.stat().st_size > 0
     assert (tmp_path / "wandb_id").read_text() in kept.name
+
+
+def test_runs_side_by_side_are_apart(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    trackers = [Tracker(folder, "offline", resume=False, **OPTIONS) for folder in folders]
+    for number, tracker in enumerate(trackers):
+        tracker.log({"epoch": 1, "test/top1": float(number)})
+    for tracker in trackers:
+        tracker.finish()
+    ids = [(folder / "wandb_id").read_text() for folder in folders]
+    for folder, run_id in zip(folders, ids, strict=True):
+        (run,) = (folder / "wandb").glob("offline-run-*")
+        assert run.name.endswith(run_id)

@@ -15,8 +15,9 @@ from trg_pyg.errors import InputError
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.compiled import CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.distributed import World
 from trg_pyg.training.loop import fit
-from trg_pyg.training.modules import DistillationModule
+from trg_pyg.training.modules import DistillationModule, compiled_sizes
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, lr=0.1, schedule="cosine", eval_batch_size=4)
 CLOCK = ("seconds", "images_per_second", "ms_per_step")
@@ -81,7 +82,7 @@ def spy(monkeypatch) -> dict[str, list[int]]:
 def test_compiled_code_gives_the_same_outputs_and_gradients_but_for_rounding() -> None:
     compiled_net = small(0)
     network, names = deepcopy(compiled_net), list(compiled_net.state_dict())
-    compiled, images = CompiledNetwork(compiled_net, 8), pictures(8)
+    compiled, images = CompiledNetwork(compiled_net, {8}), pictures(8)
     found, expected = compiled(images), network(images)
     assert len(found.features) == 2
     torch.testing.assert_close(tuple(found.features), tuple(expected.features), rtol=1e-4, atol=1e-5)
@@ -120,13 +121,14 @@ def test_full_batches_run_compiled_and_no_others(train, spy) -> None:
     assert all(torch.equal(found[1][name], value) for name, value in expected[1].items())
 
 
-def test_of_a_batch_in_parts_the_larger_parts_run_compiled(train, spy) -> None:
+def test_all_parts_of_a_full_batch_run_compiled(train, spy) -> None:
     train(replace(CONFIG, compile=True, accumulate=3, epochs=1))
-    assert spy == {"student": [3] * 4, "teacher": [3] * 4}
+    sizes = [3, 3, 2, 3, 3, 2, 2, 2, 2]  # of two full batches, and of one of 6
+    assert spy == {"student": sizes, "teacher": sizes}
 
 
 def test_a_compiled_module_has_the_names_and_parameters_of_any_other(hints) -> None:
-    plain, compiled = (DistillationModule(small(0), hints(), compile_for=size) for size in (None, 8))
+    plain, compiled = (DistillationModule(small(0), hints(), compile_for=size) for size in (set(), {8}))
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     assert [name for name, _ in plain.named_modules()] == [name for name, _ in compiled.named_modules()]
 
@@ -164,7 +166,7 @@ def test_a_machine_without_a_compiler_says_so() -> None:
         config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}),
         pytest.raises(InputError, match=r"train\.compile: Small cannot be compiled here"),
     ):
-        CompiledNetwork(small(0, width=5), 8)(pictures(8))
+        CompiledNetwork(small(0, width=5), {8})(pictures(8))
 
 
 def test_an_error_of_the_network_itself_stays_what_it_is(monkeypatch) -> None:
@@ -173,7 +175,7 @@ def test_an_error_of_the_network_itself_stays_what_it_is(monkeypatch) -> None:
 
     monkeypatch.setattr(torch, "compile", lambda network, **options: broken)
     with pytest.raises(ZeroDivisionError, match="of the network"):
-        CompiledNetwork(small(0), 8)(pictures(8))
+        CompiledNetwork(small(0), {8})(pictures(8))
 
 
 def test_more_networks_of_a_class_than_pytorch_keeps_programs_for_by_itself_are_compiled(monkeypatch) -> None:
@@ -189,7 +191,7 @@ def test_more_networks_of_a_class_than_pytorch_keeps_programs_for_by_itself_are_
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     networks = [small(seed, width=4 + seed) for seed in range(torch._dynamo.config.recompile_limit + 3)]
-    compiled = [CompiledNetwork(network, 8) for network in networks]
+    compiled = [CompiledNetwork(network, {8}) for network in networks]
     for _ in range(2):
         for each, network in zip(compiled, networks, strict=True):
             runs.clear()
@@ -267,3 +269,13 @@ def test_only_the_layout_changes_and_only_for_a_while() -> None:
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(value.is_contiguous() for value in network.state_dict().values())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "size", "sizes"),
+    [(64, 1, 1, {64}), (64, 3, 1, {21, 22}), (64, 4, 2, {8}), (10, 2, 3, {1, 2})],
+)
+def test_every_size_of_a_full_batch_is_compiled_for(batch_size, accumulate, size, sizes) -> None:
+    config = TrainConfig(batch_size=batch_size, accumulate=accumulate, compile=True)
+    assert compiled_sizes(config, World(size - 1, size)) == sizes
+    assert compiled_sizes(replace(config, compile=False), World(size - 1, size)) == set()

@@ -1,6 +1,6 @@
 """A network as the machine runs it fastest, with the same results but for rounding."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,30 +37,30 @@ def convolutions_channels_last(networks: Iterable[nn.Module]) -> Iterator[None]:
 
 
 class CompiledNetwork:
-    """A network that runs compiled for batches of one size, and as it is for others.
+    """A network that runs compiled for batches of some sizes, and as it is for others.
 
     Nearly all steps of a training have the same size; compiling once more for the last batch of an epoch, or for
     evaluation, costs more than it saves.
 
     Args:
-        network: what is compiled, when it is first called.
-        batch_size: number of images that it is compiled for.
+        network: what is compiled, when it is first called with each size.
+        batch_sizes: numbers of images that it is compiled for.
 
     Raises:
-        InputError: in the first call, this machine cannot compile it.
+        InputError: in a first call, this machine cannot compile it.
     """
 
-    def __init__(self, network: TappedModel, batch_size: int) -> None:
-        self._network, self._batch_size = network, batch_size
+    def __init__(self, network: TappedModel, batch_sizes: Set[int]) -> None:
+        self._network, self._batch_sizes = network, batch_sizes
         self._compiled: Any = torch.compile(network, dynamic=False)
-        self._works = False
+        self._ready: set[int] = set()
 
     def __call__(self, images: Tensor) -> Outputs:
         """Return the network's outputs for images ``[B, 3, H, W]``."""
-        if len(images) != self._batch_size:
+        if len(images) not in self._batch_sizes:
             outputs: Outputs = self._network(images)
             return outputs
-        if self._works:
+        if len(images) in self._ready:
             outputs = self._compiled(images)
             return outputs
         # The taps that a network does not declare are looked for outside of compiled code.
@@ -75,5 +75,5 @@ class CompiledNetwork:
                 f"train.compile: {type(self._network.model).__name__} cannot be compiled here ({reason}); a C++ "
                 "compiler (g++) is needed on a CPU, Triton on a GPU; or set train.compile to false"
             ) from error
-        self._works = True
+        self._ready.add(len(images))
         return outputs

@@ -23,7 +23,7 @@ from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate
-from trg_pyg.training.modules import DistillationModule, first_part
+from trg_pyg.training.modules import DistillationModule, compiled_sizes
 from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stream import GlobalStream
@@ -143,7 +143,7 @@ class Learner:
             config.precision,
             world,
             config.loss_scope,
-            compile_for=first_part(config, world) if config.compile else None,
+            compile_for=compiled_sizes(config, world),
         ).to(device)
         self._wrapped = wrap(module, world)
         optimizer = build_optimizer(module, config)
@@ -202,7 +202,7 @@ class Learner:
 
     def check(self) -> None:
         """Raise :class:`TrainingDiverged` where the loss of the epoch under way is not finite."""
-        _check_finite("total", self.state.meter.means(self.world), len(self.state.history) + 1)
+        self._check_finite("total", self.state.meter.means(self.world))
 
     def checkpoint(self, loader: LoaderState) -> None:
         """Save the state within an epoch; raise :class:`TrainingDiverged` where the weights are not finite."""
@@ -210,7 +210,7 @@ class Learner:
             # The last loss was that of the weights before their step.
             norms = torch.stack([parameter.detach().norm() for parameter in self.state.module.parameters()])
             name = "norm of the weights"
-            _check_finite(name, {name: norms.norm().item()}, len(self.state.history) + 1)
+            self._check_finite(name, {name: norms.norm().item()})
             average_buffers(self.state.module, self.world)
             self.state.save(self.trainee.folder / "checkpoint.pt", loader)
 
@@ -218,6 +218,15 @@ class Learner:
         """Go on from the folder's checkpoint and return the state of the batches."""
         assert self.trainee.folder is not None
         return self.state.load(self.trainee.folder / "checkpoint.pt")
+
+    def _check_finite(self, watched: str, metrics: dict[str, float]) -> None:
+        if math.isfinite(metrics[watched]):
+            return
+        bad = ", ".join(f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value))
+        raise TrainingDiverged(
+            f"{type(self.trainee.distiller).__name__}: in epoch {len(self.state.history) + 1} {bad}: lower train.lr, "
+            "set train.grad_clip, or use train.precision bf16 or fp32"
+        )
 
     def finish_epoch(self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: LoaderState) -> None:
         """Evaluate the student, enter the epoch in the history and save it.
@@ -240,7 +249,7 @@ class Learner:
         student = self.trainee.student
         tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
         metrics |= _named("test", tested)
-        _check_finite("test/loss", metrics, done + 1)
+        self._check_finite("test/loss", metrics)
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
@@ -274,12 +283,3 @@ def _save_weights(state: TrainingState, folder: Path) -> None:
     if metrics["best/epoch"] == metrics["epoch"]:
         save_weights(network, folder / "best.safetensors", about)
     save_weights(network, folder / "last.safetensors", about)
-
-
-def _check_finite(watched: str, metrics: dict[str, float], epoch: int) -> None:
-    if math.isfinite(metrics[watched]):
-        return
-    bad = ", ".join(f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value))
-    raise TrainingDiverged(
-        f"in epoch {epoch} {bad}: lower train.lr, set train.grad_clip, or use train.precision bf16 or fp32"
-    )

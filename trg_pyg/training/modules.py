@@ -1,7 +1,6 @@
 """The two sides of a distillation: what is trained, and what is not."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any, cast, overload
 
@@ -36,7 +35,7 @@ class DistillationModule(nn.Module):
         precision: of the student's forward pass.
         world: the processes that train it.
         loss_scope: what the loss sees of a batch: all of it, or the process's share; see :func:`check_loss_scope`.
-        compile_for: number of images for which the student is compiled; None leaves it as it is.
+        compile_for: numbers of images for which the student is compiled; none leaves it as it is.
     """
 
     def __init__(
@@ -46,11 +45,11 @@ class DistillationModule(nn.Module):
         precision: Precision = "fp32",
         world: World = SINGLE_PROCESS,
         loss_scope: LossScope = "global",
-        compile_for: int | None = None,
+        compile_for: Set[int] = frozenset(),
     ) -> None:
         super().__init__()
         self.student = student
-        self._compiled = None if compile_for is None else CompiledNetwork(student, compile_for)
+        self._compiled = CompiledNetwork(student, compile_for) if compile_for else None
         self.distiller = distiller
         self.precision = precision
         self.world = world
@@ -207,9 +206,12 @@ def least_images(distiller: Distiller, world: World, loss_scope: LossScope, batc
     return world.part(batch)[-1] if _apart(distiller, loss_scope) else batch
 
 
-def first_part(config: TrainConfig, world: World) -> int:
-    """Return how many images this process computes at once in a full batch: its share, or the first part of it."""
-    return math.ceil(world.part(config.batch_size)[world.rank] / config.accumulate)
+def compiled_sizes(config: TrainConfig, world: World) -> frozenset[int]:
+    """Return how many images this process computes at once in a full batch, its share or parts of it; none if eager."""
+    if not config.compile:
+        return frozenset()
+    least, more = divmod(world.part(config.batch_size)[world.rank], config.accumulate)
+    return frozenset({least, least + 1} if more else {least})
 
 
 def _apart(distiller: Distiller, loss_scope: LossScope) -> bool:
@@ -231,13 +233,15 @@ class FrozenTeacher(nn.Module):
     Args:
         teacher: frozen in place.
         precision: of its forward pass.
-        compile_for: number of images for which it is compiled; None leaves it as it is.
+        compile_for: numbers of images for which it is compiled; none leaves it as it is.
     """
 
-    def __init__(self, teacher: TappedModel, precision: Precision = "fp32", compile_for: int | None = None) -> None:
+    def __init__(
+        self, teacher: TappedModel, precision: Precision = "fp32", compile_for: Set[int] = frozenset()
+    ) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
-        self._compiled = None if compile_for is None else CompiledNetwork(teacher, compile_for)
+        self._compiled = CompiledNetwork(teacher, compile_for) if compile_for else None
         self.precision = precision
         self.eval()
 

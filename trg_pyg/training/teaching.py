@@ -9,7 +9,7 @@ from torch import Tensor
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
-from trg_pyg.training.modules import FrozenTeacher, first_part
+from trg_pyg.training.modules import FrozenTeacher, compiled_sizes
 
 
 class _Pass(NamedTuple):
@@ -44,7 +44,7 @@ class Teaching:
             if teacher is not None:
                 key = id(teacher.model), id(teacher.normalize), teacher.prefix_tokens
                 alike.setdefault(key, {})[student] = teacher
-        compile_for = first_part(config, world) if config.compile else None
+        compile_for = compiled_sizes(config, world)
         self._passes = []
         for group in alike.values():
             tapped, listeners = _joined(group, image_size)
