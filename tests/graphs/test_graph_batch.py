@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, detach_graph
+from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, detach_graph, with_features
 
 BUILDERS = [
     KNNGraph(2),
@@ -131,3 +131,14 @@ def test_detach_graph_cuts_features_and_weights_of_a_copy(tokens):
     assert torch.equal(detached.edge_weight, graph.edge_weight)
     assert detached.edge_index is graph.edge_index
     assert not detach_graph(KNNGraph(2, weight=None)(tokens(2, 6, 3).requires_grad_())).x.requires_grad
+
+
+def test_other_features_keep_edges_and_weights(tokens):
+    graph = KNNGraph(1)(tokens(2, 3, 4))
+    other = tokens(2, 3, 5, seed=1)
+    changed = with_features(graph, other)
+    assert torch.equal(changed.x, other.flatten(0, 1))
+    assert changed.edge_index is graph.edge_index
+    assert changed.edge_weight is graph.edge_weight
+    assert torch.equal(changed[1].x, other[1])
+    assert graph.x.shape == (6, 4)

@@ -16,6 +16,7 @@ def test_two_edges_into_one_node_written_out():
 def test_equals_a_dense_product_whatever_the_blocks(block_edges, tokens, monkeypatch):
     """An edge that occurs twice counts twice."""
     monkeypatch.setitem(trg_pyg.nn.blocks._BLOCK_BYTES, "cpu", block_edges * 3 * 8)
+    monkeypatch.setattr(trg_pyg.nn.blocks, "_DENSE_SHARE", 2.0)  # never dense
     x = tokens(6, 3, dtype=torch.float64).requires_grad_()
     weight = tokens(15, seed=1, dtype=torch.float64).requires_grad_()
     source, target = edge_index = torch.randint(6, (2, 15), generator=torch.Generator().manual_seed(0))
@@ -27,8 +28,25 @@ def test_equals_a_dense_product_whatever_the_blocks(block_edges, tokens, monkeyp
     torch.testing.assert_close(actual, torch.autograd.grad((expected * direction).sum(), (x, weight)))
 
 
+def test_dense_graphs_take_one_product_and_give_the_same(tokens, monkeypatch):
+    """Three graphs of 4 nodes; an edge of the last occurs twice, and one of its nodes has none."""
+    x = tokens(12, 3, dtype=torch.float64).requires_grad_()
+    local = torch.tensor([[0, 1, 3, 0, 2, 1, 1], [1, 0, 2, 2, 0, 2, 2]])
+    edge_index = torch.cat([local + 4 * graph for graph in range(3)], dim=1)
+    weight = tokens(21, seed=1, dtype=torch.float64).requires_grad_()
+    direction = tokens(12, 3, seed=2, dtype=torch.float64)
+    results = []
+    for share in (0.0, 2.0):  # always dense, never dense
+        monkeypatch.setattr(trg_pyg.nn.blocks, "_DENSE_SHARE", share)
+        out = neighbour_sum(x, edge_index, weight, num_graphs=3)
+        results.append((out, *torch.autograd.grad((out * direction).sum(), (x, weight))))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("share", [0.0, 2.0])
 @pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)])
-def test_gradcheck(wanted, tokens):
+def test_gradcheck(wanted, share, tokens, monkeypatch):
+    monkeypatch.setattr(trg_pyg.nn.blocks, "_DENSE_SHARE", share)
     x, weight = tokens(4, 2, dtype=torch.float64), tokens(5, seed=1, dtype=torch.float64)
     x.requires_grad_(wanted[0])
     weight.requires_grad_(wanted[1])

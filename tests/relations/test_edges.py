@@ -104,7 +104,7 @@ def test_all_products_or_those_of_the_edges_are_the_same(edges, dense, graphs, t
     assert matrix_products(lambda: dot_products(x, edge_index, graphs)) == dense
     results = []
     for share in (0.0, 2.0):  # always dense, never dense
-        monkeypatch.setattr(trg_pyg.relations.edges, "_DENSE_SHARE", share)
+        monkeypatch.setattr(trg_pyg.nn.blocks, "_DENSE_SHARE", share)
         value = dot_products(x, edge_index, graphs)
         results.append((value, weighted_gradient(value, x)))
     expected = by_loop(dot_products, x, edge_index)

@@ -10,7 +10,7 @@ from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.base import Reduction
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.base import Scope
-from trg_pyg.graphs.batch import node_batch, replace_nodes
+from trg_pyg.graphs.batch import node_batch, replace_nodes, with_features
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
@@ -20,6 +20,7 @@ from trg_pyg.losses.temperature import Curve, TemperatureSchedule
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.relations.gaussian import Gaussian
 from trg_pyg.step import Step
+from trg_pyg.tokens.normalize import l2_normalize
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 
@@ -122,8 +123,10 @@ class TRG(TermDistiller):
             student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
         )
         kernel = Gaussian(sigma)
-        self.joint_graph = KNNGraph(k, kernel, normalize=normalize, scope=scope, symmetric=symmetric)
-        self.image_graph = KNNGraph(k, kernel, normalize=normalize, scope="image", symmetric=symmetric)
+        self.normalize = normalize
+        # Tokens are normalised once, for all graphs.
+        self.joint_graph = KNNGraph(k, kernel, normalize=False, scope=scope, symmetric=symmetric)
+        self.image_graph = KNNGraph(k, kernel, normalize=False, scope="image", symmetric=symmetric)
         self.inner_on_graph = inner_structure == "graph"
         self._check_neighbours(k, scope)
         # A joint graph takes its neighbours from all images, but a small last batch has few of them.
@@ -162,19 +165,22 @@ class TRG(TermDistiller):
         """
         alpha, beta, gamma, delta = self.weights.values()
         parts: dict[str, tuple[float, Tensor]] = {}
-        image_t: Batch | None = self.image_graph(teacher) if delta or (alpha and self.inner_on_graph) else None
+        placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
+        image_t: Batch | None = None
+        if delta or (alpha and self.inner_on_graph):
+            image_t = with_features(self.image_graph(placed_t), teacher)
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
             parts["inner"] = (alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
         if beta:
-            joint_t = self.joint_graph(teacher)
+            joint_t = self.joint_graph(placed_t)
             own = self.local_edges == "own"
-            joint_s = self.joint_graph(student) if own else self.joint_graph.reweight(joint_t, student)
+            joint_s = self.joint_graph(placed_s) if own else self.joint_graph.reweight(joint_t, placed_s)
             parts["local"] = (beta, self.local(joint_s, joint_t))
         if self.contrast is not None:
             temperature = self.contrast_temperature(progress)
             parts["global"] = (gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
         if self.match is not None:
-            parts["graph"] = (delta, self.match(self.image_graph(student), image_t))
+            parts["graph"] = (delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
         return parts

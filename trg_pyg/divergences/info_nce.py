@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from trg_pyg.divergences.base import Divergence, Reduction, Related
 from trg_pyg.errors import check_choice, check_positive, require
+from trg_pyg.nn.row_chunks import chunk_rows
 from trg_pyg.relations.base import Place
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import l2_normalize
@@ -53,7 +54,7 @@ def info_nce(
         f"anchors {tuple(anchor.shape)} and positives {tuple(positive.shape)}: both must be [items, width]",
     )
     anchor, positive = l2_normalize(anchor), l2_normalize(positive)
-    rows = max(1, chunk_bytes // (anchor.shape[0] * anchor.element_size()))
+    rows = chunk_rows(anchor, anchor.shape[0], chunk_bytes)
     with torch.autocast(anchor.device.type, enabled=False):
         # A function cannot ask inside whether its gradient will be wanted.
         loss: Tensor = _StreamedInfoNCE.apply(

@@ -128,6 +128,18 @@ def replace_nodes(graph: Data, x: Tensor) -> Data:
     return replaced
 
 
+def with_features(graph: Data, x: Tensor) -> Data:
+    """Return a copy of a graph, weights included, with other features of its nodes.
+
+    Args:
+        graph: a graph of M nodes.
+        x: ``[..., D]``, M vectors in the order of the nodes.
+    """
+    changed = copy.copy(graph)
+    changed.x = x.reshape(-1, x.shape[-1])
+    return changed
+
+
 def detach_graph(graph: Data) -> Data:
     """Return a copy of a graph whose node features and edge weights carry no gradient."""
     detached = copy.copy(graph)

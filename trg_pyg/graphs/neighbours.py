@@ -4,14 +4,16 @@ from math import log2
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from trg_pyg.errors import require
+from trg_pyg.nn.row_chunks import chunk_rows
 from trg_pyg.tokens.normalize import full_precision
 
 # Where groups are smaller than this, the second step costs more than the first one saves.
 _SMALLEST_GROUP = 16
-# More rows make a processor's matrix product no faster, and push the block out of its cache. A GPU wants large blocks.
-_MOST_ROWS = {"cpu": 512}
+# Up to this many columns sorting them all is faster than choosing some.
+_FEW_COLUMNS = 32
 
 
 @torch.no_grad()
@@ -45,14 +47,15 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
     )
     x = _centred(full_precision(x.detach()))
     group = _group_size(points, k)
-    columns = -(-points // group) * group
+    rest = -points % group
     # Columns that only fill up the last groups are infinitely far from everything.
-    others = torch.nn.functional.pad(x, (0, 0, 0, columns - points)).transpose(1, 2)
-    half_square = torch.nn.functional.pad(x.square().sum(-1) / 2, (0, columns - points), value=torch.inf).unsqueeze(1)
-    rows = max(1, chunk_bytes // (columns * x.element_size()))
-    row_step, set_step = min(rows, points, _MOST_ROWS.get(x.device.type, rows)), min(max(1, rows // points), sets)
-    if row_step < points:
-        set_step = 1
+    others = (pad(x, (0, 0, 0, rest)) if rest else x).transpose(1, 2)
+    half_square = pad(x.square().sum(-1).div_(2), (0, rest), value=torch.inf).unsqueeze(1)
+    columns = points + rest
+    row_step = min(points, chunk_rows(x, columns, chunk_bytes))
+    # Whole sets at a time, where a chunk has room for them.
+    whole = chunk_bytes // (points * columns * x.element_size())
+    set_step = min(max(1, whole), sets) if row_step == points else 1
     # One block for all chunks: a large allocation costs as much as the pass over it.
     block = x.new_empty(set_step, row_step, columns)
     neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
@@ -77,9 +80,10 @@ def _centred(x: Tensor) -> Tensor:
     that points on a coarse grid, such as integers, stay on one and their ties stay exact.
     """
     mean = x.mean(dim=1, keepdim=True)
-    spread = (x - mean).abs().amax(dim=(1, 2), keepdim=True)
+    # Of the farthest points on both sides, and not of a copy of all.
+    spread = torch.maximum(x.amax(1, keepdim=True) - mean, mean - x.amin(1, keepdim=True)).amax(2, keepdim=True)
     step = torch.where(spread > 0, spread, 1.0).log2().floor().exp2()
-    return x / step - (mean / step).round()
+    return (x / step).sub_((mean / step).round())
 
 
 def _group_size(points: int, k: int) -> int:
@@ -111,19 +115,19 @@ def _smallest(score: Tensor, count: int, group: int) -> tuple[Tensor, Tensor]:
 
 def _k_smallest(score: Tensor, k: int, group: int) -> Tensor:
     """Indices of the k smallest entries along the last axis, ordered by (value, index)."""
+    if score.shape[-1] <= _FEW_COLUMNS:
+        return score.sort(dim=-1, stable=True).indices[..., :k]
     values, index = _smallest(score, k + 1, group)
-    # top-k may return any of several equal entries; where the tie reaches past the k-th, the choice is made again.
-    tied = values[..., k] == values[..., k - 1]
-    index, by_index = index[..., :k].sort(dim=-1)
-    values = values[..., :k].gather(-1, by_index)
-    index = index.gather(-1, values.argsort(dim=-1, stable=True))
+    index = index[..., :k].contiguous()
+    # top-k may return any of several equal entries, in any order; rows that have such are rare and chosen again.
+    tied = (values[..., 1:] == values[..., :-1]).any(-1)
     if tied.any():
         index[tied] = _k_smallest_among_ties(score[tied], k)
     return index
 
 
 def _k_smallest_among_ties(score: Tensor, k: int) -> Tensor:
-    """The same for rows ``[R, N]`` in which more than k entries are at most the k-th smallest value; linear in N."""
+    """The same for rows ``[R, N]``, whatever values are equal; linear in N."""
     kth = score.kthvalue(k, dim=-1, keepdim=True).values
     below, equal = score < kth, score == kth
     room = k - below.sum(-1, keepdim=True)

@@ -13,6 +13,7 @@ from trg_pyg.nn.gnn import TokenGNN
 from trg_pyg.nn.projection import Projection
 from trg_pyg.nn.propagation import Propagation
 from trg_pyg.nn.readout import Readout
+from trg_pyg.relations.base import equal_graphs
 from trg_pyg.tokens.normalize import full_precision
 
 
@@ -73,5 +74,7 @@ class GraphMatch(DistillationLoss):
         )
 
     def _read(self, graph: Batch, propagate: nn.Module) -> Tensor:
-        nodes = propagate(full_precision(graph.x), graph.edge_index, graph.edge_weight)
-        return self.readout(nodes, graph.batch, graph.num_graphs)
+        nodes = full_precision(graph.x), graph.edge_index, graph.edge_weight
+        # PyG's layers take no number of graphs.
+        passed = propagate(*nodes, equal_graphs(graph)) if isinstance(propagate, Propagation) else propagate(*nodes)
+        return self.readout(passed, graph.batch, graph.num_graphs)

@@ -1,12 +1,14 @@
-"""Edges in blocks, so that what is gathered at their ends does not grow with edges times width."""
+"""Edges in blocks, so that what is gathered at their ends does not grow with edges times width; or as matrices."""
 
 from collections.abc import Iterator
 
 from torch import Tensor
 
 # Small enough for a cache, large enough for the cost of a call to disappear. A GPU wants few, large blocks.
-_BLOCK_BYTES = {"cpu": 4 << 20}
+_BLOCK_BYTES = {"cpu": 1 << 20}
 _LARGE_BLOCK_BYTES = 256 << 20
+# Share of all pairs of nodes from which on matrices of all pairs pay: their size is then of the order of the edges.
+_DENSE_SHARE = 0.25
 
 
 def edge_blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -30,3 +32,19 @@ def add_rows(total: Tensor, row: Tensor, value: Tensor) -> None:
     """Add rows ``[E, D]`` to those rows ``[E]`` of ``total`` ``[M, D]``, in place."""
     # On a CPU this form runs several times faster than index_add_.
     total.scatter_add_(0, row.unsqueeze(1).expand_as(value), value)
+
+
+def is_dense(nodes: int, edge_index: Tensor, num_graphs: int) -> bool:
+    """Whether graphs of equal size have so many of their possible edges that matrices of all pairs are worth making."""
+    pairs = nodes * (nodes // num_graphs)
+    return pairs > 0 and edge_index.shape[1] >= _DENSE_SHARE * pairs
+
+
+def pair_index(edge_index: Tensor, nodes: int) -> Tensor:
+    """Return where the pair of an edge lies in the flattened matrices ``[G, N, N]`` of all pairs, target first.
+
+    Args:
+        edge_index: ``[2, E]``, within graphs of equal size.
+        nodes: nodes N of a graph.
+    """
+    return edge_index[1] * nodes + edge_index[0] % nodes

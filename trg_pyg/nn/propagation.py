@@ -31,15 +31,15 @@ class Propagation(MessagePassing):
         require(hops >= 0, f"hops={hops}: choose 0 or more rounds of message passing")
         self.hops = hops
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """Return the propagated features."""
+    def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, num_graphs: int = 1) -> Tensor:
+        """Return the propagated features; ``num_graphs`` as in :func:`~trg_pyg.nn.neighbour_sum.neighbour_sum`."""
         if edge_weight is None:
             edge_weight = x.new_ones(edge_index.shape[1])
         edge_weight = edge_weight.to(x.dtype)
         total = x.new_ones(x.shape[0]).scatter_add(0, edge_index[1], edge_weight).unsqueeze(-1)
         for _ in range(self.hops):
             # PyG's propagate would make, and keep, the messages of all edges.
-            x = (x + neighbour_sum(x, edge_index, edge_weight)) / total
+            x = (x + neighbour_sum(x, edge_index, edge_weight, num_graphs)) / total
         return x
 
     def __repr__(self) -> str:

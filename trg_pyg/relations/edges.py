@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trg_pyg.nn.blocks import add_rows, edge_blocks
+from trg_pyg.nn.blocks import add_rows, edge_blocks, is_dense, pair_index
 
-# Share of all pairs of nodes from which on all dot products are made: their number is then of the order of the edges.
-_DENSE_SHARE = 0.25
 # Share of the two squared lengths below which a squared distance out of a product has lost too many digits.
 _NEAR = 0.1
 
@@ -32,7 +30,7 @@ def squared_distances(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Ten
     Returns:
         ``[E]``, differentiable once with respect to ``x``.
     """
-    if _is_dense(x, edge_index, num_graphs):
+    if is_dense(len(x), edge_index, num_graphs):
         return _DenseSquaredDistances.apply(x, edge_index, num_graphs)
     return _Lengths.apply(x, edge_index, True)
 
@@ -64,28 +62,19 @@ def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     Returns:
         ``[E]``, differentiable once with respect to ``x``.
     """
-    if not _is_dense(x, edge_index, num_graphs):
+    if not is_dense(len(x), edge_index, num_graphs):
         return _DotProducts.apply(x, edge_index)
     graphs = x.reshape(num_graphs, x.shape[0] // num_graphs, x.shape[1])
     with torch.autocast(x.device.type, enabled=False):
         products = graphs @ graphs.transpose(1, 2)
-    return products.view(-1)[_place(edge_index, graphs.shape[1])]
-
-
-def _is_dense(x: Tensor, edge_index: Tensor, num_graphs: int) -> bool:
-    pairs = x.shape[0] * (x.shape[0] // num_graphs)
-    return pairs > 0 and edge_index.shape[1] >= _DENSE_SHARE * pairs
-
-
-def _place(edge_index: Tensor, nodes: int) -> Tensor:
-    """Where the pair of an edge lies in the flattened matrices ``[G, N, N]`` of all pairs, target first."""
-    return edge_index[1] * nodes + edge_index[0] % nodes
+    return products.view(-1)[pair_index(edge_index, graphs.shape[1])]
 
 
 def _add_length_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> None:
+    grad = 2 * grad if squared else grad
     for block, source, target in edge_blocks(x, edge_index):
         difference = x.index_select(0, source).sub_(x.index_select(0, target))
-        slope = difference.mul_(2) if squared else difference.sign_()
+        slope = difference if squared else difference.sign_()
         slope.mul_(grad[block, None])
         add_rows(total, source, slope)
         add_rows(total, target, slope.neg_())
@@ -117,32 +106,35 @@ class _DenseSquaredDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, edge_index: Tensor, num_graphs: int) -> Tensor:
         graphs = x.reshape(num_graphs, x.shape[0] // num_graphs, x.shape[1])
+        place = pair_index(edge_index, graphs.shape[1])
         # Around their mean nodes are short, and short ones round less.
         centred = graphs - graphs.mean(1, keepdim=True)
         norm = centred.square().sum(-1)
         with torch.autocast(x.device.type, enabled=False):
             pairs = torch.baddbmm((norm.unsqueeze(1) + norm.unsqueeze(2)), centred, centred.transpose(1, 2), alpha=-2)
-        out = pairs.view(-1)[_place(edge_index, graphs.shape[1])]
+        out = pairs.view(-1)[place]
         # Of nodes near each other the product leaves but rounding: their differences are taken.
         long = norm.view(-1)
         near = (out < _NEAR * (long[edge_index[0]] + long[edge_index[1]])).nonzero().squeeze(1)
-        out[near] = _Lengths.apply(x, edge_index[:, near], True)
-        ctx.save_for_backward(x, centred, edge_index, near)
+        if len(near):
+            out[near] = _Lengths.apply(x, edge_index[:, near], True)
+        ctx.save_for_backward(x, centred, edge_index, near, place)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        x, centred, edge_index, near = ctx.saved_tensors
+        x, centred, edge_index, near, place = ctx.saved_tensors
         graphs, nodes, _ = centred.shape
-        far = grad.index_fill(0, near, 0.0)
-        weight = grad.new_zeros(graphs * nodes * nodes).index_add_(0, _place(edge_index, nodes), far)
+        far = grad.index_fill(0, near, 0.0) if len(near) else grad
+        weight = grad.new_zeros(graphs * nodes * nodes).index_add_(0, place, far)
         weight = weight.view(graphs, nodes, nodes)
         weight = weight + weight.transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
             grad_x = torch.baddbmm(weight.sum(2, keepdim=True) * centred, weight, centred, alpha=-1).mul_(2)
         grad_x = grad_x.view_as(x)
-        _add_length_gradient(grad_x, x, edge_index[:, near], grad[near], squared=True)
+        if len(near):
+            _add_length_gradient(grad_x, x, edge_index[:, near], grad[near], squared=True)
         return grad_x, None, None
 
 

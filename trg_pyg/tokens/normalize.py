@@ -35,7 +35,8 @@ class _Direction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
         # Squares of long vectors overflow, so the largest coordinate is divided out first.
-        scale = torch.linalg.vector_norm(x, torch.inf, dim=-1, keepdim=True)
+        # On a CPU the norm of order infinity takes ten times as long.
+        scale = torch.maximum(x.amax(-1, keepdim=True), x.amin(-1, keepdim=True).neg_())
         scale = scale.masked_fill(scale == 0, 1.0)
         out = x / scale
         length = torch.linalg.vector_norm(out, dim=-1, keepdim=True)
