@@ -12,6 +12,9 @@ from trg_pyg.tokens.normalize import full_precision
 
 # Where groups are smaller than this, the second step costs more than the first one saves.
 _SMALLEST_GROUP = 16
+# Points that a processor compares with at once: they stay in its cache for all rows of a chunk, and their products do
+# until their minima are known. A GPU wants large products.
+_TILE = {"cpu": 1024}
 # Up to this many columns sorting them all is faster than choosing some.
 _FEW_COLUMNS = 32
 
@@ -46,18 +49,21 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
     )
     x = _centred(full_precision(x.detach()))
+    half_square = x.square().sum(-1).div_(2)
     group = _group_size(points, k)
-    rest = -points % group
+    tiles = -(-points // _TILE.get(x.device.type, points)) if group > 1 else 1
+    width = -(-points // (tiles * group)) * group
+    columns = tiles * width
     # Columns that only fill up the last groups are infinitely far from everything.
-    others = (pad(x, (0, 0, 0, rest)) if rest else x).transpose(1, 2)
-    half_square = pad(x.square().sum(-1).div_(2), (0, rest), value=torch.inf).unsqueeze(1)
-    columns = points + rest
+    others = (pad(x, (0, 0, 0, columns - points)) if columns > points else x).transpose(1, 2)
+    offset = pad(half_square, (0, columns - points), value=torch.inf)
     row_step = min(points, chunk_rows(x, columns, chunk_bytes))
     # Whole sets at a time, where a chunk has room for them.
     whole = chunk_bytes // (points * columns * x.element_size())
     set_step = min(max(1, whole), sets) if row_step == points else 1
     # One block for all chunks: a large allocation costs as much as the pass over it.
     block = x.new_empty(set_step, row_step, columns)
+    lowest = x.new_empty(set_step, row_step, tiles, width // group)
     neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
     with torch.autocast(x.device.type, enabled=False):
         for s in range(0, sets, set_step):
@@ -65,12 +71,25 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
             for r in range(0, points, row_step):
                 queries = x[some, r : r + row_step]
                 score = block[: queries.shape[0], : queries.shape[1]]
-                # |a - b|^2 / 2 without |a|^2 / 2, which is the same along a row.
-                torch.baddbmm(half_square[some], queries, others[some], alpha=-1, out=score)
-                score.diagonal(r, dim1=1, dim2=2).fill_(torch.inf)
-                neighbours[some, r : r + row_step] = _k_smallest(score, k, group)
+                minima = lowest[: queries.shape[0], : queries.shape[1]]
+                for t, c in enumerate(range(0, columns, width)):
+                    tile = score[..., c : c + width]
+                    _half_squares(offset[some, c : c + width], queries, others[some, :, c : c + width], out=tile)
+                    if -width < c - r < row_step:
+                        tile.diagonal(r - c, dim1=1, dim2=2).fill_(torch.inf)
+                    if group > 1:
+                        torch.amin(tile.unflatten(-1, (group, -1)), -2, out=minima[..., t, :])
+                neighbours[some, r : r + row_step] = _k_smallest(score, minima if group > 1 else None, k)
     # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
     return neighbours.clamp_max_(points - 1)
+
+
+def _half_squares(offset: Tensor, queries: Tensor, others: Tensor, out: Tensor) -> None:
+    """Write |a - b|^2 / 2 without |a|^2 / 2, which is the same along a row and changes no order."""
+    if len(queries) == 1:
+        torch.addmm(offset[0], queries[0], others[0], alpha=-1, out=out[0])
+    else:
+        torch.baddbmm(offset.unsqueeze(1), queries, others, alpha=-1, out=out)
 
 
 def _centred(x: Tensor) -> Tensor:
@@ -96,28 +115,34 @@ def _group_size(points: int, k: int) -> int:
     return group if group >= _SMALLEST_GROUP else 1
 
 
-def _smallest(score: Tensor, count: int, group: int) -> tuple[Tensor, Tensor]:
+def _smallest(score: Tensor, minima: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     """Values, ascending, and indices of the ``count`` smallest entries along the last axis.
 
     Top-k is slow next to a matrix product, and a minimum is fast. The m smallest entries lie in the m groups whose
-    minima are smallest, whatever the groups; those of every N / G-th column need no copy and reduce in vectors.
+    minima are smallest, whatever the groups; those of every N / G-th column of a tile reduce in vectors.
+
+    Args:
+        score: ``[B, R, C]``.
+        minima: of the groups of each tile, ``[B, R, tiles, columns of a tile / G]``; None looks at all of a row.
+        count: at most the number of groups.
     """
-    if group == 1:
+    if minima is None:
         values, index = score.topk(count, largest=False)
         return values, index
-    grouped = score.unflatten(-1, (group, -1))
-    near = grouped.amin(-2).topk(count, largest=False, sorted=False).indices
-    values, place = (
-        grouped.gather(-1, near.unsqueeze(-2).expand(*grouped.shape[:-1], -1)).flatten(-2).topk(count, largest=False)
-    )
-    return values, place // count * grouped.shape[-1] + near.gather(-1, place % count)
+    *_, tiles, groups = minima.shape
+    width = score.shape[-1] // tiles
+    near = minima.flatten(-2).topk(count, largest=False, sorted=False).indices
+    first = near // groups * width + near % groups
+    candidates = (first.unsqueeze(-1) + torch.arange(0, width, groups, device=score.device)).flatten(-2)
+    values, place = score.gather(-1, candidates).topk(count, largest=False)
+    return values, candidates.gather(-1, place)
 
 
-def _k_smallest(score: Tensor, k: int, group: int) -> Tensor:
-    """Indices of the k smallest entries along the last axis, ordered by (value, index)."""
+def _k_smallest(score: Tensor, minima: Tensor | None, k: int) -> Tensor:
+    """Indices of the k smallest entries along the last axis, ordered by (value, index); see :func:`_smallest`."""
     if score.shape[-1] <= _FEW_COLUMNS:
         return score.sort(dim=-1, stable=True).indices[..., :k]
-    values, index = _smallest(score, k + 1, group)
+    values, index = _smallest(score, minima, k + 1)
     index = index[..., :k].contiguous()
     # top-k may return any of several equal entries, in any order; rows that have such are rare and chosen again.
     tied = (values[..., 1:] == values[..., :-1]).any(-1)
