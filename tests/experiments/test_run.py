@@ -269,5 +269,5 @@ class Net(nn.Module):
 def test_a_training_that_diverges_stops_with_a_line_that_names_the_part(small, capsys):
     assert main([*small, "--methods", "Vanilla", "--train.lr=1e30", "--train.epochs=2"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("run.py: stopped: in epoch ")
+    assert line.startswith("run.py: stopped: Vanilla: in epoch ")
     assert "train.lr" in line
