@@ -54,8 +54,9 @@ class Display:
             f"{name.removeprefix('train/')} {value:.4g}" for name, value in metrics.items() if _is_part(name)
         )
         groups = " ".join(f"{name} {metrics[f'test/{name}']:.1f}" for name in _GROUPS if f"test/{name}" in metrics)
+        test = f"  test {metrics['test/top1']:.2f} %" if "test/top1" in metrics else ""
         line = (
-            f"{self._title}  epoch {int(metrics['epoch'])}/{self._epochs}  test {metrics['test/top1']:.2f} %"
+            f"{self._title}  epoch {int(metrics['epoch'])}/{self._epochs}{test}"
             f"{'  ' + groups if groups else ''}  train {metrics['train/top1']:.2f} %  {parts}"
             f"  {metrics['images_per_second']:.0f} images/s"
         )

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -73,6 +74,26 @@ def test_metrics_of_every_epoch(run, train_set) -> None:
     assert first["images_per_second"] > 0
     assert first["ms_per_step"] * 3 == pytest.approx(1000 * len(train_set) / first["images_per_second"])
     assert first["seconds"] > 0
+
+
+def test_evaluation_every_few_epochs_and_after_the_last(run, network, tmp_path: Path) -> None:
+    every, weights = run(SGD)
+    sparse, same_weights = run(replace(SGD, eval_every=3), folder=tmp_path)
+    assert same(weights, same_weights)
+    tested = [{key: value for key, value in epoch.items() if key.startswith("test/")} for epoch in sparse]
+    assert [bool(metrics) for metrics in tested] == [False, False, True, True]
+    assert tested[2:] == [{key: epoch[key] for key in tested[3]} for epoch in every[2:]]
+    assert "best/top1" not in sparse[1]
+    assert sparse[-1]["best/top1"] == max(epoch["test/top1"] for epoch in every[2:])
+    resumed, _ = run(replace(SGD, eval_every=3), folder=tmp_path, resume=True)
+    assert resumed == sparse
+
+
+def test_an_epoch_without_evaluation_has_no_best_weights(run, network, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        run(replace(SGD, eval_every=3), folder=tmp_path, on_epoch=stop_after(2))
+    assert not (tmp_path / "best.safetensors").exists()
+    assert load_weights(network(5).model, tmp_path / "last.safetensors").accuracy is None
 
 
 def test_it_learns(run) -> None:

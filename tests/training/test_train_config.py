@@ -21,6 +21,7 @@ def test_defaults_are_the_cifar100_protocol() -> None:
         ({"accumulate": 1.5}, "train.accumulate = 1.5: give a whole number of at least 1"),
         ({"loss_scope": "all"}, "train.loss_scope = 'all': choose one of global, local"),
         ({"eval_batch_size": -1}, "train.eval_batch_size = -1: give a whole number of at least 1"),
+        ({"eval_every": 0}, "train.eval_every = 0: give a whole number of at least 1"),
         ({"optimizer": "Adam"}, "train.optimizer = 'Adam': choose one of SGD, AdamW"),
         ({"schedule": "step"}, "train.schedule = 'step': choose one of multistep, cosine, onecycle, constant"),
         ({"precision": "fp8"}, "train.precision = 'fp8': choose one of fp32, bf16, fp16"),

@@ -47,6 +47,7 @@ class TrainConfig:
             would, or each process its ``"local"`` share.
         sync_batchnorm: batch norms of the student see the batch of all processes; on GPUs only.
         eval_batch_size: test images a step.
+        eval_every: epochs between two evaluations on the test split, at least 1; the last epoch always has one.
 
     Raises:
         InputError: a value outside its range, or options that contradict each other.
@@ -71,11 +72,12 @@ class TrainConfig:
     loss_scope: LossScope = "global"
     sync_batchnorm: bool = False
     eval_batch_size: int = 256
+    eval_every: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES:
             self._check(name, getattr(self, name) in get_args(choices), f"choose one of {', '.join(get_args(choices))}")
-        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
+        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "eval_every"):
             value = getattr(self, name)
             self._check(name, isinstance(value, int) and value >= 1, "give a whole number of at least 1")
         self._check("lr", 0 < self.lr < math.inf, "give a positive number")

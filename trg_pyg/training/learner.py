@@ -229,7 +229,7 @@ class Learner:
         )
 
     def finish_epoch(self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: LoaderState) -> None:
-        """Evaluate the student, enter the epoch in the history and save it.
+        """Evaluate the student where that is due, enter the epoch in the history and save it.
 
         Args:
             train_images: of the epoch.
@@ -246,10 +246,11 @@ class Learner:
         metrics["images_per_second"] = train_images / state.seconds
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
         average_buffers(state.module, world)
-        student = self.trainee.student
-        tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
-        metrics |= _named("test", tested)
-        self._check_finite("test/loss", metrics)
+        if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
+            student = self.trainee.student
+            tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
+            metrics |= _named("test", tested)
+            self._check_finite("test/loss", metrics)
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
@@ -273,13 +274,18 @@ def _named(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
-    best = max([*history, metrics], key=lambda epoch: epoch["test/top1"])  # the first of equals
+    tested = [epoch for epoch in [*history, metrics] if "test/top1" in epoch]
+    if not tested:
+        return {}
+    best = max(tested, key=lambda epoch: epoch["test/top1"])  # the first of equals
     return {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
 
 
 def _save_weights(state: TrainingState, folder: Path) -> None:
     metrics, network = state.history[-1], state.module.student.model
-    about = {"epoch": str(metrics["epoch"]), "accuracy": f"{metrics['test/top1']:.2f}"}
-    if metrics["best/epoch"] == metrics["epoch"]:
+    about = {"epoch": str(metrics["epoch"])}
+    if "test/top1" in metrics:
+        about["accuracy"] = f"{metrics['test/top1']:.2f}"
+    if metrics.get("best/epoch") == metrics["epoch"]:
         save_weights(network, folder / "best.safetensors", about)
     save_weights(network, folder / "last.safetensors", about)

@@ -92,7 +92,7 @@ def fit_together(
     Args:
         trainees: students with their distillers and teachers.
         train_set: on any device, or in files; each batch is moved to ``device``.
-        test_set: evaluated after each epoch.
+        test_set: evaluated on.
         config: recipe of the training.
         augment: applied by the loader (:func:`~trg_pyg.data.loader.make_loader`) to each training batch.
         seed: of the order and augmentation of the images, of the distiller's draws and of dropout: three streams, so
@@ -105,10 +105,10 @@ def fit_together(
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
-        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>``,
-        ``images_per_second`` and ``ms_per_step`` (wall time of training alone, loading included, divided by the
-        trainees that share it), ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the highest test top-1
-        so far). Accuracies are in percent.
+        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` where
+        ``config.eval_every`` asks for it, ``images_per_second`` and ``ms_per_step`` (wall time of training alone,
+        loading included, divided by the trainees that share it), ``seconds`` (with evaluation), ``best/top1`` and
+        ``best/epoch`` (the highest test top-1 so far, from the first evaluation on). Accuracies are in percent.
 
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
