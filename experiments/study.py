@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -100,14 +100,16 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         check_batches(Vanilla(next(iter(pairs.values())).student, None), len(splits.train), config.teacher.train, world)
     data = type(config.data).__name__
     tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
+    # A result on validation images must never lie among those on the test images.
+    held_out = "" if splits.evaluated == "test" else "-val"
     pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))
     return Study(
         choices=choices,
         device=device,
-        splits=Splits(splits.train.to(device), splits.test.to(device), splits.classes, splits.mean, splits.std),
+        splits=replace(splits, train=splits.train.to(device), test=splits.test.to(device)),
         shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         pairs=pairs,
-        folder=config.output / f"{data}{tail}" / pair,
+        folder=config.output / f"{data}{tail}{held_out}" / pair,
         world=world,
     )
 

@@ -10,9 +10,10 @@ def announce(study: Study) -> None:
     config, splits = study.config, study.splits
     data = type(config.data).__name__
     counts = splits.class_counts
+    origin = " (held out of the training set)" if splits.evaluated == "validation" else ""
     print(
-        f"data     {data}: {len(splits.train):,} training and {len(splits.test):,} test images of "
-        f"{splits.image_size}x{splits.image_size}, {len(splits.classes)} classes of {min(counts)} to {max(counts)}"
+        f"data     {data}: {len(splits.train):,} training and {len(splits.test):,} {splits.evaluated} images{origin} "
+        f"of {splits.image_size}x{splits.image_size}, {len(splits.classes)} classes of {min(counts)} to {max(counts)}"
     )
     if study.shots:
         print("         classes: " + ", ".join(f"{len(ids)} {name}" for name, ids in study.shots.items()))

@@ -88,6 +88,74 @@ def test_subset_seed_chooses_the_images_of_the_long_tail():
     assert chosen(0) == chosen(0) != chosen(1)
 
 
+def numbered(targets) -> ImageSet:
+    """Image i has the value i."""
+    images = torch.arange(len(targets), dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 4, 4)
+    return ImageSet(images, torch.tensor(targets))
+
+
+def numbers(image_set) -> list[int]:
+    return image_set.images[:, 0, 0, 0].tolist()
+
+
+class TestValidation:
+    train = numbered([0, 1] * 20)
+
+    def load(self, **options):
+        # The value of the test images is that of no training image.
+        test = ImageSet(torch.full((2, 3, 4, 4), 255, dtype=torch.uint8), torch.tensor([0, 1]))
+        return Literal(train=self.train, test=test, **options).load()
+
+    def test_without_the_option_the_test_split_is_evaluated(self):
+        splits = self.load()
+        assert splits.evaluated == "test"
+        assert numbers(splits.test) == [255, 255]
+        assert numbers(splits.train) == list(range(40))
+
+    def test_the_same_share_of_each_class_takes_the_place_of_the_test_split(self):
+        splits = self.load(validation=0.3)
+        assert splits.evaluated == "validation"
+        assert torch.bincount(splits.test.targets).tolist() == [6, 6]
+        assert splits.class_counts == (14, 14)
+        # Together they are the training images, each once; no test image is left.
+        assert sorted(numbers(splits.train) + numbers(splits.test)) == list(range(40))
+        assert [number % 2 for number in numbers(splits.test)] == splits.test.targets.tolist()
+
+    def test_the_long_tail_is_made_of_the_rest(self):
+        balanced, long_tailed = (self.load(validation=0.2, imbalance=imbalance) for imbalance in (None, 4))
+        assert numbers(long_tailed.test) == numbers(balanced.test)
+        assert torch.bincount(long_tailed.test.targets).tolist() == [4, 4]
+        assert long_tailed.class_counts == (16, 4)  # the largest class has all that is left of its 20 images
+        assert set(numbers(long_tailed.train)) < set(numbers(balanced.train))
+
+    def test_statistics_are_those_of_what_is_trained_on(self):
+        splits = self.load(validation=0.5, imbalance=5)
+        assert (splits.mean, splits.std) == channel_statistics(splits.train.images)
+        assert splits.mean != channel_statistics(self.train.images)[0]
+
+    def test_subset_seed_chooses_the_images(self):
+        first, again, other = (numbers(self.load(validation=0.2, subset_seed=seed).test) for seed in (0, 0, 1))
+        assert first == again != other
+
+    def test_a_split_that_is_not_balanced_keeps_its_proportions(self):
+        splits = Literal(train=numbered([0] * 20 + [1] * 5), validation=0.2).load()
+        assert torch.bincount(splits.test.targets).tolist() == [4, 1]
+
+    @pytest.mark.parametrize("validation", [0, 1, -0.1, 1.5, float("nan")])
+    def test_an_impossible_share_is_refused_before_reading(self, validation):
+        with pytest.raises(InputError, match=r"validation .* is not between 0 and 1"):
+            Literal(validation=validation)
+
+    def test_a_class_with_too_few_images_is_refused(self):
+        with pytest.raises(InputError, match=r"dog has fewer than two training images; .* option validation"):
+            Literal(train=numbered([0, 0, 1]), validation=0.5).load()
+
+    def test_a_long_tail_that_the_rest_cannot_give_is_refused(self):
+        assert Literal(train=numbered([0] * 10 + [1] * 10), imbalance=10).load().class_counts == (10, 1)
+        with pytest.raises(InputError, match="the largest has 8; choose an imbalance below 8"):
+            Literal(train=numbered([0] * 10 + [1] * 10), imbalance=10, validation=0.2).load()
+
+
 def test_augment_is_configured_by_the_constructor():
     augment = Literal(crop_padding=2, flip=False).augment()
     assert isinstance(augment, Augment)
@@ -148,9 +216,10 @@ def test_every_dataset_takes_the_common_options_and_refuses_a_typo(name):
     names = {"ImageFolder": ["root"], "ImageList": ["root", "train_list", "test_list"]}.get(name, [])
     root = [f"--data.{option}=x" for option in names]
     common = ["--data.imbalance=2", "--data.subset_seed=3", "--data.crop_padding=1", "--data.flip=true"]
+    common.append("--data.validation=0.1")
     padded = ["--data.crop=padded"] if name == "ImageList" else []
     data = parse("--data", name, *root, *common, *padded)
-    assert (data.imbalance, data.subset_seed) == (2, 3)
+    assert (data.imbalance, data.subset_seed, data.validation) == (2, 3, 0.1)
     assert (data.augment().crop_padding, data.augment().flip) == (1, True)
     with pytest.raises(ArgumentError, match="imbalence"):
         parse("--data", name, *root, "--data.imbalence", "2")

@@ -43,6 +43,21 @@ def test_the_seed_decides_the_split(splits):
     assert not torch.equal(other.test.targets, splits.test.targets)
 
 
+def test_validation_images_come_from_the_training_part(splits):
+    held_out = Digits(validation=0.25).load()
+    assert held_out.evaluated == "validation"
+
+    def pixels(image_set):
+        return {image.numpy().tobytes() for image in image_set.images}
+
+    train, validation, test = pixels(held_out.train), pixels(held_out.test), pixels(splits.test)
+    assert train | validation == pixels(splits.train)
+    assert not train & validation
+    assert not test & (train | validation)
+    share = torch.bincount(held_out.test.targets) / torch.tensor(splits.class_counts)
+    assert (share - 0.25).abs().max() < 0.01
+
+
 def test_digits_are_not_mirrored():
     augment = Digits().augment()
     assert (augment.crop_padding, augment.flip) == (2, False)

@@ -30,6 +30,14 @@ def test_an_impossible_share_is_refused(fraction):
         holdout_indices(torch.tensor([0, 0]), ("a",), fraction, seed=0)
 
 
+@pytest.mark.parametrize("fraction", [0, 1])
+def test_an_impossible_share_for_validation_names_that_option(fraction):
+    with pytest.raises(InputError, match=r"validation \d is not between 0 and 1; .* for validation"):
+        holdout_indices(torch.tensor([0, 0]), ("a",), fraction, seed=0, split="validation")
+
+
 def test_a_class_of_one_image_is_named():
     with pytest.raises(InputError, match="dog has fewer than two images"):
         holdout_indices(torch.tensor([0, 0, 1]), ("cat", "dog"), 0.5, seed=0)
+    with pytest.raises(InputError, match=r"dog has fewer than two training images; .* leave the option validation out"):
+        holdout_indices(torch.tensor([0, 0, 1]), ("cat", "dog"), 0.5, seed=0, split="validation")

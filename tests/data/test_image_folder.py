@@ -88,6 +88,21 @@ class TestLayout:
         first, again, other = (red(folder(flat_root, subset_seed=seed).load().test) for seed in (0, 0, 1))
         assert first == again != other
 
+    def test_validation_images_are_held_out_of_what_a_test_split_has_left(self, flat_root):
+        plain = folder(flat_root, holdout=0.3).load()
+        held_out = folder(flat_root, holdout=0.3, validation=0.4).load()
+        assert (plain.evaluated, held_out.evaluated) == ("test", "validation")
+        assert sorted(red(held_out.train) + red(held_out.test)) == sorted(red(plain.train))
+        assert held_out.class_counts == (4, 4)
+        assert torch.bincount(held_out.test.targets).tolist() == [3, 3]
+
+    def test_a_class_too_small_for_test_and_validation_split_is_refused(self, flat_root):
+        for number in range(2):
+            write(flat_root / "cow" / f"{number}.png")
+        assert folder(flat_root).load().class_counts[1] == 1
+        with pytest.raises(InputError, match="validation split cannot be held out: cow has fewer than two training"):
+            folder(flat_root, validation=0.2).load()
+
     def test_hidden_files_and_other_files_are_passed_over(self, split_root):
         for name in (".hidden.png", "notes.txt", "Thumbs.db"):
             (split_root / "train" / "cat" / name).write_bytes(b"no image")
@@ -170,7 +185,7 @@ class TestStream:
         loader = make_loader(getattr(data.load(), split), 4, augment=data.augment(), generator=generator)
         return [part for batch in loader for part in batch]
 
-    @pytest.mark.parametrize("options", [{}, {"size": 3, "crop_share": 0.75}, {"imbalance": 3}])
+    @pytest.mark.parametrize("options", [{}, {"size": 3, "crop_share": 0.75}, {"imbalance": 3}, {"validation": 0.3}])
     def test_the_same_batches_as_in_memory(self, root, options):
         memory, stream = (folder(root, **{"stream": stream, **options}) for stream in (False, True))
         assert isinstance(memory.load().train, ImageSet)
@@ -179,6 +194,18 @@ class TestStream:
             for a, b in zip(self.batches(memory, split), self.batches(stream, split), strict=True):
                 assert torch.equal(a, b)
         assert memory.load().class_counts == stream.load().class_counts
+
+    def test_the_same_validation_images_as_in_memory(self, split_root):
+        splits = folder(split_root, stream=True, validation=0.3, imbalance=2).load()
+        assert isinstance(splits.test, FileSet)
+        assert splits.evaluated == "validation"
+        memory = folder(split_root, stream=False, validation=0.3, imbalance=2).load()
+        for name in ("train", "test"):
+            files = [os.fsdecode(file) for file in getattr(splits, name).files]
+            assert all(file.startswith("train") for file in files)
+            assert [10 * (Path(file).parent.name == "dog") + int(Path(file).stem) for file in files] == red(
+                getattr(memory, name)
+            )
 
     def test_nothing_is_decoded_before_a_batch_is_asked_for(self, split_root, monkeypatch, user_cache):
         monkeypatch.setattr(image_files, "decode_images", lambda *args: pytest.fail("decoded"))
@@ -230,6 +257,12 @@ class TestCache:
         folder(flat_root).load()
         self.forbid_decoding(monkeypatch)
         assert folder(flat_root, holdout=0.5, subset_seed=3).load().class_counts == (5, 5)
+
+    def test_validation_reads_what_was_decoded_without_it(self, split_root, monkeypatch):
+        folder(split_root).load()
+        self.forbid_decoding(monkeypatch)
+        assert folder(split_root, validation=0.3).load().class_counts == (2, 2)
+        assert len(cache_files(split_root)) == 1
 
     def test_another_size_or_another_file_decodes_again(self, split_root):
         folder(split_root).load()

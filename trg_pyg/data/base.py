@@ -1,4 +1,4 @@
-"""What a dataset is to the rest of the package: images, in memory or in files, in a training and a test split."""
+"""What a dataset is to the rest of the package: images, in memory or in files, to train on and to evaluate on."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
+from trg_pyg.data.holdout import Evaluated, check_fraction, holdout_indices
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, few, require
@@ -56,11 +57,13 @@ class Splits:
     """A dataset that is ready to train on.
 
     Attributes:
-        train: the training images, after the long tail.
-        test: the test images.
+        train: the training images, without those held out for validation, after the long tail.
+        test: the images to evaluate on: those of the test split, or, where ``evaluated`` is "validation", training
+            images that were held out. Metrics named ``test/...`` are of these images, whichever they are.
         classes: C names; class i of the targets is ``classes[i]``.
         mean: mean of each colour channel, in [0, 1], for pixels scaled from 0..255 to [0, 1].
         std: standard deviation of each colour channel on the same scale, > 0.
+        evaluated: the split that ``test`` holds.
     """
 
     train: ImageSource
@@ -68,6 +71,7 @@ class Splits:
     classes: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    evaluated: Evaluated = "test"
 
     @property
     def image_size(self) -> int:
@@ -87,16 +91,24 @@ class ImageData(ABC):
     ``mean`` and ``std``; for the others they are computed from the training images, where those are in memory. Streamed
     images are not decoded for that: they take ImageNet's.
 
+    Hyper-parameters are to be chosen with ``validation``, on training images that are held out, never on the test
+    images. Both parts have the class proportions of the dataset's training split; ``imbalance`` then makes a long tail
+    of what is left to train on, so that the validation images of a balanced dataset are balanced, as its test images
+    are.
+
     Args:
         imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
             every training image.
-        subset_seed: chooses which images a long-tailed or held-out split takes.
+        subset_seed: chooses which images a long-tailed or held-out split takes. Every choice is made among the images
+            that the one before has left.
         crop_padding: zeros on each side before the random crop, >= 0; 0 leaves the crop out; None takes the dataset's
             own default. (A number here would follow from one dataset to another when a configuration changes class.)
         flip: mirror training images left to right at random; None takes the dataset's own default.
+        validation: share of each class of the training images, in (0, 1), that is held out, at least one image, and
+            takes the place of the test split; None evaluates on the test split.
 
     Raises:
-        InputError: ``imbalance`` is below 1 or ``crop_padding`` is negative.
+        InputError: ``imbalance`` is below 1, ``crop_padding`` is negative, or ``validation`` is outside (0, 1).
     """
 
     mean: tuple[float, float, float] | None = None
@@ -110,11 +122,15 @@ class ImageData(ABC):
         subset_seed: int = 0,
         crop_padding: int | None = None,
         flip: bool | None = None,
+        validation: float | None = None,
     ) -> None:
         if imbalance is not None:
             check_imbalance(imbalance)
+        if validation is not None:
+            check_fraction(validation, "validation")
         self.imbalance = imbalance
         self.subset_seed = subset_seed
+        self.validation = validation
         self._augment = Augment(
             self.default_crop_padding if crop_padding is None else crop_padding,
             self.default_flip if flip is None else flip,
@@ -132,9 +148,12 @@ class ImageData(ABC):
     def load(self) -> Splits:
         """Read the dataset into memory, on the CPU; of a streamed one, the names of its files.
 
+        With ``validation`` the test images are not returned.
+
         Raises:
             InputError: the data cannot be read, a class has no image in one of the splits, the images are not square
-                or differ in size, or ``imbalance`` leaves a class without a training image.
+                or differ in size, a class has too few training images for ``validation``, or ``imbalance`` leaves a
+                class without a training image.
         """
         train, test, classes = self._read()
         _check_split(train, "training", classes)
@@ -143,13 +162,17 @@ class ImageData(ABC):
             train.image_size == test.image_size,
             f"the training images are {_size(train)} but the test images {_size(test)}; bring both to one size",
         )
+        evaluated: Evaluated = "test"
+        if self.validation is not None:
+            train, test = _hold_out(train, classes, self.validation, self.subset_seed)
+            evaluated = "validation"
         if self.imbalance is not None:
             train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
         if self.mean is not None and self.std is not None:
-            return Splits(train, test, classes, self.mean, self.std)
+            return Splits(train, test, classes, self.mean, self.std, evaluated)
         if isinstance(train, FileSet):
-            return Splits(train, test, classes, IMAGENET_MEAN, IMAGENET_STD)
-        return Splits(train, test, classes, *channel_statistics(train.images))
+            return Splits(train, test, classes, IMAGENET_MEAN, IMAGENET_STD, evaluated)
+        return Splits(train, test, classes, *channel_statistics(train.images), evaluated)
 
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
@@ -174,6 +197,17 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tupl
         mean.append(centre)
         std.append(float(share @ (levels - centre) ** 2) ** 0.5 or 1.0)
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def _hold_out(
+    train: ImageSource, classes: tuple[str, ...], fraction: float, seed: int
+) -> tuple[ImageSource, ImageSource]:
+    """Return what is left to train on, and the validation images."""
+    # One seed serves the test split of one folder, this and the long tail. Each draws among what the one before has
+    # left, so no image is in two of them, and since the sizes of the classes differ the draws do not repeat each other.
+    held = torch.zeros(len(train), dtype=torch.bool)
+    held[holdout_indices(train.targets, classes, fraction, seed, "validation")] = True
+    return train.select(~held), train.select(held)
 
 
 def _class_counts(image_set: ImageSource, num_classes: int) -> tuple[int, ...]:

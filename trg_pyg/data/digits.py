@@ -13,9 +13,12 @@ class Digits(ImageData):
     Args:
         imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
             every training image.
-        subset_seed: chooses the test images, and those that a long-tailed split takes.
+        subset_seed: chooses the test images, the validation images among the others, and those that a long-tailed
+            split takes.
         crop_padding: zeros on each side before the random crop, >= 0; 0 leaves the crop out; None stands for 2.
         flip: mirror training images left to right at random; None stands for no, because a mirrored digit is no digit.
+        validation: share of each class of the training images, in (0, 1), that is held out and takes the place of the
+            test images; None evaluates on the test images.
     """
 
     default_crop_padding = 2

@@ -1,6 +1,7 @@
-"""A test split for datasets that come without one."""
+"""A test split for datasets that come without one, and a validation split for all."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,15 +9,33 @@ from torch import Tensor
 from trg_pyg.data._members import members
 from trg_pyg.errors import InputError, few, require
 
+# A split that can be evaluated on.
+Evaluated = Literal["test", "validation"]
+# The option that asks for each, and what else helps where a class is too small.
+_OPTIONS = {"test": "holdout", "validation": "validation"}
+_REMEDIES = {"test": "give the dataset a test split of its own", "validation": "leave the option validation out"}
 
-def holdout_indices(targets: Tensor, classes: Sequence[str], fraction: float, seed: int) -> Tensor:
-    """Choose the images to hold out for testing, the same share of each class.
+
+def check_fraction(fraction: float, split: Evaluated = "test") -> None:
+    """Raise :class:`InputError` unless ``fraction`` is in (0, 1)."""
+    require(
+        0 < fraction < 1,
+        f"{_OPTIONS[split]} {fraction:g} is not between 0 and 1; it is the share of each class for "
+        f"{'testing' if split == 'test' else 'validation'}",
+    )
+
+
+def holdout_indices(
+    targets: Tensor, classes: Sequence[str], fraction: float, seed: int, split: Evaluated = "test"
+) -> Tensor:
+    """Choose the images to hold out for testing or validation, the same share of each class.
 
     Args:
         targets: class of each image, int64 [N], values in [0, C).
         classes: C names, for the error message.
         fraction: share to hold out, in (0, 1); at least one image of a class is held out and at least one is left.
         seed: chooses the images; torch's global generator is neither read nor advanced.
+        split: what they are held out for, for the error message.
 
     Returns:
         Positions in ``targets``, int64 [M] on the CPU, ascending.
@@ -24,13 +43,14 @@ def holdout_indices(targets: Tensor, classes: Sequence[str], fraction: float, se
     Raises:
         InputError: ``fraction`` is outside (0, 1), or a class has fewer than two images.
     """
-    require(0 < fraction < 1, f"holdout {fraction:g} is not between 0 and 1; it is the share of each class for testing")
+    check_fraction(fraction, split)
     groups = members(targets, len(classes))
     small = [name for name, group in zip(classes, groups, strict=True) if len(group) < 2]
     if small:
+        images = "images" if split == "test" else "training images"
         raise InputError(
-            f"a test split cannot be held out: {few(small)} ha{'s' if len(small) == 1 else 've'} fewer than two images;"
-            " add images or give the dataset a test split of its own"
+            f"a {split} split cannot be held out: {few(small)} ha{'s' if len(small) == 1 else 've'} fewer than two "
+            f"{images}; add images or {_REMEDIES[split]}"
         )
     generator = torch.Generator().manual_seed(seed)
     held = []

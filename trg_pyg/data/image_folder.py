@@ -30,7 +30,8 @@ class ImageFolder(ImageFiles):
     Args:
         root: the folder.
         size: height and width of the images, in pixels, >= 1.
-        holdout: share of each class held out for testing in the second layout, in (0, 1); ``subset_seed`` chooses.
+        holdout: share of each class held out for testing in the second layout, in (0, 1); ``subset_seed`` chooses, and
+            ``validation`` is a share of the images that are left.
         **kwargs: the options of :class:`ImageFiles`.
 
     Raises:
