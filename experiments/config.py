@@ -1,5 +1,6 @@
 """What can be chosen for a run: typed, from defaults, then a YAML file, then the command line."""
 
+import os
 import shlex
 import sys
 from argparse import ArgumentError
@@ -16,10 +17,11 @@ import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
 from experiments.parse_errors import class_at, one_line, options_of
 from experiments.published import PublishedTeacher, find_published
+from experiments.variants import WITH_KD, check_known, check_variants
 from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.distillers.kd import KD
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, near, require
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
 
@@ -101,6 +103,11 @@ class Config:
         teacher: the network that teaches.
         distiller: the method, by class name, with its options.
         method_options: options of the distillers in methods by class name, such as {TRG: {alpha: 4.0}}.
+        variants: rows of names of one's own, each a class with options, such as {TRG k=4: {class_path: TRG, init_args:
+            {k: 4}}}; methods may name them, and without methods and distiller they are the methods. Their options are
+            complete in themselves: neither method_options nor distiller flow into them.
+        reference: the method that the others are compared with in the table; null takes KD where it is among the
+            methods and there are several seeds.
         train: recipe of the student's training.
         device: auto takes a GPU if there is one.
         share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
@@ -116,6 +123,8 @@ class Config:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     distiller: DistillerFactory | None = None
     method_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variants: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    reference: str | None = None
     train: TrainConfig = field(default_factory=_student_recipe)
     device: str = "auto"
     share_teacher: bool = False
@@ -134,11 +143,12 @@ class Method:
     """A distiller that was chosen.
 
     Attributes:
-        name: its class name, with ``+KD`` where it was joined with logit distillation.
+        name: its class name, with ``+KD`` where it was joined with logit distillation; or that of a variant.
         settings: class path and options, as a configuration file has them.
         needs_teacher: whether it compares with a teacher.
         taps: the features that it reads where the configuration names none.
         build: makes it for a student and a teacher.
+        is_variant: whether the name is one of ``variants``.
     """
 
     name: str
@@ -146,6 +156,7 @@ class Method:
     needs_teacher: bool
     taps: Taps
     build: DistillerFactory
+    is_variant: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,8 @@ class Choices:
         published: the teacher's weights if teachers.yaml has them.
         methods: in the order of the table.
         seeds: one run each.
+        reference: the method that the others are compared with; ``None`` for none.
+        table: where the table is written; ``None`` for the study's folder.
         resume: continue runs that stopped, and keep those that are finished.
         quiet: no bars and no line an epoch.
         command: what was typed.
@@ -169,6 +182,8 @@ class Choices:
     published: PublishedTeacher | None
     methods: list[Method]
     seeds: list[int]
+    reference: str | None
+    table: Path | None
     resume: bool
     quiet: bool
     command: str
@@ -182,8 +197,8 @@ class Choices:
 
 # Used where neither a configuration nor the command line names a method.
 DEFAULT_METHODS = ["Vanilla", "KD", "TRG"]
-# RKD+KD is RKD with kd_weight 1, as tables in the literature write it.
-WITH_KD = "+KD"
+# Keys of which Choices.methods and Choices.reference are made.
+_OF_METHODS = ("distiller", "methods", "method_options", "variants", "reference")
 # Arguments by which the builders of torchvision and timm load trained weights.
 _LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
 
@@ -199,9 +214,10 @@ def build_parser() -> ArgumentParser:
         nargs="+",
         type=str,
         help="distillers by class name, RKD+KD for RKD with kd_weight 1; each with the options that distiller or "
-        "method_options give its class, else its defaults",
+        "method_options give its class, else its defaults; or names of variants",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every method for each")
+    parser.add_argument("--table", type=Path, help="file of the table; by default table.md in the folder of the pair")
     parser.add_argument("--resume", action="store_true", help="continue runs that stopped, keep those that finished")
     parser.add_argument("--quiet", action="store_true", help="no progress bars and no line an epoch")
     parser.add_class_arguments(Config)
@@ -226,11 +242,15 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     parsed = parser.parse_args(argv)
     settings = _plain(parser, parsed)
     methods = _methods(parser, parsed)
+    if not _is_typed("--methods", argv):
+        _check_used(parsed.variants, methods)
     for several, what in (([method.name for method in methods], "methods"), (parsed.seeds, "seeds")):
         require(len(set(several)) == len(several), f"{what}: {several} names one twice")
     _check_different(methods)
-    for key in ("config", "methods", "method_options", "seeds", "resume", "quiet", "distiller"):
+    for key in (*_OF_METHODS, "config", "seeds", "table", "resume", "quiet"):
         settings.pop(key, None)
+    if parsed.table is not None:
+        _check_writable(parsed.table)
     values = vars(parser.instantiate(parsed))
     config = Config(**{name: values[name] for name in Config.__dataclass_fields__})
     _check_trained(config.teacher)
@@ -246,7 +266,42 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         }
         config = replace(config, teacher=expected)
     command = shlex.join(["python", "experiments/run.py", *argv])
-    return Choices(config, settings, published, methods, list(parsed.seeds), parsed.resume, parsed.quiet, command)
+    return Choices(
+        config=config,
+        settings=settings,
+        published=published,
+        methods=methods,
+        seeds=list(parsed.seeds),
+        reference=_reference(config.reference, [method.name for method in methods], parsed.seeds),
+        table=parsed.table,
+        resume=parsed.resume,
+        quiet=parsed.quiet,
+        command=command,
+    )
+
+
+def _is_typed(option: str, argv: list[str]) -> bool:
+    return any(argument == option or argument.startswith(f"{option}=") for argument in argv)
+
+
+def _check_writable(table: Path) -> None:
+    require(not table.is_dir(), f"table={table}: that is a folder; name a file, such as {table / 'table.md'}")
+    folder = next(parent for parent in table.absolute().parents if parent.exists())
+    require(
+        folder.is_dir() and os.access(folder, os.W_OK),
+        f"table={table}: no file can be made in {folder}; name one in a folder that can be written to",
+    )
+
+
+def _reference(given: str | None, names: list[str], seeds: list[int]) -> str | None:
+    """Return the method that the others are compared with, if there is something to compare."""
+    if given is None:
+        given = "KD" if "KD" in names and len(seeds) > 1 else None
+    require(
+        given is None or given in names,
+        f"reference={given}: not among the methods{near(str(given), names)}; name one of them, or null",
+    )
+    return given if len(names) > 1 else None
 
 
 def _as_published(teacher: TeacherConfig, published: PublishedTeacher) -> TeacherConfig:
@@ -300,7 +355,8 @@ def _check_trained(teacher: TeacherConfig) -> None:
 
 
 def _methods(parser: ArgumentParser, parsed: Namespace) -> list[Method]:
-    """Return the chosen methods, each with the options that were given for its class."""
+    """Return the chosen methods: variants, and classes with the options that were given for each."""
+    variants = _variants(parser, parsed.variants)
     given: dict[type, Any] = {}
     for name, options in parsed.method_options.items():
         try:
@@ -318,11 +374,31 @@ def _methods(parser: ArgumentParser, parsed: Namespace) -> list[Method]:
             "class in methods instead of distiller",
         )
         given[cls] = parsed.distiller
-    names = parsed.methods or ([] if parsed.distiller else DEFAULT_METHODS)
-    return [_method(parser, name, given) for name in names] or [_built(parser, parsed.distiller)]
+    names = parsed.methods or ([] if parsed.distiller else list(variants) or DEFAULT_METHODS)
+    methods = [variants[name] if name in variants else _method(parser, name, given, variants) for name in names]
+    return methods or [_built(parser, parsed.distiller)]
 
 
-def _method(parser: ArgumentParser, name: str, given: dict[type, Any]) -> Method:
+def _variants(parser: ArgumentParser, given: dict[str, Any]) -> dict[str, Method]:
+    check_variants(given)
+    variants = {}
+    for name, value in given.items():
+        try:
+            method = _built(parser, _distiller(parser, value))
+        except ArgumentError as error:
+            raise InputError(f"variants.{name}: {one_line(str(error), parser)}") from error
+        variants[name] = replace(method, name=name, is_variant=True)
+    return variants
+
+
+def _check_used(variants: dict[str, Any], methods: list[Method]) -> None:
+    used = {method.name for method in methods if method.is_variant}
+    for name in variants:
+        require(name in used, f"variants.{name}: nothing uses it; name it in methods, or leave it out")
+
+
+def _method(parser: ArgumentParser, name: str, given: dict[type, Any], variants: dict[str, Method]) -> Method:
+    check_known(name, variants)
     base = name.removesuffix(WITH_KD)
     distiller = _distiller(parser, base)
     cls = class_at(distiller.class_path)
@@ -342,10 +418,15 @@ def _method(parser: ArgumentParser, name: str, given: dict[type, Any]) -> Method
 def _check_different(methods: list[Method]) -> None:
     for i, method in enumerate(methods):
         for other in methods[:i]:
+            with_variant = method.is_variant or other.is_variant
             require(
                 method.settings != other.settings,
-                f"methods: {other.name} and {method.name} are the same, kd_weight is 1 in both; leave one out, or set "
-                "kd_weight in method_options",
+                f"methods: {other.name} and {method.name} are the same, "
+                + (
+                    "class and options; leave one out, or change an option in variants"
+                    if with_variant
+                    else "kd_weight is 1 in both; leave one out, or set kd_weight in method_options"
+                ),
             )
 
 

@@ -1,11 +1,14 @@
 """The student, distilled by every method."""
 
+from typing import Any
+
 import torch
 
-from experiments.config import WITH_KD, Method
+from experiments.config import Method
 from experiments.study import Study, fingerprint, tapped
 from experiments.teacher import Teacher
 from experiments.training_run import History, TrainingRun, train_together
+from experiments.variants import WITH_KD, folder_name
 from trg_pyg.models.taps import TappedModel
 
 
@@ -31,18 +34,26 @@ def _run(study: Study, method: Method, seed: int, teacher: Teacher | None) -> tu
     # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
     names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
     settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
-    # The name of a method that was joined with KD is not that of its class, so its configuration has to say it.
-    named = {"methods": [method.name]} if method.name.endswith(WITH_KD) else {}
+    name = folder_name(method.name) if method.is_variant else method.name
     torch.manual_seed(seed)
     run = TrainingRun(
         title=f"{method.name} seed {seed}",
-        folder=study.folder / f"{method.name}-{fingerprint(settings)}" / f"seed{seed}",
+        folder=study.folder / f"{name}-{fingerprint(settings)}" / f"seed{seed}",
         network=study.config.student,
         taps=method.taps,
         distiller=method.build(*study.pairs[method.taps]),
         recipe=study.config.train,
         seed=seed,
-        settings=settings | named | {"seeds": [seed]},
+        settings=_named(settings, method) | {"seeds": [seed]},
         notes={"teacher": teacher.provenance()} if teacher else {},
     )
     return run, tapped(teacher.network, study.config.teacher, method.taps) if teacher else None
+
+
+def _named(settings: dict[str, Any], method: Method) -> dict[str, Any]:
+    """Return the settings as a configuration that gives the method its name again, where that is not its class's."""
+    if method.is_variant:
+        return {name: value for name, value in settings.items() if name != "distiller"} | {
+            "variants": {method.name: method.settings}
+        }
+    return settings | ({"methods": [method.name]} if method.name.endswith(WITH_KD) else {})

@@ -46,11 +46,11 @@ def run(choices: Choices, world: World) -> str:
         announce(study)
     teacher = obtain_teacher(study) if any(method.needs_teacher for method in choices.methods) else None
     results = distil_all(study, teacher)
-    table = results_table((teacher.name, teacher.metrics) if teacher else None, results)
+    table = results_table((teacher.name, teacher.metrics) if teacher else None, results, choices.reference)
     seeds = ", ".join(map(str, choices.seeds))
     report = f"{study.name}, last epoch, seeds {seeds}\n\n{table}\n\n{choices.command}\n"
     if world.is_main:
-        write_text(study.folder / "table.md", report)
+        write_text(choices.table or study.folder / "table.md", report)
     return report
 
 

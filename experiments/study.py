@@ -90,9 +90,15 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         for taps in dict.fromkeys(method.taps for method in choices.methods)
     }
     for method in choices.methods:
-        distiller = method.build(*pairs[method.taps])
-        distiller.bind(splits.train.targets, torch.Generator())
-        fewest = check_batches(distiller, len(splits.train), config.train, world)
+        try:
+            distiller = method.build(*pairs[method.taps])
+            distiller.bind(splits.train.targets, torch.Generator())
+            fewest = check_batches(distiller, len(splits.train), config.train, world)
+        except InputError as error:
+            if not method.is_variant:
+                raise
+            # Several variants may be of the class that the message names.
+            raise InputError(f"variants.{method.name}: {error}") from error
         _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training

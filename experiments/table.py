@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
+from experiments.paired_difference import paired_difference
 from experiments.training_run import History
 
 _COLUMNS = {
@@ -17,30 +18,50 @@ _COLUMNS = {
 }
 
 
-def results_table(teacher: tuple[str, dict[str, float]] | None, results: Mapping[str, Sequence[History]]) -> str:
+def results_table(
+    teacher: tuple[str, dict[str, float]] | None,
+    results: Mapping[str, Sequence[History]],
+    reference: str | None = None,
+) -> str:
     """Return a Markdown table: the last epoch, mean and standard deviation over seeds, one row a method.
 
-    The cost of a step is the mean over all epochs of a run, since a single one says little of a busy machine.
+    The cost of a step and of an epoch is the mean over all epochs of a run, since a single one says little of a busy
+    machine.
 
     Args:
         teacher: name and test metrics, for the first row.
-        results: of each method, the metrics of every epoch for every seed.
+        results: of each method, the metrics of every epoch for every seed, seeds in the same order.
+        reference: method whose top-1 is taken from that of the others, seed by seed, in a column of its own.
+
+    Raises:
+        InputError: there is a reference, and a method has not as many seeds.
     """
     last = {method: [_last(history) for history in histories] for method, histories in results.items()}
     keys = {key for runs in last.values() for run in runs for key in run}
     columns = {title: key for title, key in _COLUMNS.items() if key in keys}
-    rows = [["method", *columns]]
+    compared = [] if reference is None else [f"top-1 over {reference} [95 %]"]
+    rows = [["method", *columns, *compared]]
     if teacher is not None:
         name, metrics = teacher
         measured = {f"test/{key}": value for key, value in metrics.items()}
-        rows.append([f"teacher {name}", *(_cell([measured], key) for key in columns.values())])
-    rows += [[method, *(_cell(runs, key) for key in columns.values())] for method, runs in last.items()]
+        rows.append([f"teacher {name}", *(_cell([measured], key) for key in columns.values()), *("" for _ in compared)])
+    for method, runs in last.items():
+        row = [method, *(_cell(runs, key) for key in columns.values())]
+        if reference is not None:
+            row.append("" if method == reference else _difference(runs, last[reference]))
+        rows.append(row)
     return _markdown(rows)
 
 
+def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
+    a, b = ([run["test/top1"] for run in each] for each in (runs, reference))
+    return str(paired_difference(a, b))
+
+
 def _last(history: History) -> dict[str, float]:
-    steps = [epoch["ms_per_step"] for epoch in history if "ms_per_step" in epoch]
-    return history[-1] | ({"ms_per_step": mean(steps)} if steps else {})
+    # Not the last epoch's, which may be one of few that have an evaluation.
+    costs = {key: [epoch[key] for epoch in history if key in epoch] for key in ("ms_per_step", "seconds")}
+    return history[-1] | {key: mean(values) for key, values in costs.items() if values}
 
 
 def _cell(runs: list[dict[str, float]], key: str) -> str:

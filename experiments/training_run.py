@@ -143,7 +143,7 @@ class Report:
             project=config.wandb_project,
             group=study.name,
             name=run.title,
-            config=run.settings,
+            config=_tracked(run.settings),
             resume=resume,
         )
         quiet = study.choices.quiet or not main
@@ -169,6 +169,13 @@ class Report:
         """Write all epochs: a run that was killed between a checkpoint and its line in the file lacks that line."""
         if self._folder is not None:
             self._folder.write_history(history)
+
+
+def _tracked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a variant's options where other runs have theirs, so that wandb can compare them."""
+    for distiller in settings.get("variants", {}).values():
+        return settings | {"distiller": distiller}
+    return settings
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

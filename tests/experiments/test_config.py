@@ -74,6 +74,32 @@ def test_one_file_holds_the_options_of_a_whole_table(tmp_path):
     assert options(read_choices([f"--config={file}", "--method_options.TRG.alpha=4"]))["TRG"]["alpha"] == 4.0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reference"),
+    [
+        (["--seeds", "0", "1"], "KD"),
+        (["--seeds", "0"], None),  # a single seed has no interval
+        (["--seeds", "0", "--reference=TRG"], "TRG"),
+        (["--seeds", "0", "1", "--reference=TRG"], "TRG"),
+        (["--seeds", "0", "1", "--methods", "Vanilla", "TRG"], None),
+        (["--seeds", "0", "1", "--methods", "KD"], None),
+        (["--seeds", "0", "--methods", "KD", "--reference=KD"], None),
+    ],
+)
+def test_the_reference_is_kd_where_there_are_several_seeds_unless_one_is_named(arguments, reference):
+    choices = read_choices(arguments)
+    assert choices.reference == reference
+    assert "reference" not in choices.settings
+
+
+def test_the_table_has_its_place_from_the_command_line(tmp_path):
+    assert read_choices([]).table is None
+    choices = read_choices([f"--table={tmp_path / 'new' / 'ablation.md'}"])
+    assert choices.table == tmp_path / "new" / "ablation.md"
+    assert "table" not in choices.settings
+    assert not choices.table.parent.exists()
+
+
 def test_options_of_the_default_data_set_do_not_follow_to_another():
     choices = read_choices(["--data=CIFAR100", "--data.download=false"])
     assert isinstance(choices.config.data, CIFAR100)
@@ -128,7 +154,7 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--trian.lr=1"], "unknown key trian.lr; did you mean train.lr"),
         (["--data.imbalanse=2"], "unknown option imbalanse of Digits; did you mean imbalance?"),
         (["--distiller=TRG", "--distiller.alfa=2"], "unknown option alfa of TRG; did you mean alpha"),
-        (["--methods", "TRGG"], "distiller=TRGG: no such class; did you mean TRG"),
+        (["--methods", "TRGG"], "methods=TRGG: no such class; did you mean TRG"),
         (["--data=Digitz"], "data=Digitz: no such class; did you mean Digits?"),
         (["--train.schedule=steps"], "train.schedule=steps: expected multistep, cosine, onecycle, constant"),
         (["--data.imbalance=much"], "data.imbalance=much: expected float"),
@@ -142,7 +168,11 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--methods", "Vanilla+KD"], "methods=Vanilla+KD: Vanilla has no option kd_weight"),
         (["--methods", "TRG", "TRG+KD"], "TRG and TRG+KD are the same, kd_weight is 1 in both"),
         (["--methods", "TRG+KD", "TRG+KD"], "names one twice"),
-        (["--methods", "TRGG+KD"], "distiller=TRGG: no such class; did you mean TRG"),
+        (["--methods", "TRGG+KD"], "methods=TRGG+KD: no such class; did you mean TRG"),
+        (["--reference=TRGG"], "reference=TRGG: not among the methods; did you mean TRG?; name one of them, or null"),
+        (["--methods", "TRG", "--reference=KD"], "reference=KD: not among the methods; known: TRG; name one of them"),
+        (["--table=experiments"], "table=experiments: that is a folder; name a file, such as experiments/table.md"),
+        (["--table=README.md/table.md"], "README.md; name one in a folder that can be written to"),
         (["--distiller=TRG+KD"], "distiller=TRG+KD: no such class; name it in methods"),
         (["--method_options={TRGG: {}}"], "method_options.TRGG: distiller=TRGG: no such class; did you mean TRG"),
         (["--method_options={TRG: {alfa: 1}}"], "method_options.TRG: unknown option alfa of TRG; did you mean alpha"),

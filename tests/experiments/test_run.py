@@ -55,6 +55,19 @@ def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, ca
     assert config["distiller"]["class_path"].endswith("TRG")
 
 
+def test_epochs_without_an_evaluation_are_no_gap_in_the_table(small, tmp_path, capsys):
+    given = [*small, "--train.epochs=3", "--train.eval_every=2", "--methods", "Vanilla", "KD", "--seeds", "0", "1"]
+    assert main(given) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    header, teacher, vanilla, kd = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert header == ["method", "top-1", "best epoch", "ms/step", "s/epoch", "top-1 over KD [95 %]"]
+    assert [bool(cell) for cell in teacher] == [True, True, False, False, False, False]
+    assert all(vanilla)
+    assert [bool(cell) for cell in kd] == [True] * 5 + [False]
+    epochs = history(run_folders(tmp_path, "KD")[0])
+    assert ["test/top1" in epoch for epoch in epochs] == [False, True, True]
+
+
 def test_the_config_of_a_run_gives_the_same_weights_again(small, tmp_path):
     main([*small, "--methods", "TRG"])
     (folder,) = run_folders(tmp_path, "TRG")
