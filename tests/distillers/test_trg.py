@@ -131,6 +131,26 @@ def test_progress_lowers_the_temperature_of_the_contrast_alone(networks, outputs
     assert changed == ["global"]
 
 
+@pytest.mark.parametrize(("progress", "grown"), [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
+def test_warmup_grows_the_relational_weights_alone(progress, grown, networks, outputs, step):
+    options = {"tokens_per_image": 7, "k": 3, "alpha": 2.0, "beta": 3.0, "gamma": 5.0, "delta": 7.0}
+    torch.manual_seed(0)
+    distiller = TRG(*networks, **options, ce_weight=11.0, kd_weight=13.0, warmup=0.4)
+    losses = distiller(*outputs(), step(progress=progress))
+    relations = sum(
+        options[w] * losses.parts[p]
+        for w, p in (("alpha", "inner"), ("beta", "local"), ("gamma", "global"), ("delta", "graph"))
+    )
+    expected = 11 * losses.parts["ce"] + 13 * losses.parts["kd"] + grown * relations
+    torch.testing.assert_close(losses.total.detach(), expected)
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.1])
+def test_warmup_is_a_share(warmup, networks):
+    with pytest.raises(InputError, match=f"warmup={warmup}: it is a share of the training, from 0 to 1"):
+        TRG(*networks, warmup=warmup)
+
+
 @pytest.mark.parametrize("images", [1, 2])
 def test_small_batches(images, networks, outputs, step):
     losses = TRG(*networks)(*outputs(images), step(images))

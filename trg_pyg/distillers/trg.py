@@ -42,6 +42,7 @@ class TRG(TermDistiller):
         beta: weight of L_local, neighbours of each token in the graph.
         gamma: weight of L_global, contrast of tokens across the batch.
         delta: weight of L_graph, matching of whole images after message passing (ours).
+        warmup: share of the training in which alpha, beta, gamma and delta grow linearly from 0 (ours).
         patch: edge of a token, in cells of the feature grid common to both networks.
         tokens_per_image: tokens sampled of each image in each step; null for all.
         k: neighbours of a token in the graph.
@@ -80,6 +81,7 @@ class TRG(TermDistiller):
         beta: float = 1.0,
         gamma: float = 0.5,
         delta: float = 0.1,
+        warmup: float = 0.0,
         patch: int = 1,
         tokens_per_image: int | None = 16,
         k: int = 8,
@@ -110,6 +112,7 @@ class TRG(TermDistiller):
         check_choice("local_support", local_support, ("all", "neighbors"))
         check_choice("local_direction", local_direction, ("teacher", "student"))
         check_choice("inner_structure", inner_structure, ("dense", "graph"))
+        require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
         check_positive("local_temperature", local_temperature)
         check_positive("graph_temperature", graph_temperature)
         require(
@@ -118,6 +121,7 @@ class TRG(TermDistiller):
             "probability 0 for the student and an infinite divergence; choose local_edges=teacher or local_support=all",
         )
         self.weights = {"alpha": alpha, "beta": beta, "gamma": gamma, "delta": delta}
+        self.warmup = warmup
         self.local_edges = local_edges
         self.tokenize = Tokenizer(
             student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
@@ -164,6 +168,7 @@ class TRG(TermDistiller):
             progress: position in the training, 0 to 1.
         """
         alpha, beta, gamma, delta = self.weights.values()
+        grown = min(progress / self.warmup, 1.0) if self.warmup else 1.0
         parts: dict[str, tuple[float, Tensor]] = {}
         placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
         image_t: Batch | None = None
@@ -172,15 +177,15 @@ class TRG(TermDistiller):
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
-            parts["inner"] = (alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
+            parts["inner"] = (grown * alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
         if beta:
             joint_t = self.joint_graph(placed_t)
             own = self.local_edges == "own"
             joint_s = self.joint_graph(placed_s) if own else self.joint_graph.reweight(joint_t, placed_s)
-            parts["local"] = (beta, self.local(joint_s, joint_t))
+            parts["local"] = (grown * beta, self.local(joint_s, joint_t))
         if self.contrast is not None:
             temperature = self.contrast_temperature(progress)
-            parts["global"] = (gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
+            parts["global"] = (grown * gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
         if self.match is not None:
-            parts["graph"] = (delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
+            parts["graph"] = (grown * delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
         return parts
