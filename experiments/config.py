@@ -171,7 +171,7 @@ class Choices:
         methods: in the order of the table.
         seeds: one run each.
         reference: the method that the others are compared with; ``None`` for none.
-        table: where the table is written; ``None`` for the study's folder.
+        table: where the table is written, and results beside it; ``None`` for the study's folder.
         resume: continue runs that stopped, and keep those that are finished.
         quiet: no bars and no line an epoch.
         command: what was typed.
@@ -217,7 +217,11 @@ def build_parser() -> ArgumentParser:
         "method_options give its class, else its defaults; or names of variants",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every method for each")
-    parser.add_argument("--table", type=Path, help="file of the table; by default table.md in the folder of the pair")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        help="file of the table, by default table.md in the folder of the pair; beside it, as .jsonl, all epochs",
+    )
     parser.add_argument("--resume", action="store_true", help="continue runs that stopped, keep those that finished")
     parser.add_argument("--quiet", action="store_true", help="no progress bars and no line an epoch")
     parser.add_class_arguments(Config)
@@ -286,6 +290,10 @@ def _is_typed(option: str, argv: list[str]) -> bool:
 
 def _check_writable(table: Path) -> None:
     require(not table.is_dir(), f"table={table}: that is a folder; name a file, such as {table / 'table.md'}")
+    require(
+        table.suffix != ".jsonl",
+        f"table={table}: the results lie beside the table as .jsonl; name it {table.with_suffix('.md')}",
+    )
     folder = next(parent for parent in table.absolute().parents if parent.exists())
     require(
         folder.is_dir() and os.access(folder, os.W_OK),

@@ -12,11 +12,12 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
-from experiments.run_folder import write_text  # noqa: E402
-from experiments.study import prepare  # noqa: E402
+from experiments.results import Results, Run  # noqa: E402
+from experiments.run_folder import environment, write_text  # noqa: E402
+from experiments.study import Study, prepare  # noqa: E402
 from experiments.summary import announce  # noqa: E402
-from experiments.table import results_table  # noqa: E402
-from experiments.teacher import obtain_teacher  # noqa: E402
+from experiments.teacher import Teacher, obtain_teacher  # noqa: E402
+from experiments.training_run import History  # noqa: E402
 from trg_pyg.errors import InputError  # noqa: E402
 from trg_pyg.training.distributed import World, process_group  # noqa: E402
 from trg_pyg.training.loop import TrainingDiverged  # noqa: E402
@@ -45,13 +46,26 @@ def run(choices: Choices, world: World) -> str:
     if world.is_main:
         announce(study)
     teacher = obtain_teacher(study) if any(method.needs_teacher for method in choices.methods) else None
-    results = distil_all(study, teacher)
-    table = results_table((teacher.name, teacher.metrics) if teacher else None, results, choices.reference)
-    seeds = ", ".join(map(str, choices.seeds))
-    report = f"{study.name}, last epoch, seeds {seeds}\n\n{table}\n\n{choices.command}\n"
+    results = _results(study, teacher, distil_all(study, teacher))
+    report = results.report()
     if world.is_main:
-        write_text(choices.table or study.folder / "table.md", report)
+        table = choices.table or study.folder / "table.md"
+        write_text(table, report)
+        results.write(table.with_suffix(".jsonl"))
     return report
+
+
+def _results(study: Study, teacher: Teacher | None, histories: dict[str, list[History]]) -> Results:
+    choices = study.choices
+    distillers = {method.name: method.settings for method in choices.methods}
+    runs = [
+        Run(method, seed, distillers[method], history)
+        for method, of_seeds in histories.items()
+        for seed, history in zip(choices.seeds, of_seeds, strict=True)
+    ]
+    about = None if teacher is None else teacher.provenance() | {"name": teacher.name, "metrics": teacher.metrics}
+    settings = {name: choices.settings[name] for name in ("data", "student", "teacher", "train")}
+    return Results(study.name, choices.command, settings, environment(choices.command), about, choices.reference, runs)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from experiments.paired_difference import paired_difference
-from experiments.training_run import History
+
+History = list[dict[str, float]]
 
 _COLUMNS = {
     "top-1": "test/top1",

@@ -42,21 +42,27 @@ class Teacher:
         name: of the network.
         network: trained, on the study's device.
         weights: where they come from.
-        metrics: on the test split.
+        metrics: on the split that the students are evaluated on.
+        evaluated: that split.
     """
 
     name: str
     network: TappedModel
     weights: Weights
     metrics: dict[str, float]
+    evaluated: str
 
     def provenance(self) -> dict[str, str | float | None]:
         """Return what a student's run writes down of its teacher."""
-        return {"weights": self.weights.origin, "sha256": self.weights.sha256, "test_top1": self.metrics["top1"]}
+        return {
+            "weights": self.weights.origin,
+            "sha256": self.weights.sha256,
+            f"{self.evaluated}_top1": self.metrics["top1"],
+        }
 
 
 def obtain_teacher(study: Study) -> Teacher:
-    """Load the teacher, or train it, and measure it on the test split.
+    """Load the teacher, or train it, and measure it on the split that the students are evaluated on.
 
     Raises:
         InputError: the weights can't be had or are not the network's; the accuracy is not the one that comes with them.
@@ -69,16 +75,21 @@ def obtain_teacher(study: Study) -> Teacher:
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     if study.world.is_main:
-        print(
-            f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {len(test):,} test images ({claim})", flush=True
-        )
+        images = f"{len(test):,} {study.splits.evaluated} images"
+        print(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})", flush=True)
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
         raise InputError(
             f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
             "its normalisation (teacher.mean, teacher.std) and the order of classes, or set "
-            "teacher.accuracy_tolerance=null"
+            "teacher.accuracy_tolerance=null" + _seen(study)
         )
-    return Teacher(config.name, network, weights, metrics)
+    return Teacher(config.name, network, weights, metrics, study.splits.evaluated)
+
+
+def _seen(study: Study) -> str:
+    if study.splits.evaluated == "test":
+        return ""
+    return ", as it may have been trained on the images that data.validation holds out"
 
 
 def _find(study: Study) -> tuple[TappedModel, Weights]:

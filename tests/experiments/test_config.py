@@ -171,6 +171,7 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--methods", "TRGG+KD"], "methods=TRGG+KD: no such class; did you mean TRG"),
         (["--reference=TRGG"], "reference=TRGG: not among the methods; did you mean TRG?; name one of them, or null"),
         (["--methods", "TRG", "--reference=KD"], "reference=KD: not among the methods; known: TRG; name one of them"),
+        (["--table=x.jsonl"], "table=x.jsonl: the results lie beside the table as .jsonl; name it x.md"),
         (["--table=experiments"], "table=experiments: that is a folder; name a file, such as experiments/table.md"),
         (["--table=README.md/table.md"], "README.md; name one in a folder that can be written to"),
         (["--distiller=TRG+KD"], "distiller=TRG+KD: no such class; name it in methods"),

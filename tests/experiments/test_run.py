@@ -9,6 +9,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from experiments.results import Results
+from experiments.results import main as results_main
 from experiments.run import main
 from trg_pyg.models.cifar.resnet import resnet8
 from trg_pyg.models.weights import save_weights
@@ -53,6 +55,20 @@ def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, ca
     config = yaml.safe_load((folders[1] / "config.yaml").read_text())
     assert config["seeds"] == [1]
     assert config["distiller"]["class_path"].endswith("TRG")
+
+
+def test_the_table_can_be_made_again_from_the_results_beside_it(small, tmp_path, capsys):
+    table = tmp_path / "tables" / "mine.md"
+    assert main([*small, "--methods", "Vanilla", "KD", "--seeds", "3", "1", f"--table={table}"]) == 0
+    capsys.readouterr()
+    assert results_main([str(table.with_suffix(".jsonl"))]) == 0
+    assert capsys.readouterr().out == table.read_text()
+    results = Results.read(table.with_suffix(".jsonl"))
+    assert [(run.method, run.seed) for run in results.runs] == [("Vanilla", 3), ("Vanilla", 1), ("KD", 3), ("KD", 1)]
+    assert results.runs[3].history == history(run_folders(tmp_path, "KD")[0])
+    assert results.settings["train"]["epochs"] == 2
+    assert results.teacher["name"] == "resnet8"
+    assert results.teacher["test_top1"] == results.teacher["metrics"]["top1"]
 
 
 def test_epochs_without_an_evaluation_are_no_gap_in_the_table(small, tmp_path, capsys):

@@ -1,0 +1,105 @@
+"""The results of a study as a file, and its table from that file: ``python experiments/results.py FILE...``."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+# So that a clone runs without having been installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from experiments.table import History, results_table
+from trg_pyg._files import replaced_whole
+from trg_pyg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a student.
+
+    Attributes:
+        method: its row in the table.
+        seed: of the training.
+        distiller: class path and options of the method.
+        history: the metrics of every epoch.
+    """
+
+    method: str
+    seed: int
+    distiller: dict[str, Any]
+    history: History
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study gave, with all that is needed to do it again.
+
+    Attributes:
+        study: data and pair.
+        command: what was typed.
+        settings: of data, networks and training, as a configuration has them.
+        environment: versions and machine of the last start.
+        teacher: name, provenance and test metrics; ``None`` without one.
+        reference: the method that the others are compared with.
+        runs: methods in the order of the table, each with the same seeds in the same order.
+    """
+
+    study: str
+    command: str
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    teacher: dict[str, Any] | None
+    reference: str | None
+    runs: list[Run]
+
+    def report(self) -> str:
+        """Return the table under its title, and the command that it comes from."""
+        histories: dict[str, list[History]] = {}
+        for run in self.runs:
+            histories.setdefault(run.method, []).append(run.history)
+        teacher = None if self.teacher is None else (self.teacher["name"], self.teacher["metrics"])
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in self.runs))
+        table = results_table(teacher, histories, self.reference)
+        return f"{self.study}, last epoch, seeds {seeds}\n\n{table}\n\n{self.command}\n"
+
+    def write(self, path: Path) -> None:
+        """Write everything but the runs as the first line of a file, and each run as a line: JSON, UTF-8."""
+        about = asdict(self)
+        runs = about.pop("runs")
+        with replaced_whole(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in (about, *runs)))
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            InputError: the file cannot be read, or is another kind of file.
+        """
+        try:
+            about, *runs = (json.loads(line) for line in path.read_text().splitlines())
+            return cls(**about, runs=[Run(**run) for run in runs])
+        except (OSError, UnicodeDecodeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{path} holds no results of run.py ({reason}); name a .jsonl file beside a table"
+            ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables of results files and return the exit code: 0, or 2 where a file is at fault."""
+    parser = ArgumentParser(prog="results.py", description="Print the tables of results that run.py wrote.")
+    parser.add_argument("files", nargs="+", type=Path, help=".jsonl files, which run.py writes beside its tables")
+    try:
+        print("\n\n".join(Results.read(file).report().rstrip() for file in parser.parse_args(argv).files))
+    except InputError as error:
+        print(f"results.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
