@@ -1,6 +1,6 @@
 """Trainings from start to end, each in a folder of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,22 @@ class TrainingRun:
     seed: int
     settings: dict[str, Any]
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+# Told of a training that is about to start: the run, its network, whether it goes on from a checkpoint. It returns what
+# is told the metrics of each epoch.
+Watch = Callable[[TrainingRun, TappedModel, bool], Callable[[dict[str, float]], None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedStudy(Study):
+    """A study whose trainings somebody looks at while they run; looking must change nothing.
+
+    Attributes:
+        watch: called for each training once its network is initialised.
+    """
+
+    watch: Watch
 
 
 def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: bool) -> tuple[TappedModel, History]:
@@ -92,7 +108,7 @@ def _train(
             folder=run.folder,
             identity=flatten(without_reading(run.settings)),
             on_step=report.step,
-            on_epoch=report.epoch,
+            on_epoch=_on_epoch(report, run, network, study, resume),
         )
         for network, report, (run, teacher) in zip(networks, reports, runs, strict=True)
     ]
@@ -119,6 +135,20 @@ def _train(
     for report, history in zip(reports, histories, strict=True):
         report.complete(history)
     return list(zip(networks, histories, strict=True))
+
+
+def _on_epoch(
+    report: "Report", run: TrainingRun, network: TappedModel, study: Study, resume: bool
+) -> Callable[[dict[str, float]], None]:
+    if not isinstance(study, WatchedStudy):
+        return report.epoch
+    watcher = study.watch(run, network, resume)
+
+    def epoch(metrics: dict[str, float]) -> None:
+        report.epoch(metrics)
+        watcher(metrics)
+
+    return epoch
 
 
 class Report:

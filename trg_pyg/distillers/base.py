@@ -72,6 +72,28 @@ class Distiller(nn.Module, ABC):
             InputError: the training set does not allow what was asked for.
         """
 
+    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of each part of the loss with their gradients: what a call hands to :meth:`weigh`.
+
+        It is a call in all else: it draws from the step's generator, and in training mode it updates memory banks.
+
+        Returns:
+            ``{name: (weight, value)}``; empty for a method that does not sum its parts by :meth:`weigh`.
+        """
+        seen: dict[str, tuple[float, Tensor]] = {}
+
+        def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:
+            seen.update(parts)
+            return type(self).weigh(parts)
+
+        # Listened to on this instance, so that a method states its parts once, in forward.
+        vars(self)["weigh"] = weigh
+        try:
+            self(student, teacher, step)
+        finally:
+            del vars(self)["weigh"]
+        return seen
+
     @staticmethod
     def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:
         """Sum ``{name: (weight, value)}`` to a total and keep the unweighted values."""
