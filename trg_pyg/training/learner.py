@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -16,9 +17,11 @@ from torch.nn.utils import clip_grad_norm_
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
 from trg_pyg.distillers.base import Distiller
+from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
+from trg_pyg.training.checkpoint import CheckpointNotWritten
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.meter import Meter
@@ -60,7 +63,7 @@ class Trainee:
         distiller: its parameters train with the student's.
         teacher: frozen, and moved to the device; not run where the distiller needs none. Trainees whose teachers are
             one network, tapped as each of them needs it, share its forward passes.
-        folder: where ``checkpoint.pt`` and the student's weights go; None keeps nothing.
+        folder: where ``checkpoint.pt``, the ones before it and the student's weights go; None keeps nothing.
         identity: plain values by name that a checkpoint must agree on to be resumed, beside those of the training.
         on_step: called after each step.
         on_epoch: called with the metrics of each epoch, once its checkpoint is written; not for resumed epochs.
@@ -119,6 +122,7 @@ class Learner:
         device: where the networks run.
         world: the processes of the training.
         steps: in an epoch.
+        keep_checkpoints: files that are kept, the last one included.
     """
 
     def __init__(
@@ -131,7 +135,9 @@ class Learner:
         device: torch.device,
         world: World,
         steps: int,
+        keep_checkpoints: int,
     ) -> None:
+        self._keep = keep_checkpoints
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
@@ -212,7 +218,17 @@ class Learner:
             name = "norm of the weights"
             self._check_finite(name, {name: norms.norm().item()})
             average_buffers(self.state.module, self.world)
-            self.state.save(self.trainee.folder / "checkpoint.pt", loader)
+            try:
+                self._save(self.trainee.folder, loader)
+            except CheckpointNotWritten as error:
+                self._go_on(error)
+
+    def _save(self, folder: Path, loader: LoaderState) -> None:
+        self.state.save(folder / "checkpoint.pt", loader, self._keep)
+
+    def _go_on(self, error: OSError) -> None:
+        # The training is worth more than its latest checkpoint; the next one may find space again.
+        warnings.warn(f"{error}: training goes on, and the checkpoint before stays; free some space", stacklevel=2)
 
     def resume(self) -> LoaderState:
         """Go on from the folder's checkpoint and return the state of the batches."""
@@ -257,10 +273,18 @@ class Learner:
         state.step, state.seconds, state.meter = 0, 0.0, Meter()
         folder = self.trainee.folder
         if folder is not None:
-            if world.is_main:
-                _save_weights(state, folder)
-            # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
-            state.save(folder / "checkpoint.pt", loader)
+            try:
+                if world.is_main:
+                    _save_weights(state, folder)
+                # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
+                self._save(folder, loader)
+            except OSError as error:
+                if done + 1 == config.epochs:
+                    raise InputError(
+                        f"cannot write the last epoch to {folder} ({error}); free some space and resume, the last "
+                        "checkpoint is there"
+                    ) from error
+                self._go_on(error)
         if self.trainee.on_epoch is not None:
             self.trainee.on_epoch(dict(metrics))
 
