@@ -81,7 +81,7 @@ def test_only_so_many_steps_are_skipped(network, train_set, test_set) -> None:
     config = replace(SGD, nonfinite="skip", max_skipped=2)
     with (
         pytest.warns(UserWarning, match="step skipped, 2 of at most 2"),
-        pytest.raises(TrainingDiverged, match="in epoch 2 step 1 ce is nan.*, after 2 skipped steps: lower"),
+        pytest.raises(TrainingDiverged, match=r"in epoch 2 step 1 ce is nan.*, after 2 skipped steps: lower"),
     ):
         fit(network(0), None, Spoiled({0, 2, 3}), train_set, test_set, config)
 
