@@ -125,7 +125,7 @@ def test_another_seed_samples_other_tokens(networks, outputs, step):
 
 
 def test_progress_lowers_the_temperature_of_the_contrast_alone(networks, outputs, step):
-    distiller = TRG(*networks, tokens_per_image=7, k=3)
+    distiller = TRG(*networks, tokens_per_image=7, k=3, tau_start=0.5, tau_curve="cosine")
     early, late = (distiller(*outputs(), step(progress=p)).parts for p in (0.0, 1.0))
     changed = [name for name in early if early[name] != late[name]]
     assert changed == ["global"]
