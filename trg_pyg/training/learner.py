@@ -140,7 +140,7 @@ class Learner:
         device: torch.device,
         world: World,
         steps: int,
-        keep_checkpoints: int,
+        keep_checkpoints: int = 1,
     ) -> None:
         self._keep = keep_checkpoints
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
