@@ -1,0 +1,54 @@
+"""The committed results are those of the committed configurations, and the page shows them as they are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.config import read_choices
+from experiments.results import Results
+
+STUDIES = Path(__file__).parents[2] / "experiments" / "studies"
+PAGE = (STUDIES / "README.md").read_text()
+RESULTS = sorted((STUDIES / "results").glob("*.jsonl"))
+
+
+def table_of(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if line.startswith("|"))
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
+def test_results_are_those_of_the_configuration(file: Path) -> None:
+    results = Results.read(file)
+    choices = read_choices(["--config", str(STUDIES / f"{file.stem}.yaml")])
+    wanted = [(method.name, seed) for method in choices.methods for seed in choices.seeds]
+    assert [(run.method, run.seed) for run in results.runs] == wanted
+    for part in ("data", "student", "teacher", "train"):
+        # A key that came later was at its default.
+        stated, chosen = results.settings[part], choices.settings[part]
+        assert stated.items() <= chosen.items() or part == "teacher"
+    options = {method.name: method.settings for method in choices.methods}
+    for run in results.runs:
+        assert run.distiller["class_path"] == options[run.method]["class_path"]
+        assert run.distiller["init_args"].items() <= options[run.method]["init_args"].items()
+        assert len(run.history) == choices.config.train.epochs
+        assert "test/top1" in run.history[-1]
+    assert results.reference == choices.reference
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
+def test_the_page_shows_the_table_of_the_results(file: Path) -> None:
+    shown = PAGE.partition(f"<!-- results/{file.name} -->\n\n")[2].partition("\n\n")[0]
+    assert shown == table_of(Results.read(file).report())
+
+
+def test_every_configuration_has_a_command_on_the_page_that_run_py_understands() -> None:
+    commands = re.findall(r"^python experiments/run.py (.*)$", PAGE, re.MULTILINE)
+    named = {STUDIES.parents[1] / command.split()[1] for command in commands}
+    assert named == set(STUDIES.glob("*.yaml"))
+    for file in named:
+        assert read_choices(["--config", str(file), "--resume"]).methods
+
+
+def test_there_are_results() -> None:
+    assert {"ablation", "refinement", "selection", "short"} <= {file.stem for file in RESULTS}
