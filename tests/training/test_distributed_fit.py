@@ -229,7 +229,7 @@ def test_students_side_by_side_are_what_each_is_alone(found) -> None:
 
 
 def test_the_main_process_alone_writes_files(found, folder) -> None:
-    files = {"checkpoint.pt", "best.safetensors", "last.safetensors"}
+    files = {"checkpoint.pt", "checkpoint.1.pt", "best.safetensors", "last.safetensors"}
     assert {path.name for path in (folder / "process0").iterdir()} == set(METHODS)
     for name in METHODS:
         assert {path.name for path in (folder / "process0" / name).iterdir()} == files
