@@ -113,6 +113,7 @@ class Config:
         share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
             them: the same results in less time, but all students are in memory.
         checkpoint_minutes: age of a checkpoint at which the next is written within an epoch; null: after epochs only.
+        keep: checkpoints of a run that are kept; should the last be damaged, the one before it is used.
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
@@ -129,6 +130,7 @@ class Config:
     device: str = "auto"
     share_teacher: bool = False
     checkpoint_minutes: float | None = 10.0
+    keep: int = 2
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = "trg_pyg"
@@ -136,6 +138,7 @@ class Config:
     def __post_init__(self) -> None:
         minutes = self.checkpoint_minutes
         require(minutes is None or minutes >= 0, f"checkpoint_minutes={minutes}: give 0 or more, or null")
+        require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,12 @@ def build_parser() -> ArgumentParser:
         type=Path,
         help="file of the table, by default table.md in the folder of the pair; beside it, as .jsonl, all epochs",
     )
-    parser.add_argument("--resume", action="store_true", help="continue runs that stopped, keep those that finished")
+    parser.add_argument(
+        "--resume",
+        "--auto_resume",
+        action="store_true",
+        help="continue runs that stopped, keep those that finished, start the others",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars and no line an epoch")
     parser.add_class_arguments(Config)
     parser.set_defaults({"data": "Digits"})

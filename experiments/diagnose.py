@@ -15,6 +15,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.diagnosis import Diagnosis, diagnosis_table, draw_probe, read_lines  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
+from experiments.run import STOPPED  # noqa: E402
 from experiments.study import prepare  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.table import results_table  # noqa: E402
@@ -22,7 +23,7 @@ from experiments.teacher import obtain_teacher  # noqa: E402
 from experiments.training_run import WatchedStudy  # noqa: E402
 from trg_pyg.errors import InputError, require  # noqa: E402
 from trg_pyg.training.distributed import World, process_group  # noqa: E402
-from trg_pyg.training.loop import TrainingDiverged  # noqa: E402
+from trg_pyg.training.loop import TrainingDiverged, TrainingStopped  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"diagnose.py: error: {error}", file=sys.stderr)
         return 2
+    except TrainingStopped as error:
+        print(f"diagnose.py: {error}", file=sys.stderr)
+        return STOPPED
     except TrainingDiverged as error:
         print(f"diagnose.py: stopped: {error}", file=sys.stderr)
         return 1

@@ -20,11 +20,17 @@ from experiments.teacher import Teacher, obtain_teacher  # noqa: E402
 from experiments.training_run import History  # noqa: E402
 from trg_pyg.errors import InputError  # noqa: E402
 from trg_pyg.training.distributed import World, process_group  # noqa: E402
-from trg_pyg.training.loop import TrainingDiverged  # noqa: E402
+from trg_pyg.training.loop import TrainingDiverged, TrainingStopped  # noqa: E402
+
+# Exit code of a run that was asked to stop: that of sysexits.h for what works when it is tried again.
+STOPPED = 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study and return the exit code: 0, 1 where a training diverged, or 2 where the input is at fault."""
+    """Run a study and return the exit code.
+
+    0: finished; 1: a training diverged; 2: the input is at fault; 75: stopped by a signal, saved, ready to be resumed.
+    """
     try:
         choices = read_choices(argv)
         with process_group(choices.config.device) as world:
@@ -32,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
+    except TrainingStopped as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return STOPPED
     except TrainingDiverged as error:
         print(f"run.py: stopped: {error}", file=sys.stderr)
         return 1

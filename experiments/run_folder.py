@@ -4,16 +4,30 @@ import json
 import os
 import platform
 import subprocess
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 import torch
 import yaml
 
 from trg_pyg._files import replaced_whole
+from trg_pyg.errors import require
+from trg_pyg.training.checkpoint import has_checkpoint
 
 _PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
+
+
+_POLL_SECONDS = 2.0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -26,7 +40,7 @@ class RunFolder:
     """Folder of one run.
 
     It holds ``config.yaml`` (``run.py --config`` takes it), ``environment.json``, ``metrics.jsonl`` (one line an
-    epoch), ``checkpoint.pt``, ``last.safetensors`` and ``best.safetensors``.
+    epoch), ``checkpoint.pt`` and the one before it, ``last.safetensors`` and ``best.safetensors``.
 
     Args:
         path: the folder; made if need be.
@@ -40,7 +54,37 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         """Whether a training in this folder can be resumed."""
-        return (self.path / "checkpoint.pt").exists()
+        return has_checkpoint(self.path / "checkpoint.pt")
+
+    @contextmanager
+    def owned(self, wait: bool = False) -> Iterator[None]:
+        """Keep other runs out of the folder for a while; the system ends it with the process, however that dies.
+
+        Args:
+            wait: for a run that has it, instead of refusing.
+
+        Raises:
+            InputError: another run has the folder.
+        """
+        if fcntl is None:
+            yield
+            return
+        with (self.path / ".lock").open("a+") as file:
+            told = False
+            while not _lock(file):
+                owner = _owner(file)
+                require(
+                    wait,
+                    f"{self.path}: another run writes there ({owner}); wait until it ends, or choose another output",
+                )
+                if not told:
+                    print(f"waiting for another run ({owner}), which writes to {self.path}", flush=True)
+                    told = True
+                time.sleep(_POLL_SECONDS)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            yield
 
     def describe(self, settings: dict[str, Any], notes: dict[str, Any]) -> None:
         """Write down the configuration and what it runs on."""
@@ -55,6 +99,22 @@ class RunFolder:
         """Add the metrics of an epoch."""
         with self.metrics.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        # Some network file systems have no locks; a run there is as before, with nobody to keep out.
+        warnings.warn(f"{file.name}: {error}; other runs in this folder are not noticed", stacklevel=2)
+    return True
+
+
+def _owner(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read() or "which has just started"
 
 
 def environment(command: str) -> dict[str, Any]:

@@ -178,6 +178,6 @@ def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
         seed=config.seed,
         settings=settings,
     )
-    teacher, history = train(run, study, teacher=None, resume=True)
+    teacher, history = train(run, study, teacher=None, resume=True, wait=True)
     file = run.folder / "last.safetensors"
     return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

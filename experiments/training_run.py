@@ -1,6 +1,7 @@
 """Trainings from start to end, each in a folder of its own."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, Trainee, fit_together
+from trg_pyg.training.stop import StopRequest
 
 History = list[dict[str, float]]
 
@@ -61,13 +63,15 @@ class WatchedStudy(Study):
     watch: Watch
 
 
-def train(run: TrainingRun, study: Study, teacher: TappedModel | None, resume: bool) -> tuple[TappedModel, History]:
+def train(
+    run: TrainingRun, study: Study, teacher: TappedModel | None, resume: bool, wait: bool = False
+) -> tuple[TappedModel, History]:
     """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
-    return train_together([(run, teacher)], study, resume)[0]
+    return train_together([(run, teacher)], study, resume, wait)[0]
 
 
 def train_together(
-    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool, wait: bool = False
 ) -> list[tuple[TappedModel, History]]:
     """Train networks on the same batches and return each with the metrics of every epoch.
 
@@ -76,14 +80,22 @@ def train_together(
             none.
         study: its data, device, processes and tracking.
         resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
+        wait: for another process that trains in one of the folders; for what it leaves, resume.
+
+    Raises:
+        InputError: another process trains in one of the folders, beside what :func:`fit_together` raises.
     """
-    runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
-    # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
-    done: dict[Path, tuple[TappedModel, History]] = {}
-    for group, resumed in zip(runs_of, (True, False), strict=True):
-        if group:
-            results = _train(group, study, resumed)
-            done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
+    with ExitStack() as folders:
+        if study.world.is_main:
+            for run, _ in runs:
+                folders.enter_context(RunFolder(run.folder).owned(wait))
+        runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
+        # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
+        done: dict[Path, tuple[TappedModel, History]] = {}
+        for group, resumed in zip(runs_of, (True, False), strict=True):
+            if group:
+                results = _train(group, study, resumed)
+                done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
     return [done[run.folder] for run, _ in runs]
 
 
@@ -115,19 +127,22 @@ def _train(
     minutes = config.checkpoint_minutes
     finished = False
     try:
-        histories = fit_together(
-            trainees,
-            study.splits.train,
-            study.splits.test,
-            first.recipe,
-            augment=config.data.augment(),
-            seed=first.seed,
-            device=study.device,
-            resume=resume,
-            shots=study.shots,
-            checkpoint_seconds=None if minutes is None else 60 * minutes,
-            world=study.world,
-        )
+        with StopRequest().listening() as stop:
+            histories = fit_together(
+                trainees,
+                study.splits.train,
+                study.splits.test,
+                first.recipe,
+                augment=config.data.augment(),
+                seed=first.seed,
+                device=study.device,
+                resume=resume,
+                shots=study.shots,
+                checkpoint_seconds=None if minutes is None else 60 * minutes,
+                keep_checkpoints=config.keep,
+                stop=stop,
+                world=study.world,
+            )
         finished = True
     finally:
         for report in reports:

@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from experiments import diagnose
 from experiments.run import main as run
+from trg_pyg.training.checkpoint import load_checkpoint
 
 METHODS = ["Vanilla", "TRG", "HKD"]
 
@@ -17,7 +18,7 @@ def trained(output):
     for folder in sorted(output.glob("*/*-*/*/seed*")):
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         history = [{k: v for k, v in json.loads(line).items() if k not in timing} for line in lines]
-        checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+        checkpoint = load_checkpoint(folder / "checkpoint.pt")
         rest = {name: part for name, part in checkpoint.items() if name not in ("history", "seconds")}
         assert {"student", "distiller", "optimizer", "streams", "loader"} <= rest.keys()
         found[folder.relative_to(output)] = load_file(folder / "last.safetensors"), history, rest

@@ -1,6 +1,14 @@
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
 
 from experiments.run_folder import RunFolder, environment
+from trg_pyg.errors import InputError
 
 
 def test_metrics_are_one_line_an_epoch(tmp_path):
@@ -16,6 +24,47 @@ def test_a_folder_can_be_resumed_once_it_has_a_checkpoint(tmp_path):
     assert not folder.has_checkpoint
     (tmp_path / "checkpoint.pt").touch()
     assert folder.has_checkpoint
+
+
+def test_a_second_run_in_a_folder_is_refused_as_long_as_the_first_runs(tmp_path):
+    with RunFolder(tmp_path).owned():
+        with (
+            pytest.raises(InputError, match=rf"another run writes there \(process {os.getpid()} on .*\); wait"),
+            RunFolder(tmp_path).owned(),
+        ):
+            pass
+        with RunFolder(tmp_path / "other").owned():
+            pass
+    with RunFolder(tmp_path).owned():
+        pass
+
+
+def test_a_killed_process_leaves_its_folder_to_others(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from experiments.run_folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).owned():\n"
+        "    print('mine', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(InputError, match=rf"\(process {other.pid} on "), RunFolder(tmp_path).owned():
+            pass
+        other.kill()
+        other.wait()
+    with RunFolder(tmp_path).owned():
+        pass
+
+
+def test_who_waits_gets_the_folder_in_the_end(tmp_path, monkeypatch, capsys):
+    first = RunFolder(tmp_path).owned()
+    first.__enter__()
+    monkeypatch.setattr(time, "sleep", lambda seconds: first.__exit__(None, None, None))
+    with RunFolder(tmp_path).owned(wait=True):
+        assert "waiting for another run (process" in capsys.readouterr().out
 
 
 def test_description_leaves_no_temporary_files(tmp_path):

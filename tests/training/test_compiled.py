@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trg_pyg.distillers import KD
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.compiled import CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -250,7 +251,7 @@ def test_files_of_a_channels_last_training_are_read_as_any_others(train, tmp_pat
 
     with pytest.raises(InterruptedError):
         train(config, folder=tmp_path / "cut", on_epoch=stop)
-    checkpoint = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
+    checkpoint = load_checkpoint(tmp_path / "cut" / "checkpoint.pt")
     Small(0).load_state_dict(
         {name.removeprefix("model."): v for name, v in checkpoint["student"].items() if name.startswith("model.")}
     )

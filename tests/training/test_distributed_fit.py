@@ -19,6 +19,7 @@ from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
+from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
 from trg_pyg.training.learner import TrainingDiverged
@@ -228,7 +229,7 @@ def test_students_side_by_side_are_what_each_is_alone(found) -> None:
 
 
 def test_the_main_process_alone_writes_files(found, folder) -> None:
-    files = {"checkpoint.pt", "best.safetensors", "last.safetensors"}
+    files = {"checkpoint.pt", "checkpoint.1.pt", "best.safetensors", "last.safetensors"}
     assert {path.name for path in (folder / "process0").iterdir()} == set(METHODS)
     for name in METHODS:
         assert {path.name for path in (folder / "process0" / name).iterdir()} == files
@@ -259,7 +260,7 @@ def test_a_local_loss_of_images_apart_is_the_global_one_and_another_is_not(found
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_training_resumes_on_another_number_of_processes(found, alone, folder, name, step) -> None:
     for number in ("one", "two"):
-        checkpoint = torch.load(folder / f"{number} {name} {step}" / "checkpoint.pt", weights_only=True)
+        checkpoint = load_checkpoint(folder / f"{number} {name} {step}" / "checkpoint.pt")
         if number == "two":
             assert (checkpoint["step"], len(checkpoint["meters"])) == (KILLED[step], 2)
     for each in found:

@@ -13,6 +13,7 @@ from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Step
+from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.learner import TrainingDiverged
 from trg_pyg.training.loop import Progress, Trainee, fit, fit_together
@@ -156,7 +157,7 @@ def test_resumed_within_an_epoch_equals_uninterrupted(make, together, tmp_path, 
         folder = tmp_path / str(calls)
         with pytest.raises(Stop):
             together(config, make(folder, stop_at(calls)), **every_step)
-        epochs = torch.load(folder / "0" / "checkpoint.pt", weights_only=True)
+        epochs = load_checkpoint(folder / "0" / "checkpoint.pt")
         assert (len(epochs["history"]), epochs["step"]) == divmod((calls - 1) // 4, STEPS)
         torch.rand(calls)
         check_same(together(config, make(folder), resume=True), whole)
@@ -179,7 +180,7 @@ def test_students_that_were_saved_at_different_steps_or_epochs_go_on(
             patch.setattr(TrainingState, "save", save_or_stop)
             with pytest.raises(Stop):
                 together(SGD, make(folder), **every_step)
-        states = [torch.load(folder / str(n) / "checkpoint.pt", weights_only=True) for n in range(4)]
+        states = [load_checkpoint(folder / str(n) / "checkpoint.pt") for n in range(4)]
         places.add(len({(len(state["history"]), state["step"]) for state in states}))
         steps: list[Progress] = []
         check_same(together(SGD, make(folder, steps.append), resume=True), whole)
@@ -231,7 +232,7 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
 
     with pytest.raises(TrainingDiverged, match=r"in epoch 1 norm of the weights is inf: lower train\.lr"):
         fit(student, None, plain, train_set, test_set, SGD, folder=tmp_path, on_step=spoil, **every_step)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 1
 
 
 @pytest.mark.parametrize("what", ["student", "distiller", "folder"])

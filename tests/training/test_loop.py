@@ -1,4 +1,6 @@
+import errno
 import math
+import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +15,8 @@ from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.weights import load_weights
 from trg_pyg.training.config import TrainConfig
-from trg_pyg.training.loop import TrainingDiverged, fit
+from trg_pyg.training.loop import Progress, TrainingDiverged, TrainingStopped, fit
+from trg_pyg.training.stop import StopRequest
 
 SGD = TrainConfig(epochs=4, batch_size=8, lr=0.1, milestones=[2], warmup_epochs=0.5, eval_batch_size=4)
 ADAMW = TrainConfig(epochs=4, batch_size=8, optimizer="AdamW", lr=0.01, schedule="onecycle", grad_clip=1.0)
@@ -138,6 +141,83 @@ def test_resumed_equals_uninterrupted(run, tmp_path: Path, config, epochs) -> No
         assert same(load_file(tmp_path / "whole" / name), load_file(tmp_path / "cut" / name))
 
 
+@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (2, 2), (2, 3), (3, 3)])
+def test_stopped_by_a_signal_and_resumed_equals_uninterrupted(run, tmp_path: Path, epoch, step) -> None:
+    history, weights = run(SGD)
+    stop = StopRequest()
+
+    def on_step(progress: Progress) -> None:
+        if progress[:2] == (epoch, step):
+            stop.signal = "SIGTERM"
+
+    place = f"after step {step} of 3 of epoch {epoch} of 4" if step < 3 else f"after epoch {epoch} of 4"
+    with pytest.raises(TrainingStopped, match=f"^SIGTERM {place}; everything is saved, resume to go on$"):
+        run(SGD, folder=tmp_path, on_step=on_step, stop=stop)
+    resumed, resumed_weights = run(SGD, folder=tmp_path, resume=True, stop=StopRequest())
+    assert same(weights, resumed_weights)
+    assert without_clock(history) == without_clock(resumed)
+
+
+def test_a_stop_after_the_last_step_is_no_stop(run, tmp_path: Path) -> None:
+    stop = StopRequest()
+
+    def on_step(progress: Progress) -> None:
+        if progress[:2] == (4, 3):
+            stop.signal = "SIGTERM"
+
+    history, _ = run(SGD, folder=tmp_path, on_step=on_step, stop=stop)
+    assert len(history) == 4
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_no_result(run, tmp_path: Path) -> None:
+    history, weights = run(SGD)
+    with pytest.raises(Stop):
+        run(SGD, folder=tmp_path, on_epoch=stop_after(3), keep_checkpoints=3)
+    assert {"checkpoint.pt", "checkpoint.1.pt", "checkpoint.2.pt"} <= {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "checkpoint.pt").read_bytes()[:-1])
+    seen: list[dict] = []
+    with pytest.warns(UserWarning, match="Going on from checkpoint.1.pt, the one before"):
+        resumed, resumed_weights = run(SGD, folder=tmp_path, resume=True, on_epoch=seen.append)
+    assert [epoch["epoch"] for epoch in seen] == [3, 4]
+    assert same(weights, resumed_weights)
+    assert without_clock(history) == without_clock(resumed)
+
+
+def test_a_full_disk_stops_no_training(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, weights = run(SGD)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def on_step(progress: Progress) -> None:
+        monkeypatch.setattr(os, "fsync", full if progress.epoch in (2, 3) else fsync)
+
+    fsync = os.fsync
+    with pytest.warns(UserWarning, match=r"No space left on device.*training goes on, and the checkpoint before stays"):
+        through, same_weights = run(SGD, folder=tmp_path, on_step=on_step)
+    assert same(weights, same_weights)
+    assert without_clock(history) == without_clock(through)
+    assert len(run(SGD, folder=tmp_path, resume=True)[0]) == 4
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error_that_can_be_mended(run, tmp_path: Path, monkeypatch) -> None:
+    history, weights = run(SGD)
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def on_step(progress: Progress) -> None:
+        if progress.epoch == 4:
+            monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(InputError, match=r"cannot write the last epoch to .*free some space and resume"):
+        run(SGD, folder=tmp_path, on_step=on_step)
+    monkeypatch.undo()
+    resumed, resumed_weights = run(SGD, folder=tmp_path, resume=True)
+    assert same(weights, resumed_weights)
+    assert without_clock(history) == without_clock(resumed)
+
+
 def test_a_finished_training_is_returned_as_it_is(run, tmp_path: Path) -> None:
     history, weights = run(SGD, folder=tmp_path)
     again, restored = run(SGD, folder=tmp_path, resume=True)
@@ -159,7 +239,7 @@ def test_weights_of_the_last_and_of_the_best_epoch(run, network, tmp_path: Path)
     about = load_weights(fresh.model, tmp_path / "best.safetensors").metadata
     assert about == {"epoch": str(history[-1]["best/epoch"]), "accuracy": f"{history[-1]['best/top1']:.2f}"}
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["best.safetensors", "checkpoint.pt", "last.safetensors"]
+    assert names == ["best.safetensors", "checkpoint.1.pt", "checkpoint.pt", "last.safetensors"]
 
 
 def test_resume_refuses_another_training(run, plain, tmp_path: Path) -> None:
@@ -247,7 +327,7 @@ def test_divergence_names_the_part_and_keeps_the_last_good_epoch(run, plain, tmp
             fine = ce.new_tensor(1.0)
             return self.weigh({"ce": (1.0, ce * (math.nan if step.progress >= 0.5 else 1.0)), "fine": (1.0, fine)})
 
-    with pytest.raises(TrainingDiverged, match=r"in epoch 3 ce is nan, total is nan: lower train.lr"):
+    with pytest.raises(TrainingDiverged, match=r"Breaks: in epoch 3 step 1 ce is nan, total is nan.*: lower train.lr"):
         run(SGD, distiller=Breaks(), teacher=None, folder=tmp_path)
     history, _ = run(SGD, distiller=plain, teacher=None, folder=tmp_path, resume=True)
     assert len(history) == 4

@@ -11,6 +11,7 @@ from trg_pyg.data.base import ImageSet, Splits
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError
+from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, fit
 from trg_pyg.training.metrics import evaluate
@@ -88,7 +89,7 @@ def test_resumed_within_an_epoch_equals_uninterrupted(run, tmp_path: Path, monke
     monkeypatch.setattr("trg_pyg.training.loop._CHECK_EVERY", 1)
     with pytest.raises(Stop):
         run(RandomResizedCrop(), workers=workers, folder=folder, on_step=stop, checkpoint_seconds=0.0)
-    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+    checkpoint = load_checkpoint(folder / "checkpoint.pt")
     assert (len(checkpoint["history"]), checkpoint["step"]) == divmod(steps - 1, 3)
     assert same(whole, run(RandomResizedCrop(), workers=workers, folder=folder, resume=True))
 

@@ -95,7 +95,8 @@ def save_weights(model: nn.Module, path: str | Path, metadata: dict[str, str]) -
     # safetensors refuses tensors that share memory, as tied weights do
     tensors = {name[skip:]: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
     with replaced_whole(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata)
+        # Not by save_file, whose error on a full disk is none of the operating system's.
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,10 +11,11 @@ from trg_pyg.training.distributed import LossScope
 OptimizerName = Literal["SGD", "AdamW"]
 ScheduleName = Literal["multistep", "cosine", "onecycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
+NonFinite = Literal["stop", "skip"]
 
 _CHOICES = (
     *(("optimizer", OptimizerName), ("schedule", ScheduleName)),
-    *(("precision", Precision), ("loss_scope", LossScope)),
+    *(("precision", Precision), ("loss_scope", LossScope), ("nonfinite", NonFinite)),
 )
 
 
@@ -40,6 +41,9 @@ class TrainConfig:
             it is the length of the rise, and 0 stands for PyTorch's default share of 0.3.
         grad_clip: largest gradient norm over all trained parameters, above 0; None leaves gradients as they are.
         precision: of both networks' forward passes; losses and weights are float32 always.
+        nonfinite: what to do with a step whose losses or gradients are NaN or infinite, which is never taken:
+            ``"stop"`` the training, or ``"skip"`` the step. With fp16, infinite gradients lower the loss scale instead.
+        max_skipped: steps of a training to skip before it is stopped after all, at least 0.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
         channels_last: keep the weights of 2-d convolutions channels last, which is faster; results differ by rounding.
@@ -67,6 +71,8 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     grad_clip: float | None = None
     precision: Precision = "fp32"
+    nonfinite: NonFinite = "stop"
+    max_skipped: int = 10
     compile: bool = False
     channels_last: bool = True
     loss_scope: LossScope = "global"
@@ -80,6 +86,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size", "eval_every"):
             value = getattr(self, name)
             self._check(name, isinstance(value, int) and value >= 1, "give a whole number of at least 1")
+        skipped = self.max_skipped
+        self._check("max_skipped", isinstance(skipped, int) and skipped >= 0, "give a whole number of at least 0")
         self._check("lr", 0 < self.lr < math.inf, "give a positive number")
         self._check("momentum", 0 <= self.momentum < 1, "give a number from 0 to below 1")
         self._check("weight_decay", 0 <= self.weight_decay < math.inf, "give 0 or a positive number")

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -15,12 +16,15 @@ from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
-from trg_pyg.distillers.base import Distiller
+from trg_pyg.distillers.base import Distiller, Losses
+from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
+from trg_pyg.training.checkpoint import CheckpointNotWritten
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
+from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
@@ -29,10 +33,6 @@ from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stream import GlobalStream
 
 History = list[dict[str, float]]
-
-
-class TrainingDiverged(RuntimeError):
-    """A loss is no longer finite; the message names the parts and the epoch."""
 
 
 class Progress(NamedTuple):
@@ -60,7 +60,7 @@ class Trainee:
         distiller: its parameters train with the student's.
         teacher: frozen, and moved to the device; not run where the distiller needs none. Trainees whose teachers are
             one network, tapped as each of them needs it, share its forward passes.
-        folder: where ``checkpoint.pt`` and the student's weights go; None keeps nothing.
+        folder: where ``checkpoint.pt``, the ones before it and the student's weights go; None keeps nothing.
         identity: plain values by name that a checkpoint must agree on to be resumed, beside those of the training.
         on_step: called after each step.
         on_epoch: called with the metrics of each epoch, once its checkpoint is written; not for resumed epochs.
@@ -108,6 +108,14 @@ class Share:
     everywhere: int
 
 
+class _Seen(NamedTuple):
+    """What was computed of a part of a batch."""
+
+    part: Share
+    losses: Losses
+    top1: Tensor
+
+
 class Learner:
     """A student in training, from step to step and from epoch to epoch.
 
@@ -119,6 +127,7 @@ class Learner:
         device: where the networks run.
         world: the processes of the training.
         steps: in an epoch.
+        keep_checkpoints: files that are kept, the last one included.
     """
 
     def __init__(
@@ -131,7 +140,9 @@ class Learner:
         device: torch.device,
         world: World,
         steps: int,
+        keep_checkpoints: int = 1,
     ) -> None:
+        self._keep = keep_checkpoints
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
@@ -146,6 +157,10 @@ class Learner:
             compile_for=compiled_sizes(config, world),
         ).to(device)
         self._wrapped = wrap(module, world)
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._silence = Silence(trainee.distiller)
+        self._buffers: Buffers | None = None
+        self._seen: list[_Seen] = []
         optimizer = build_optimizer(module, config)
         self.state = TrainingState(
             identity=_identity(config, seed=seeds.training, train_images=len(train_set)) | trainee.identity,
@@ -176,6 +191,8 @@ class Learner:
         epochs, step = self.place
         progress = (epochs * self.steps + step) / (self.config.epochs * self.steps)
         wrapped = self._wrapped
+        if not self._seen:
+            self._buffers = Buffers(self.trainee.student)
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
             told = Step(part.target, progress, state.draws, part.index)
@@ -184,21 +201,79 @@ class Learner:
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
         top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
-        state.meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(part.images))
+        self._seen.append(_Seen(part, losses, top1))
 
     def update(self) -> None:
-        """Take the step whose gradients are there."""
+        """Take the step whose gradients are there, unless something of it is not finite.
+
+        Raises:
+            TrainingDiverged: it is not, and the recipe says to stop, or too many steps have been skipped already.
+        """
         state, clip = self.state, self.config.grad_clip
+        seen, self._seen = self._seen, []
+        scaled = state.scaler.is_enabled()
         if clip is not None:
             state.scaler.unscale_(state.optimizer)
-            clip_grad_norm_(state.module.parameters(), clip)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
+            norm = clip_grad_norm_(self._parameters, clip)
+        else:
+            norm = torch.zeros(()) if scaled else gradient_norm(self._parameters)
+        # Infinite gradients in fp16 are the scaler's to skip: it then lowers the scale.
+        watched = [each.losses.total.detach() for each in seen] + ([] if scaled else [norm])
+        if self._are_finite(watched):
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            for part, losses, top1 in seen:
+                state.meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(part.images))
+                self._silence.step(losses.parts)
+        else:
+            self._leave_out(seen, norm.item())
         state.schedule.step()
         state.optimizer.zero_grad()
         state.step += 1
         if self.trainee.on_step is not None:
             self.trainee.on_step(Progress(len(state.history) + 1, state.step, self.steps, state.meter))
+
+    def _are_finite(self, values: list[Tensor]) -> bool:
+        bad = ~torch.stack([value.to(self.device, torch.float32) for value in values]).isfinite().all()
+        # Every process has to take the step, or none.
+        return not self.world.sum(bad.double()).item()
+
+    def _leave_out(self, seen: "list[_Seen]", norm: float) -> None:
+        """Undo what a step has changed before it is taken, and say why; or stop."""
+        assert self._buffers is not None
+        self._buffers.restore()
+        state, config = self.state, self.config
+        parts = {name: value.item() for each in seen for name, value in each.losses.parts.items()}
+        parts["total"] = sum(each.losses.total.item() for each in seen)
+        what = explain(parts, norm, self._bad_images([each.part for each in seen]))
+        place = f"{type(self.trainee.distiller).__name__}: in epoch {len(state.history) + 1} step {state.step + 1}"
+        state.skipped += 1
+        if config.nonfinite == "skip" and state.skipped <= config.max_skipped:
+            warnings.warn(
+                f"{place} {what or 'another process has numbers that are not finite'}: step skipped, "
+                f"{state.skipped} of at most {config.max_skipped}",
+                stacklevel=2,
+            )
+            return
+        limit = "" if config.nonfinite == "stop" else f", after {config.max_skipped} skipped steps"
+        raise TrainingDiverged(
+            f"{place} {what or 'another process has numbers that are not finite'}{limit}: lower train.lr, set "
+            "train.grad_clip, or use train.precision bf16 or fp32; the step was not taken"
+        )
+
+    @torch.no_grad()
+    def _bad_images(self, parts: list[Share]) -> dict[str, list[int]]:
+        """Return the images of a step whose outputs are not finite, by network."""
+        found: dict[str, list[int]] = {}
+        for name, network in (("student", self.trainee.student), ("teacher", self.trainee.teacher)):
+            if network is None or (name == "teacher" and not self.trainee.distiller.needs_teacher):
+                continue
+            modes = {module: module.training for module in network.modules()}
+            network.eval()
+            found[name] = [image for part in parts for image in bad_images(network(part.images), part.index)]
+            for module, mode in modes.items():
+                module.training = mode
+        return found
 
     def check(self) -> None:
         """Raise :class:`TrainingDiverged` where the loss of the epoch under way is not finite."""
@@ -212,7 +287,17 @@ class Learner:
             name = "norm of the weights"
             self._check_finite(name, {name: norms.norm().item()})
             average_buffers(self.state.module, self.world)
-            self.state.save(self.trainee.folder / "checkpoint.pt", loader)
+            try:
+                self._save(self.trainee.folder, loader)
+            except CheckpointNotWritten as error:
+                self._go_on(error)
+
+    def _save(self, folder: Path, loader: LoaderState) -> None:
+        self.state.save(folder / "checkpoint.pt", loader, self._keep)
+
+    def _go_on(self, error: OSError) -> None:
+        # The training is worth more than its latest checkpoint; the next one may find space again.
+        warnings.warn(f"{error}: training goes on, and the checkpoint before stays; free some space", stacklevel=2)
 
     def resume(self) -> LoaderState:
         """Go on from the folder's checkpoint and return the state of the batches."""
@@ -243,6 +328,13 @@ class Learner:
         lr = config.lr * lr_factor(done * self.steps, config, self.steps)
         metrics: dict[str, float] = {"epoch": done + 1, "lr": lr}
         metrics |= _named("train", state.meter.means(world))
+        for sentence in self._silence.report():
+            name = type(self.trainee.distiller).__name__
+            warnings.warn(
+                f"{name}: in epoch {done + 1} {sentence}: it teaches nothing; check its weight, and whether a graph or "
+                "a projection is cut off",
+                stacklevel=2,
+            )
         metrics["images_per_second"] = train_images / state.seconds
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
         average_buffers(state.module, world)
@@ -257,10 +349,18 @@ class Learner:
         state.step, state.seconds, state.meter = 0, 0.0, Meter()
         folder = self.trainee.folder
         if folder is not None:
-            if world.is_main:
-                _save_weights(state, folder)
-            # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
-            state.save(folder / "checkpoint.pt", loader)
+            try:
+                if world.is_main:
+                    _save_weights(state, folder)
+                # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
+                self._save(folder, loader)
+            except OSError as error:
+                if done + 1 == config.epochs:
+                    raise InputError(
+                        f"cannot write the last epoch to {folder} ({error}); free some space and resume, the last "
+                        "checkpoint is there"
+                    ) from error
+                self._go_on(error)
         if self.trainee.on_epoch is not None:
             self.trainee.on_epoch(dict(metrics))
 

@@ -19,12 +19,15 @@ from trg_pyg.training.distributed import SINGLE_PROCESS, World
 from trg_pyg.training.learner import History, Learner, Progress, Seeds, Share, Trainee, TrainingDiverged
 from trg_pyg.training.metrics import Shots
 from trg_pyg.training.modules import check_loss_scope, least_images
+from trg_pyg.training.stop import StopRequest, TrainingStopped
 from trg_pyg.training.teaching import Teaching
 
-__all__ = ["Progress", "Trainee", "TrainingDiverged", "check_batches", "fit", "fit_together"]
+__all__ = ["Progress", "Trainee", "TrainingDiverged", "TrainingStopped", "check_batches", "fit", "fit_together"]
 
 # Steps between two looks at the loss and the clock: each look waits for the device and the other processes.
 _CHECK_EVERY = 50
+# Steps between two questions among processes whether to stop.
+_ASK_EVERY = 10
 
 
 def fit(
@@ -75,6 +78,8 @@ def fit_together(
     resume: bool = False,
     shots: Shots | None = None,
     checkpoint_seconds: float | None = None,
+    keep_checkpoints: int = 2,
+    stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
@@ -101,6 +106,10 @@ def fit_together(
         resume: continue from the checkpoints in the trainees' folders; a student that is ahead of the others waits.
         shots: groups of classes to report, see :func:`~trg_pyg.training.metrics.evaluate`.
         checkpoint_seconds: save a checkpoint within an epoch too, where the last one is this old; None: between epochs.
+        keep_checkpoints: how many of each trainee are kept, the last one included, >= 1: should it be damaged, the one
+            before is there.
+        stop: looked at after every step, of several processes after every tenth; where it is set, all trainees are
+            saved and the training ends.
         world: the processes that train together.
 
     Returns:
@@ -115,7 +124,9 @@ def fit_together(
             one, an empty set, a batch or a part of one that is too small, or a checkpoint that is missing, unreadable
             or of another training.
         TrainingDiverged: a loss became infinite or NaN; the last finite checkpoint remains.
+        TrainingStopped: ``stop`` was set.
     """
+    require(keep_checkpoints >= 1, f"keep_checkpoints={keep_checkpoints}: give 1 or more")
     device = torch.device(device)
     _check_apart(trainees)
     for trainee in trainees:
@@ -136,19 +147,30 @@ def fit_together(
     networks = [trainee.student for trainee in trainees]
     with convolutions_channels_last([*networks, *teaching.networks] if config.channels_last else []):
         learners = [
-            Learner(trainee, train_set, config, seeds=seeds, device=device, world=world, steps=len(loader))
+            Learner(
+                trainee,
+                train_set,
+                config,
+                seeds=seeds,
+                device=device,
+                world=world,
+                steps=len(loader),
+                keep_checkpoints=keep_checkpoints,
+            )
             for trainee in trainees
         ]
         if resume:
             states = [learner.resume() for learner in learners]
             loader.load_state_dict(states[min(range(len(learners)), key=lambda number: learners[number].place)])
-        clock = _Clock(checkpoint_seconds, world)
+        clock = _Clock(checkpoint_seconds, world, stop, device)
         while (epoch := min(learner.place[0] for learner in learners)) < config.epochs:
             _train_epoch(epoch, learners, teaching, loader, config, len(train_set), clock)
             for learner in learners:
                 if learner.place == (epoch, len(loader)):
                     learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict())
             clock.saved()
+            if epoch + 1 < config.epochs and clock.must_stop():
+                raise TrainingStopped(clock.reason(f"after epoch {epoch + 1} of {config.epochs}"))
     return [learner.state.history for learner in learners]
 
 
@@ -223,9 +245,20 @@ def _train_epoch(
             for learner in active:
                 learner.check()
             if not at_end and clock.is_due():
-                for learner in active:
-                    learner.checkpoint(loader.state_dict())
-                clock.saved()
+                _save(active, loader, clock)
+        if not at_end and clock.must_stop(step):
+            for learner in active:
+                learner.check()
+            _save(active, loader, clock)
+            raise TrainingStopped(
+                clock.reason(f"after step {step + 1} of {len(loader)} of epoch {epoch + 1} of {config.epochs}")
+            )
+
+
+def _save(learners: Sequence[Learner], loader: Loader, clock: "_Clock") -> None:
+    for learner in learners:
+        learner.checkpoint(loader.state_dict())
+    clock.saved()
 
 
 def _parts(
@@ -244,15 +277,20 @@ def _sizes(count: int, parts: int) -> list[int]:
 
 
 class _Clock:
-    """What steps cost, and when a checkpoint within an epoch is due.
+    """What steps cost, when a checkpoint within an epoch is due, and whether it is time to stop.
 
     Args:
         checkpoint_seconds: age of a checkpoint at which the next is due; None: never.
         world: the processes; the main one's clock counts for all.
+        stop: whether this process was asked to stop.
+        device: on which processes tell each other so.
     """
 
-    def __init__(self, checkpoint_seconds: float | None, world: World) -> None:
+    def __init__(
+        self, checkpoint_seconds: float | None, world: World, stop: StopRequest | None, device: torch.device
+    ) -> None:
         self.world = world
+        self._stop, self._device = stop, device
         self._limit = checkpoint_seconds
         self._counted = self._saved = time.perf_counter()
 
@@ -272,6 +310,26 @@ class _Clock:
         if self._limit is None:
             return False
         return bool(self.world.broadcast_object(time.perf_counter() - self._saved >= self._limit))
+
+    def must_stop(self, step: int | None = None) -> bool:
+        """Whether any process was asked to stop, the same on every process.
+
+        Args:
+            step: within the epoch; several processes, which must all stop after the same one, ask each other at every
+                tenth only. None asks now.
+        """
+        if self._stop is None:
+            return False
+        if self.world.size == 1:
+            return bool(self._stop)
+        if step is not None and (step + 1) % _ASK_EVERY:
+            return False
+        return self.world.sum(torch.tensor(float(bool(self._stop)), device=self._device)).item() > 0
+
+    def reason(self, place: str) -> str:
+        """Return what to say of a training that stops at that place."""
+        signal = self._stop.signal if self._stop else None
+        return f"{signal or 'another process was asked to stop'} {place}; everything is saved, resume to go on"
 
     def saved(self) -> None:
         """Remember that there is a checkpoint; the time that it took is no step's."""

@@ -34,6 +34,7 @@ class TrainingState:
         step: steps done of the epoch after these.
         seconds: that those steps took.
         meter: the running means of those steps.
+        skipped: steps of the whole training that were not taken, since something of them was not finite.
     """
 
     identity: dict[str, Any]
@@ -48,16 +49,18 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     meter: Meter = field(default_factory=Meter)
+    skipped: int = 0
 
-    def save(self, path: Path, loader: LoaderState) -> None:
+    def save(self, path: Path, loader: LoaderState, keep: int = 1) -> None:
         """Write the state to ``path``, in one step; every process calls it, the main one writes.
 
         Args:
             path: the file.
             loader: state of the batches, which other trainings may share.
+            keep: files in all, see :func:`~trg_pyg.training.checkpoint.save_checkpoint`.
 
         Raises:
-            InputError: the folder cannot be written to.
+            CheckpointNotWritten: the disk is full, the folder cannot be written to, and the like.
         """
         streams = self.world.gather_objects({"draws": self.draws.get_state(), "dropout": self.dropout.state_dict()})
         meters = self.world.gather_objects(self.meter.state_dict())
@@ -65,7 +68,8 @@ class TrainingState:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {"identity": self.identity, "history": self.history, "step": self.step, "seconds": self.seconds}
-        save_checkpoint(path, state | {"streams": streams, "meters": meters, "loader": loader})
+        state["skipped"] = self.skipped
+        save_checkpoint(path, state | {"streams": streams, "meters": meters, "loader": loader}, keep)
 
     def load(self, path: Path) -> LoaderState:
         """Continue from the state at ``path`` and return that of the batches.
@@ -95,6 +99,7 @@ class TrainingState:
             names = [name for meter in state["meters"] for name in meter]
             self.meter = Meter.merged(state["meters"][rank :: self.world.size], names)
             self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
+            self.skipped = state["skipped"]
             loader: LoaderState = state["loader"]
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
