@@ -14,8 +14,8 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 
 from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.diagnosis import Diagnosis, diagnosis_table, draw_probe, read_lines  # noqa: E402
+from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
-from experiments.run import STOPPED  # noqa: E402
 from experiments.study import prepare  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.table import results_table  # noqa: E402
@@ -23,7 +23,6 @@ from experiments.teacher import obtain_teacher  # noqa: E402
 from experiments.training_run import WatchedStudy  # noqa: E402
 from trg_pyg.errors import InputError, require  # noqa: E402
 from trg_pyg.training.distributed import World, process_group  # noqa: E402
-from trg_pyg.training.loop import TrainingDiverged, TrainingStopped  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     if "--help" in given or "-h" in given:
         print(parser.format_help())
-    try:
+
+    def work() -> None:
         try:
             own, others = parser.parse_known_args(given)
         except ArgumentError as error:
@@ -40,17 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices = read_choices(others)
         with process_group(choices.config.device) as world:
             report = run(choices, world, own.probe_images, own.probe_batch)
-    except InputError as error:
-        print(f"diagnose.py: error: {error}", file=sys.stderr)
-        return 2
-    except TrainingStopped as error:
-        print(f"diagnose.py: {error}", file=sys.stderr)
-        return STOPPED
-    except TrainingDiverged as error:
-        print(f"diagnose.py: stopped: {error}", file=sys.stderr)
-        return 1
-    print(f"\n{report}")
-    return 0
+        print(f"\n{report}")
+
+    return exit_code_of(work, "diagnose.py")
 
 
 def _parser() -> ArgumentParser:

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 from experiments.config import Choices, read_choices  # noqa: E402
+from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
 from experiments.results import Results, Run  # noqa: E402
 from experiments.run_folder import environment, write_text  # noqa: E402
@@ -18,35 +19,20 @@ from experiments.study import Study, prepare  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.teacher import Teacher, obtain_teacher  # noqa: E402
 from experiments.training_run import History  # noqa: E402
-from trg_pyg.errors import InputError  # noqa: E402
 from trg_pyg.training.distributed import World, process_group  # noqa: E402
-from trg_pyg.training.loop import TrainingDiverged, TrainingStopped  # noqa: E402
-
-# Exit code of a run that was asked to stop: that of sysexits.h for what works when it is tried again.
-STOPPED = 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study and return the exit code.
+    """Run a study and return the exit code, see :func:`~experiments.exit_codes.exit_code_of`."""
 
-    0: finished; 1: a training diverged; 2: the input is at fault; 75: stopped by a signal, saved, ready to be resumed.
-    """
-    try:
+    def work() -> None:
         choices = read_choices(argv)
         with process_group(choices.config.device) as world:
             report = run(choices, world)
-    except InputError as error:
-        print(f"run.py: error: {error}", file=sys.stderr)
-        return 2
-    except TrainingStopped as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return STOPPED
-    except TrainingDiverged as error:
-        print(f"run.py: stopped: {error}", file=sys.stderr)
-        return 1
-    if world.is_main:
-        print(f"\n{report}")
-    return 0
+        if world.is_main:
+            print(f"\n{report}")
+
+    return exit_code_of(work, "run.py")
 
 
 def run(choices: Choices, world: World) -> str:
