@@ -25,7 +25,7 @@ from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, 
 from trg_pyg.training.loop import check_batches
 
 # Options of data sets that say how images are read, not which.
-_READING = ("workers", "prefetch", "cache")
+_READING = ("workers", "prefetch", "cache", "check")
 
 
 class Pair(NamedTuple):

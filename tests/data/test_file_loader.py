@@ -35,7 +35,7 @@ def files(tmp_path) -> FileSet:
 
 def decoded(files: FileSet) -> ImageSet:
     names = [os.fsdecode(name) for name in files.files]
-    return ImageSet(decode_images(files.root, names, files.image_size, files.shorter), files.targets)
+    return ImageSet(decode_images(files.root, names, files.image_size, files.shorter)[0], files.targets)
 
 
 def with_workers(files: FileSet, workers: int) -> FileSet:

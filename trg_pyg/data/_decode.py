@@ -1,21 +1,25 @@
 """Image files to uint8 pixels."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from errno import EINVAL
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from trg_pyg.errors import InputError, few
+from trg_pyg.data.bad_images import BadImage
+from trg_pyg.errors import InputError
 
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 
 
-def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> Tensor:
+def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> tuple[Tensor, list[BadImage]]:
     """Decode files to RGB, the shorter side resized to ``shorter`` and the centre cut out.
 
     Args:
@@ -25,28 +29,23 @@ def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> 
         shorter: pixels, at least ``size``.
 
     Returns:
-        uint8 [N, 3, size, size].
+        uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
 
     Raises:
-        InputError: files cannot be read; all of them are tried first, and the message counts them.
+        InputError: the memory does not suffice.
     """
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    pixels = images.numpy()
 
-    def decode_chunk(start: int) -> list[tuple[str, Exception]]:
-        part = slice(start, start + _CHUNK)
-        return decode_into(images[part], root, files[part], lambda rgb, _: centre_cut(rgb, size, shorter))
+    def decode(position: int, file: str) -> None:
+        pixels[position] = centre_cut(read_rgb(root / file), size, shorter)
 
-    Image.preinit()  # registers the formats once, before the threads do it at the same time
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failures = [failure for chunk in pool.map(decode_chunk, range(0, len(files), _CHUNK)) for failure in chunk]
-    if failures:
-        raise unreadable(failures, f"{len(files)} images under {root}")
-    return images
+    return images, attempt_in_threads(files, decode, os.cpu_count() or 1)
 
 
 def decode_into(
     images: Tensor, root: Path, files: Sequence[str], cut: Callable[[Image.Image, int], np.ndarray]
-) -> list[tuple[str, Exception]]:
+) -> list[BadImage]:
     """Decode files to RGB and write what ``cut`` makes of each into a tensor.
 
     Args:
@@ -56,41 +55,108 @@ def decode_into(
         cut: takes an RGB image and its position in ``files``; returns uint8 [3, S, S].
 
     Returns:
-        The files that cannot be read, each with the reason.
+        The files that cannot be used.
+
+    Raises:
+        InputError: the memory does not suffice.
     """
-    pixels, failures = images.numpy(), []
-    for position, file in enumerate(files):
+    pixels = images.numpy()
+
+    def decode(position: int, file: str) -> None:
+        pixels[position] = cut(read_rgb(root / file), position)
+
+    return attempt(files, decode)
+
+
+def attempt(files: Sequence[str], work: Callable[[int, str], None], start: int = 0) -> list[BadImage]:
+    """Do ``work(position, file)`` for each file, positions from ``start``, and return those that it fails for.
+
+    Raises:
+        InputError: the memory does not suffice, which is not the file's fault.
+    """
+    failures = []
+    for position, file in enumerate(files, start):
         try:
-            pixels[position] = cut(_read_rgb(root / file), position)
-        except MemoryError:
-            raise
+            work(position, file)
+        except MemoryError as error:
+            raise InputError(
+                f"the memory does not suffice to decode {file}; free some, take fewer workers or make the image smaller"
+            ) from error
         except Exception as error:  # damaged files make Pillow raise errors of many unrelated classes
-            failures.append((file, error))
+            failures.append(BadImage(position, file, _reason(error), _is_damage(error)))
     return failures
 
 
-def unreadable(failures: Sequence[tuple[str, Exception]], among: str) -> InputError:
-    """Return the error that names the files of :func:`decode_into`'s failures; ``among`` says out of what they are."""
-    reason = " ".join(str(failures[0][1]).split())
-    return InputError(
-        f"{len(failures)} of {among} cannot be read: {few([file for file, _ in failures])} (the first: {reason}); "
-        "replace or remove them"
-    )
+def attempt_in_threads(files: Sequence[str], work: Callable[[int, str], None], threads: int) -> list[BadImage]:
+    """Do the same in several threads; the failures are in the order of the files."""
+    # Registers all formats once. Threads that did so at the same time could miss some. The usual ones come first.
+    Image.preinit()
+    Image.init()
+    with ThreadPoolExecutor(threads) as pool:
+        chunks = pool.map(
+            lambda start: attempt(files[start : start + _CHUNK], work, start), range(0, len(files), _CHUNK)
+        )
+        return [failure for chunk in chunks for failure in chunk]
+
+
+def read_rgb(file: Path) -> Image.Image:
+    """Decode a file to RGB.
+
+    Raises:
+        Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
+    """
+    with opened(file) as (image, _):
+        return image.convert("RGB")
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
+    """Give an image of which only the header was read, and its file.
+
+    Raises:
+        Exception: as :func:`read_rgb`.
+    """
+    with file.open("rb") as stream:
+        try:
+            image = Image.open(stream)
+        except UnidentifiedImageError:
+            empty = stream.seek(0, os.SEEK_END) == 0
+            raise ValueError("the file is empty" if empty else "it is no image of a known format") from None
+        with image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"{image.mode} pixels would be clipped to 8 bits, convert the file")
+            yield image, stream
 
 
 def centre_cut(rgb: Image.Image, size: int, shorter: int) -> np.ndarray:
     """Resize the shorter side to ``shorter`` pixels and cut the centre out, uint8 [3, size, size]."""
-    width, height = rgb.size
-    least = min(width, height)
-    if least != shorter:
-        width, height = shorter * width // least, shorter * height // least
+    width, height = resized(rgb.size, shorter)
+    if (width, height) != rgb.size:
         rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's bilinear antialiases
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(rgb.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 
 
-def _read_rgb(file: Path) -> Image.Image:
-    with Image.open(file) as image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"{image.mode} pixels would be clipped to 8 bits, convert the file")
-        return image.convert("RGB")
+def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Return width and height with the shorter side of ``shorter`` pixels.
+
+    Raises:
+        ValueError: the result is larger than Pillow lets an image be: the file is all too narrow.
+    """
+    width, height = size
+    least = min(width, height)
+    width, height = shorter * width // least, shorter * height // least
+    # Twice: above MAX_IMAGE_PIXELS Pillow warns of an image in a file, above its double it refuses.
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{size[0]}x{size[1]} pixels are too narrow: resized, they would be {width}x{height}")
+    return width, height
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _is_damage(error: Exception) -> bool:
+    # Pillow's own OSErrors have no number; a damaged file can make it seek to an impossible place, EINVAL.
+    return not isinstance(error, OSError) or error.errno in (None, EINVAL)

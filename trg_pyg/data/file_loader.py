@@ -11,10 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from trg_pyg.data._decode import centre_cut, decode_into, unreadable
+from trg_pyg.data._decode import centre_cut, decode_into
 from trg_pyg.data._epochs import EpochLoader, Part
 from trg_pyg.data.augment import Augment
+from trg_pyg.data.bad_images import unreadable
 from trg_pyg.data.file_set import FileSet
+from trg_pyg.data.lost_worker import worker_lost
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError
 
@@ -45,9 +47,11 @@ class FileLoader(EpochLoader):
 
     Raises:
         InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
-            ``world_size`` processes, or a batch has fewer images than there are processes; in an iteration, a file
-            cannot be read, which the message names.
-        RuntimeError, OSError: in an iteration, a process that decodes was killed, for lack of memory most often.
+            ``world_size`` processes, or a batch has fewer images than there are processes.
+        BadImages: in an iteration, files cannot be used, which the message names.
+        WorkerLost: in an iteration, a process that decodes was killed, for lack of memory most often. Where the news
+            comes between two batches PyTorch raises it as a RuntimeError, see
+            :func:`~trg_pyg.data.lost_worker.worker_lost`.
     """
 
     def __init__(
@@ -94,11 +98,20 @@ class FileLoader(EpochLoader):
 
     def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
         self._keys[:] = [(part.positions.numpy(), None if part.seeds is None else part.seeds.numpy()) for part in parts]
-        for images in self._decoded:
+        for images in self._from_workers():
             # A worker returns an error, since one that it raises would arrive with the text of its traceback.
             if isinstance(images, InputError):
                 raise images
             yield images.to(self._device, non_blocking=True)
+
+    def _from_workers(self) -> Iterator[Tensor | InputError]:
+        try:
+            yield from self._decoded
+        except (RuntimeError, OSError, EOFError) as error:
+            lost = worker_lost(error, while_reading=True) if self._decoded.num_workers else None
+            if lost is None:
+                raise
+            raise lost from error
 
 
 class _Decoder(Dataset[Tensor | InputError]):
@@ -115,8 +128,14 @@ class _Decoder(Dataset[Tensor | InputError]):
         positions, seeds = key
         files = [os.fsdecode(name) for name in self.files[positions]]
         images = torch.empty(len(files), 3, self.size, self.size, dtype=torch.uint8)
-        failures = decode_into(images, self.root, files, partial(self._cut, seeds))
-        return unreadable(failures, f"{len(files)} images of a batch from {self.root}") if failures else images
+        try:
+            failures = decode_into(images, self.root, files, partial(self._cut, seeds))
+        except InputError as error:
+            return error
+        if not failures:
+            return images
+        remedy = "replace them and resume; check=pixels finds all such files at the start"
+        return unreadable(failures, f"{len(files)} images of a batch from {self.root}", remedy)
 
     def _cut(self, seeds: np.ndarray | None, rgb: Image.Image, position: int) -> np.ndarray:
         if self.crop is None or seeds is None:

@@ -1,21 +1,24 @@
 """Datasets of image files: decoded once into memory, or streamed from the files."""
 
-import hashlib
-import os
 import warnings
 from abc import abstractmethod
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
+from trg_pyg.data._check import Check, check_images
+from trg_pyg.data._check_record import Found
 from trg_pyg.data._decode import decode_images
+from trg_pyg.data._file_cache import FileCache
 from trg_pyg.data._memory import available_memory
-from trg_pyg.data._tensor_cache import read_cached, write_cached
+from trg_pyg.data.bad_images import described, unreadable
 from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource
 from trg_pyg.data.file_set import FileSet, encode_paths
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
-from trg_pyg.errors import InputError, check_choice, require
+from trg_pyg.errors import InputError, check_choice, few, require
 
 Crop = Literal["padded", "resized"]
 _GIB = 1024**3
@@ -27,22 +30,33 @@ class Listing(NamedTuple):
     Attributes:
         files: N paths relative to the root.
         targets: class of each file, int64 [N].
-        tested: files of the test split, bool [N]; the others are the training split.
+        tested: files of the test split, bool [N]; the others are the training split. None: the test split is still to
+            be held out of the files.
         classes: C names.
     """
 
     files: list[str]
     targets: Tensor
-    tested: Tensor
+    tested: Tensor | None
     classes: tuple[str, ...]
+
+    def select(self, kept: Tensor) -> "Listing":
+        """Return the part of the files that is kept, bool [N]."""
+        files = list(compress(self.files, kept.tolist()))
+        return Listing(files, self.targets[kept], None if self.tested is None else self.tested[kept], self.classes)
 
 
 class ImageFiles(ImageData):
-    """Base class of the datasets of image files; a subclass implements ``_list``.
+    """Base class of the datasets of image files; a subclass implements ``_list``, and ``_hold_out`` where it needs to.
 
     Images become RGB; the shorter side is resized (bilinear, antialiased) and the centre of ``size`` x ``size`` pixels
     is cut out. They are decoded once into memory, or, streamed, by worker processes each time that a batch is asked
     for. Both give the same batches.
+
+    A file cannot be used if it is empty, cut off, no image, grey of 16 or more bits, of more than twice the pixels of
+    Pillow's ``MAX_IMAGE_PIXELS``, or not handed out by the system. Decoding into memory finds all of them; for a stream
+    ``check`` says how they are looked for before anything is trained. What is found only when a batch needs it ends the
+    training there; its checkpoints remain.
 
     Args:
         root: folder of the files.
@@ -57,9 +71,16 @@ class ImageFiles(ImageData):
         workers: processes that decode a stream; 0 decodes in the training process; None takes one a CPU core, at most
             8, and none for a split of less than 512 images. Results do not depend on it.
         prefetch: batches that each worker keeps ready, >= 1.
-        cache: keep images that were decoded into memory in ``root/.trg_pyg_cache``, or in the user's cache folder where
-            ``root`` cannot be written; the next start takes them from there while no file has changed its name, size
-            or time.
+        cache: keep images that were decoded into memory, and what ``check`` found, in ``root/.trg_pyg_cache``, or in
+            the user's cache folder where ``root`` cannot be written; the next start takes them from there while no file
+            has changed its name, size or time.
+        check: how the files of a stream are checked at the start. headers opens each, which finds all but damage in the
+            middle of a file and takes minutes for a million files. pixels decodes each, which finds all and takes as
+            long as to read and decode an epoch. never leaves it to the batches. None takes headers, and pixels with
+            ``skip_bad_images``.
+        skip_bad_images: leave damaged files out, with a warning, before any split is chosen, as if they were not there;
+            False refuses them. Files that the system does not hand out (permissions, a link to nowhere, a disk error)
+            are refused in any case: the next start might see them again.
         mean: mean of each channel in [0, 1]; None computes mean and std from training images in memory, and takes
             ImageNet's for a stream.
         std: standard deviation of each channel on the same scale, > 0; given together with ``mean``.
@@ -79,6 +100,8 @@ class ImageFiles(ImageData):
         workers: int | None = None,
         prefetch: int = 2,
         cache: bool = True,
+        check: Check | None = None,
+        skip_bad_images: bool = False,
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
         **kwargs: Any,
@@ -89,6 +112,12 @@ class ImageFiles(ImageData):
         require(0 < crop_share <= 1, f"crop_share {crop_share:g} is not in (0, 1]; 1 cuts out as much as possible")
         require(workers is None or workers >= 0, f"workers {workers} is negative; 0 decodes in the training process")
         require(prefetch >= 1, f"prefetch {prefetch} is below 1; it is the number of batches that a worker keeps ready")
+        if check is not None:
+            check_choice("check", check, get_args(Check))
+            require(
+                check == "pixels" or not skip_bad_images,
+                f"skip_bad_images needs all bad images to be found, and check={check} does not: leave check out",
+            )
         require((mean is None) == (std is None), f"mean {mean} and std {std} belong together; give both or neither")
         require(
             mean is None or all(0 <= value <= 1 for value in mean),
@@ -109,6 +138,8 @@ class ImageFiles(ImageData):
         self.workers = workers
         self.prefetch = prefetch
         self.cache = cache
+        self.check: Check = check or ("pixels" if skip_bad_images else "headers")
+        self.skip_bad_images = skip_bad_images
         self.mean = mean
         self.std = std
         self._shorter = round(size / crop_share)
@@ -117,19 +148,30 @@ class ImageFiles(ImageData):
     def _list(self) -> Listing:
         """Return the files of both splits."""
 
+    def _hold_out(self, listing: Listing) -> Tensor:
+        """Return the files to test on, bool [N], of a listing that leaves it open."""
+        raise NotImplementedError(f"{type(self).__name__} lists no test split and holds none out")
+
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
         return RandomResizedCrop(self._augment.flip) if self.crop == "resized" else super().augment()
 
     def _read(self) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
-        files, targets, tested, classes = self._list()
+        listing = self._list()
+        self._tested(listing)  # what cannot be split is refused before the files are looked at
         images: ImageSource
-        if self._streams(len(files)):
-            paths = encode_paths(files)
-            images = FileSet(self.root, paths, targets, self.size, self._shorter, self.workers, self.prefetch)
+        if self._streams(len(listing.files)):
+            listing = self._checked(listing)
+            paths = encode_paths(listing.files)
+            images = FileSet(self.root, paths, listing.targets, self.size, self._shorter, self.workers, self.prefetch)
         else:
-            images = ImageSet(self._images(files), targets)
-        return images.select(~tested), images.select(tested), classes
+            listing, pixels = self._in_memory(listing)
+            images = ImageSet(pixels, listing.targets)
+        tested = self._tested(listing)
+        return images.select(~tested), images.select(tested), listing.classes
+
+    def _tested(self, listing: Listing) -> Tensor:
+        return self._hold_out(listing) if listing.tested is None else listing.tested
 
     def _streams(self, count: int) -> bool:
         if self.crop == "resized":
@@ -155,40 +197,76 @@ class ImageFiles(ImageData):
             f"{available / _GIB:.2f} GiB are available"
         )
 
-    def _images(self, files: list[str]) -> Tensor:
-        if not self.cache:
-            return self._decoded(files)
-        folders = _cache_folders(self.root)
-        name = _cache_name(self.root, files, self.size, self._shorter)
-        images = read_cached(folders, name, (len(files), 3, self.size, self.size))
-        if images is None:
-            images = self._decoded(files)
-            write_cached(folders, name, images)
-        return images
+    def _checked(self, listing: Listing) -> Listing:
+        """Return what is to be streamed of a listing."""
+        if self.check == "never":
+            return listing
+        cache = self._file_cache(listing)
+        found = self._known(cache, self.check)
+        if found is None:
+            bad = check_images(self.root, listing.files, self._shorter, self.check)
+            found = Found(bad, cache.write_bad(self.check, bad))
+        return listing.select(self._kept(listing, found)) if found.bad else listing
 
-    def _decoded(self, files: list[str]) -> Tensor:
-        lack = self._lack_of_memory(len(files))
+    def _in_memory(self, listing: Listing) -> tuple[Listing, Tensor]:
+        """Return what is to be used of a listing, and its images, uint8 [N, 3, S, S]."""
+        cache = self._file_cache(listing)
+        found = self._known(cache, "pixels")
+        if found is not None and found.bad:
+            kept = self._kept(listing, found)
+            listing, cache = listing.select(kept), cache.select(kept)
+        images = cache.read_images()
+        if images is not None:
+            return listing, images
+        lack = self._lack_of_memory(len(listing.files))
         if lack is not None:
             raise InputError(f"{lack}; leave stream out, or choose a smaller size or fewer images")
-        return decode_images(self.root, files, self.size, self._shorter)
+        images, bad = decode_images(self.root, listing.files, self.size, self._shorter)
+        if bad:
+            kept = self._kept(listing, Found(bad, cache.write_bad("pixels", bad)))
+            listing, cache, images = listing.select(kept), cache.select(kept), images[kept]
+        cache.write_images(images)
+        return listing, images
+
+    def _file_cache(self, listing: Listing) -> FileCache:
+        return FileCache.of(self.root, listing.files, self.size, self._shorter, self.cache)
+
+    def _known(self, cache: FileCache, check: Check) -> Found | None:
+        """Return what a check found at an earlier start, if that holds now; one of all pixels stands for the others."""
+        checks: tuple[Check, ...] = (check, "pixels")
+        for name in checks:
+            found = cache.read_bad(name)
+            # Damage that is to be left out is still there. Everything else may have been mended meanwhile.
+            if found is not None and (self.skip_bad_images or not found.bad) and all(bad.damaged for bad in found.bad):
+                return found
+        return None
+
+    def _kept(self, listing: Listing, found: Found) -> Tensor:
+        """Return the files to use, bool [N], or refuse those that cannot be used."""
+        among = f"{len(listing.files)} images under {self.root}"
+        if not self.skip_bad_images:
+            remedy = "replace or remove them, or set skip_bad_images to leave damaged ones out"
+            raise unreadable(found.bad, among, remedy, found.listed)
+        withheld = [bad for bad in found.bad if not bad.damaged]
+        if withheld:
+            raise unreadable(withheld, among, "", found.listed)
+        kept = torch.ones(len(listing.files), dtype=torch.bool)
+        kept[[bad.position for bad in found.bad]] = False
+        named = described(found.bad, found.listed)
+        _check_classes_left(listing, listing.select(kept), f"{len(found.bad)} of {among} cannot be read: {named}")
+        warnings.warn(f"{len(found.bad)} of {among} cannot be read and are left out: {named}", stacklevel=2)
+        return kept
 
 
-def _cache_folders(root: Path) -> list[Path]:
-    folders = [root / ".trg_pyg_cache"]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if user.is_absolute():  # "~" stays as it is for a user without a home
-        # Roots that share the user's folder are kept apart: names, sizes and times of two of them may agree.
-        folders.append(user / "trg_pyg" / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16])
-    return folders
-
-
-def _cache_name(root: Path, files: list[str], size: int, shorter: int) -> str:
-    digest = hashlib.sha256(f"size {size} of {shorter}\n".encode())
-    for file in files:
-        try:
-            status = os.stat(os.path.join(root, file))
-            version = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:
-            version = "unreadable"
-        digest.update(os.fsencode(file) + f"\0{version}\n".encode())
-    return f"{digest.hexdigest()[:32]}.safetensors"
+def _check_classes_left(listing: Listing, left: Listing, why: str) -> None:
+    """Refuse to go on without a class that was there before bad images were left out."""
+    splits = {"": left.targets}
+    if left.tested is not None:
+        splits = {" for training": left.targets[~left.tested], " for testing": left.targets[left.tested]}
+    for place, targets in splits.items():
+        counts = torch.bincount(targets, minlength=len(left.classes)).tolist()
+        empty = [name for name, count in zip(left.classes, counts, strict=True) if not count]
+        if empty:
+            raise InputError(
+                f"class {few(empty)} has no image left{place}, since {why}; replace them or remove the class"
+            )

@@ -48,15 +48,18 @@ class ImageFolder(ImageFiles):
         train_targets = _targets(train_files)
         classes = tuple(train_files)
         if test_folder is None:
-            held = torch.zeros(len(train_targets), dtype=torch.bool)
-            held[holdout_indices(train_targets, classes, self.holdout, self.subset_seed)] = True
-            return Listing(_flat(train_files), train_targets, held, classes)
+            return Listing(_flat(train_files), train_targets, None, classes)
 
         test_files = _class_files(self.root, test_folder)
         _check_same_classes(classes, tuple(test_files), self.root / train_folder, self.root / test_folder)
         targets = torch.cat([train_targets, _targets(test_files)])
         tested = torch.arange(len(targets)) >= len(train_targets)
         return Listing(_flat(train_files) + _flat(test_files), targets, tested, classes)
+
+    def _hold_out(self, listing: Listing) -> Tensor:
+        held = torch.zeros(len(listing.targets), dtype=torch.bool)
+        held[holdout_indices(listing.targets, listing.classes, self.holdout, self.subset_seed)] = True
+        return held
 
 
 def _split_folders(root: Path) -> tuple[str, str | None]:
