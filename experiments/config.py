@@ -27,6 +27,8 @@ from trg_pyg.training.config import TrainConfig
 
 DistillerFactory = Callable[[NetworkInfo, NetworkInfo | None], Distiller]
 Channels = tuple[float, float, float]
+# In minutes.
+_WEEK = 7 * 24 * 60
 
 
 def _student_recipe() -> TrainConfig:
@@ -113,6 +115,8 @@ class Config:
         share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
             them: the same results in less time, but all students are in memory.
         checkpoint_minutes: age of a checkpoint at which the next is written within an epoch; null: after epochs only.
+        wait_minutes: how long one of several processes waits for another that still lives, such as the main one that
+            downloads the data, before the training is given up; one that dies ends it at once.
         keep: checkpoints of a run that are kept; should the last be damaged, the one before it is used.
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
@@ -130,6 +134,7 @@ class Config:
     device: str = "auto"
     share_teacher: bool = False
     checkpoint_minutes: float | None = 10.0
+    wait_minutes: float = 60.0
     keep: int = 2
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
@@ -138,6 +143,8 @@ class Config:
     def __post_init__(self) -> None:
         minutes = self.checkpoint_minutes
         require(minutes is None or minutes >= 0, f"checkpoint_minutes={minutes}: give 0 or more, or null")
+        wait = self.wait_minutes
+        require(0 < wait <= _WEEK, f"wait_minutes={wait}: give more than 0, and at most {_WEEK:,}, which is a week")
         require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
 
 

@@ -5,6 +5,7 @@ import warnings
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 # So that a clone runs without having been installed.
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ArgumentError as error:
             raise InputError(str(error)) from error
         choices = read_choices(others)
-        with process_group(choices.config.device) as world:
+        with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world, own.probe_images, own.probe_batch)
         print(f"\n{report}")
 

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 # So that a clone runs without having been installed.
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         choices = read_choices(argv)
-        with process_group(choices.config.device) as world:
+        with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world)
         if world.is_main:
             print(f"\n{report}")

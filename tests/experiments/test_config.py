@@ -161,6 +161,8 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--distiller=TRG", "--distiller.k=few"], "distiller.k=few: expected int"),
         (["--train.lr=-1"], "train.lr = -1.0: give a positive number"),
         (["--train.epochs=0"], "train.epochs = 0"),
+        (["--wait_minutes=0"], "wait_minutes=0.0: give more than 0, and at most 10,080, which is a week"),
+        (["--wait_minutes=.inf"], "wait_minutes=inf: give more than 0"),
         (["--seeds", "one"], "seeds=one: expected int"),
         (["--seeds", "1", "1"], "seeds: [1, 1] names one twice"),
         (["--methods", "KD", "KD"], "methods: ['KD', 'KD'] names one twice"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 import yaml
 from safetensors.torch import load_file
 
@@ -252,6 +253,22 @@ def test_wandb_offline_keeps_its_files_in_the_run_folder(small, tmp_path):
     assert main([*small, "--methods", "Vanilla", "--train.epochs=1", "--wandb=offline"]) == 0
     (folder,) = run_folders(tmp_path, "Vanilla")
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+
+
+def test_no_file_of_a_run_has_a_secret_of_the_environment(small, tmp_path, monkeypatch):
+    key, token, address = "0123456789abcdef" * 3, "token-4711-of-somebody", "somebody@example.org"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("SECRET_TOKEN", token)
+    monkeypatch.setenv("WANDB_EMAIL", address)
+    wandb.teardown()  # so that it reads the environment, and its service gets it
+    assert main([*small, "--methods", "Vanilla", "--train.epochs=1", "--wandb=offline"]) == 0
+    wandb.teardown()  # which waits until all is written
+    files = {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
+    suffixes = {file.suffix for file in files}
+    assert {".yaml", ".json", ".jsonl", ".pt", ".safetensors", ".md", ".wandb", ".log"} <= suffixes
+    assert all(b"epoch" in content for file, content in files.items() if file.suffix == ".wandb")  # as plain bytes
+    for secret in (key, token, address, "SECRET_TOKEN", sys.executable):
+        assert [file.name for file, content in files.items() if secret.encode() in content] == []
 
 
 def test_a_distiller_and_a_network_from_outside_the_package_need_no_registration(small, tmp_path, monkeypatch):
