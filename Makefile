@@ -4,8 +4,10 @@
 PYTHON ?= python3.11
 SEEDS ?= 0 1 2
 BIN := .venv/bin
+# make run LOCKED=1 sets .venv up with the versions of requirements.lock.
+PINS := $(if $(LOCKED),--constraint requirements.lock)
 
-.PHONY: run test lint clean
+.PHONY: run test lint lock audit clean
 
 run: .venv/ready
 	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
@@ -18,6 +20,24 @@ lint: .venv/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Versions only, whatever a package was installed from. Hashes are those of an index's files, so they take an index:
+# pip-compile --generate-hashes --constraint requirements.lock pyproject.toml
+lock: .venv/ready-dev
+	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude wheel --exclude trg_pyg \
+	    --disable-pip-version-check > .venv/versions
+	{ sed '/^[^#]/,$$d' requirements.lock; LC_ALL=C sort -f .venv/versions; } > .venv/lock
+	mv .venv/lock requirements.lock
+
+# Asks a database of known vulnerabilities, so it takes the network.
+audit: build/audit/ready
+	build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip $(ARGS)
+
+# Apart from .venv, whose packages it looks at.
+build/audit/ready:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	touch $@
+
 .venv/pip:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -26,15 +46,15 @@ lint: .venv/ready-dev
 # torch-scatter comes as source and compiles against the torch that is installed, so it has to come after it and without
 # an environment of its own. PyG uses it where it is there; everything works without, so a failure is said and passed over.
 .venv/ready: .venv/pip pyproject.toml
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet $(PINS) -e .
 	$(BIN)/python -m pip install --quiet setuptools wheel
 	@echo "building torch-scatter, which takes about five minutes the first time"
-	$(BIN)/python -m pip install --quiet --no-build-isolation "torch-scatter>=2.1" \
+	$(BIN)/python -m pip install --quiet $(PINS) --no-build-isolation "torch-scatter>=2.1" \
 	    || echo "torch-scatter could not be built: going on without it, segment operations are PyTorch's own"
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet -e ".[dev,timm,viz]"
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,timm,viz]"
 	touch $@
 
 clean:

@@ -17,7 +17,7 @@ from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.diagnosis import Diagnosis, diagnosis_table, draw_probe, read_lines  # noqa: E402
 from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
-from experiments.study import prepare  # noqa: E402
+from experiments.study import prepare, prepare_process  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.table import results_table  # noqa: E402
 from experiments.teacher import obtain_teacher  # noqa: E402
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ArgumentError as error:
             raise InputError(str(error)) from error
         choices = read_choices(others)
+        prepare_process(choices)
         with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world, own.probe_images, own.probe_batch)
         print(f"\n{report}")

@@ -5,11 +5,11 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import yaml
 from tqdm import tqdm
@@ -20,6 +20,7 @@ from trg_pyg.errors import InputError, near, require
 TEACHERS = Path(__file__).with_name("teachers.yaml")
 # Of silence, after which a download is given up.
 _SECONDS = 30
+_SCHEMES = ("https", "http", "file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class PublishedTeacher:
         source: who states all this.
 
     Raises:
-        InputError: the hash is none.
+        InputError: the hash is none, or the address is neither https, nor http, nor a file.
     """
 
     name: str
@@ -56,6 +57,8 @@ class PublishedTeacher:
     def __post_init__(self) -> None:
         hashed = self.sha256 is None or re.fullmatch(r"[0-9a-f]{8,64}", str(self.sha256))
         require(bool(hashed), f"{self.name}: sha256={self.sha256}: give 8 to 64 lower-case hexadecimal digits, or null")
+        scheme = urlsplit(self.url).scheme
+        require(scheme in _SCHEMES, f"{self.name}: url={self.url}: give an address of {', '.join(_SCHEMES)}")
 
     def file(self, folder: Path) -> Path:
         """Return where its file lies in ``folder``."""
@@ -107,7 +110,8 @@ def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = True) -> Path:
         quiet: no progress bar.
 
     Raises:
-        InputError: the download fails, or the file is another one than the hash is of; it is removed then.
+        InputError: the download fails, is led away from https, or the file is another one than the hash is of; it is
+            removed then.
     """
     file = teacher.file(folder)
     known, by = teacher.sha256, TEACHERS.name
@@ -176,9 +180,21 @@ def _verify(content: Path, known: str | None, by: str, file: Path) -> None:
     )
 
 
+class _NoWeakerRedirect(HTTPRedirectHandler):
+    """Follows a redirection within https or http, and from http to https; not to what is weaker, or no web address."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        here, there = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if there not in ("https", here):
+            raise OSError(f"it is redirected from {here} to {there}, {newurl}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _download(url: str, target: Path, quiet: bool) -> None:
     hidden = quiet or not sys.stderr.isatty()
-    with urlopen(url, timeout=_SECONDS) as answer, target.open("wb") as file:
+    with build_opener(_NoWeakerRedirect).open(url, timeout=_SECONDS) as answer, target.open("wb") as file:
         size = int(answer.headers.get("Content-Length") or 0)
         bar = tqdm.wrapattr(answer, "read", total=size or None, unit="B", unit_scale=True, leave=False, disable=hidden)
         with bar as content:

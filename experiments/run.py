@@ -16,7 +16,7 @@ from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
 from experiments.results import Results, Run  # noqa: E402
 from experiments.run_folder import environment, write_text  # noqa: E402
-from experiments.study import Study, prepare  # noqa: E402
+from experiments.study import Study, prepare, prepare_process  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.teacher import Teacher, obtain_teacher  # noqa: E402
 from experiments.training_run import History  # noqa: E402
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         choices = read_choices(argv)
+        prepare_process(choices)
         with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world)
         if world.is_main:

@@ -21,6 +21,8 @@ from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.step import Step
+from trg_pyg.training.config import without_off
+from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
 
@@ -120,6 +122,19 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     )
 
 
+def prepare_process(choices: Choices) -> None:
+    """Set what has to be set before CUDA is first used.
+
+    Raises:
+        InputError: the training is to be deterministic, and cuBLAS can't be made so any more.
+    """
+    config = choices.config
+    recipes = [config.train, *([config.teacher.train] if choices.trains_teacher else [])]
+    wanted = any(recipe.deterministic for recipe in recipes)
+    if wanted and config.device != "cpu" and torch.cuda.is_available():
+        set_cublas_workspace()
+
+
 def build_network(config: NetworkConfig, splits: Splits, seed: int, taps: Taps = "none") -> TappedModel:
     """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
     torch.manual_seed(seed)
@@ -165,12 +180,21 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 
 def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without those of the data that change the speed of reading and no result."""
+    """Return settings without those that change no result: how data are read, later options that are off."""
+    settings = _without_off(settings)
     data = settings.get("data")
     if not isinstance(data, dict) or "init_args" not in data:
         return settings
     options = {name: value for name, value in data["init_args"].items() if name not in _READING}
     return settings | {"data": data | {"init_args": options}}
+
+
+def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
+    recipes = {"train": without_off(settings["train"])} if "train" in settings else {}
+    teacher = settings.get("teacher")
+    if teacher is not None and "train" in teacher:
+        recipes["teacher"] = teacher | {"train": without_off(teacher["train"])}
+    return settings | recipes
 
 
 @torch.no_grad()

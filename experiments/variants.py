@@ -11,6 +11,8 @@ from trg_pyg.errors import near, require
 # RKD+KD is RKD with kd_weight 1, as tables in the literature write it.
 WITH_KD = "+KD"
 _LONGEST = 100
+# Of a folder's name: file systems take 255, and a hash follows.
+_MOST_BYTES = 200
 
 
 def folder_name(name: str) -> str:
@@ -55,6 +57,8 @@ def _check_name(name: Any) -> None:
         "an end",
     )
     require(len(name) <= _LONGEST, f"variants.{name}: {len(name)} characters; give a name of at most {_LONGEST}")
+    size = len(folder.encode())
+    require(size <= _MOST_BYTES, f"variants.{name}: {size} bytes in a path; give a name of at most {_MOST_BYTES} bytes")
     require(
         not folder.endswith(WITH_KD),
         f"variants.{name}: {WITH_KD} stands for a class joined with KD; give the row another name, and kd_weight: 1 in "

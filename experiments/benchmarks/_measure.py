@@ -14,7 +14,14 @@ import torch
 Work = Callable[[], Any]
 
 
-def in_turn(works: dict[str, Work], repeats: int, *, warm_up: int = 1, device: str = "cpu") -> dict[str, list[float]]:
+def in_turn(
+    works: dict[str, Work],
+    repeats: int,
+    *,
+    warm_up: int = 1,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Return the seconds of each call of each function, called in turn.
 
     Args:
@@ -22,16 +29,17 @@ def in_turn(works: dict[str, Work], repeats: int, *, warm_up: int = 1, device: s
         repeats: counted calls of each.
         warm_up: calls before that.
         device: cpu or cuda; of a GPU the end of its work is waited for.
+        clock: returns seconds.
     """
     taken: dict[str, list[float]] = {name: [] for name in works}
     for number in range(repeats + warm_up):
         for name, work in works.items():
-            started = time.perf_counter()
+            started = clock()
             work()
             if device == "cuda":
                 torch.cuda.synchronize()
             if number >= warm_up:
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(clock() - started)
     return taken
 
 

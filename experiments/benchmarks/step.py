@@ -73,6 +73,7 @@ def stepper(
     train_images: int,
     config: TrainConfig,
     stack: ExitStack,
+    learner_class: type[Learner] = Learner,
 ) -> Work:
     """Return a function that takes one training step by each of some methods, which share the teacher's forward pass.
 
@@ -87,6 +88,7 @@ def stepper(
         train_images: size of the training set, for memory banks.
         config: how the networks run.
         stack: what it enters stays until it is closed.
+        learner_class: what takes the steps.
     """
     device, size = share.images.device, share.images.shape[-1]
     trainees = []
@@ -102,7 +104,7 @@ def stepper(
     # Only the labels are looked at, so one image stands for all.
     everything = ImageSet(share.images[:1].expand(train_images, -1, -1, -1), torch.arange(train_images) % num_classes)
     options: dict[str, Any] = {"seeds": Seeds(0, 0, 0, 0), "device": device, "world": SINGLE_PROCESS}
-    learners = [Learner(trainee, everything, config, steps=train_images, **options) for trainee in trainees]
+    learners = [learner_class(trainee, everything, config, steps=train_images, **options) for trainee in trainees]
 
     def step() -> None:
         heard = teaching(share.images, [True] * len(learners))

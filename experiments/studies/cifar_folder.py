@@ -39,7 +39,8 @@ def write_folder(target: Path, root: Path = Path("data"), quiet: bool = False) -
         quiet: no progress bar.
 
     Raises:
-        InputError: the target is not empty, or the archive cannot be had, is damaged, or names an image twice.
+        InputError: the target is not empty, or the archive cannot be had, is damaged, names an image twice, or has a
+            name that is that of no file in the target.
     """
     if target.exists():
         free = target.is_dir() and not any(target.iterdir())
@@ -75,6 +76,9 @@ def _names(split: str, dataset: Any) -> list[str]:
     ]
     labels = (dataset.classes[target] for target in dataset.targets)
     names = [f"{label}/{name}" for label, name in zip(labels, file_names, strict=True)]
+    for name in names:
+        plain = all(part not in ("", ".", "..") and "\\" not in part and "\0" not in part for part in name.split("/"))
+        require(plain and name.count("/") == 1, f"the {split} split names {name!r}, which would be written elsewhere")
     twice = [name for name, count in Counter(names).items() if count > 1]
     require(not twice, f"the {split} split names {few(twice)} twice, and a folder holds one image of a name")
     return names

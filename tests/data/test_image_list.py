@@ -106,6 +106,10 @@ def test_a_name_that_is_no_utf8_is_found(root):
         ("d.png -1", "line 8: label '-1' is not"),
         ("d.png 1_0", "line 8: label '1_0' is not"),
         ("d.png ²", "line 8: label '²' is not"),
+        ("../secret.png 0", r"line 8: '\.\./secret\.png' leads out of the root; write a path that begins there"),
+        ("train/../../secret.png 0", r"line 8: 'train/\.\./\.\./secret\.png' leads out of the root"),
+        ("/etc/secret.png 0", r"line 8: '/etc/secret\.png' leads out of the root"),
+        ("..\\secret.png 0", "line 8: .* leads out of the root"),
         ("d.png 7", r"test\.txt lacks 7; name images of each class in both"),
     ],
 )
@@ -114,6 +118,14 @@ def test_a_bad_line_is_named(root, line, message):
         file.write(f"\n{line}\n")
     with pytest.raises(InputError, match=message):
         listed(root).load()
+
+
+def test_dots_that_lead_nowhere_and_links_of_ones_own_are_followed(root):
+    (root.parent / f"{root.name}-elsewhere").mkdir()
+    (root / "d.png").rename(root.parent / f"{root.name}-elsewhere" / "d.png")
+    (root / "linked").symlink_to(root.parent / f"{root.name}-elsewhere")
+    (root / "train.txt").write_text("./linked/d.png 1\ntrain/cat/0 of 4.png 0\n")
+    assert len(listed(root).load().train) == 2
 
 
 def test_classes_that_one_list_lacks_are_named(root):

@@ -13,6 +13,8 @@ from trg_pyg.distillers import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs
 from trg_pyg.step import Step
+from trg_pyg.training.deterministic import deterministic_algorithms
+from trg_pyg.training.guard import Buffers
 
 PER_IMAGE = {"AT", "DKD", "KD", "LSP", "VID", "Vanilla"}
 DISTILLERS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
@@ -35,6 +37,38 @@ def value(distiller: Distiller, outputs, step, seed: int = 0) -> Losses:
     """The losses of a batch of the smallest size; a memory bank stays as it is."""
     images = max(3, distiller.min_images)
     return copy.deepcopy(distiller)(*outputs(images), step(images, seed=seed))
+
+
+def test_a_step_that_is_not_taken_leaves_no_trace(distiller, outputs, step):
+    """Spoiled in the first batch, which fixes what later ones use, and in a later one."""
+    images = max(3, distiller.min_images)
+    untouched = copy.deepcopy(distiller)
+    for seed in (1, 2):
+        kept = Buffers(distiller)
+        student, teacher = outputs(images, seed=5)
+        broken = student._replace(
+            logits=student.logits * torch.nan,
+            features=tuple(each * torch.nan for each in student.features),
+            embedding=student.embedding * torch.nan,
+        )
+        distiller(student, teacher, step(images, seed=5))  # the finite part of an accumulated step
+        assert not distiller(broken, teacher, step(images, seed=6)).total.isfinite()
+        kept.restore()
+        assert equal(distiller.state_dict(), untouched.state_dict())
+        ours, theirs = (each(*outputs(images, seed=seed), step(images, seed=seed)) for each in (distiller, untouched))
+        assert torch.equal(ours.total, theirs.total)
+        assert ours.total.isfinite()
+        assert equal(distiller.state_dict(), untouched.state_dict())
+
+
+def equal(one: dict, other: dict) -> bool:
+    return all(torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True) for name in one | other)
+
+
+def test_it_works_with_deterministic_algorithms(distiller, outputs, step):
+    images = max(3, distiller.min_images)
+    with deterministic_algorithms(True, torch.device("cpu")):
+        distiller(*outputs(images), step(images)).total.backward()
 
 
 def test_there_are_distillers():

@@ -103,3 +103,47 @@ def test_messages():
         MemoryBank(0, 3, 0.5)
     with pytest.raises(InputError, match="momentum=1"):
         MemoryBank(4, 3, 1)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_row_that_is_not_finite_never_enters_and_the_others_do(bad):
+    bank, expected = MemoryBank(4, 3, 0.5), MemoryBank(4, 3, 0.5)
+    new = draw(0, 3, 3).float()
+    expected.update(torch.tensor([2]), new[1:2])
+    new[0, 1], new[2, 0] = bad, bad
+    bank.update(torch.tensor([0, 2, 3]), new)
+    assert torch.equal(bank.vectors, expected.vectors)
+
+
+def test_updates_are_undone_to_the_bit():
+    bank = MemoryBank(6, 3, 0.9)
+    bank.update(torch.tensor([0, 1]), draw(0, 2, 3))
+    before = bank.vectors.clone()
+    bank.keep()
+    bank.update(torch.tensor([1, 4, 1]), draw(1, 3, 3))
+    bank.update(torch.tensor([4, 5]), draw(2, 2, 3))
+    assert not torch.equal(bank.vectors[[1, 4, 5]], before[[1, 4, 5]])
+    bank.restore()
+    assert torch.equal(bank.vectors, before)
+
+
+def test_keep_forgets_what_was_kept_before_and_restoring_twice_changes_nothing():
+    bank = MemoryBank(6, 3, 0.9)
+    bank.keep()
+    bank.update(torch.tensor([0]), draw(1, 1, 3))
+    bank.keep()
+    after = bank.vectors.clone()
+    bank.update(torch.tensor([0]), draw(2, 1, 3))
+    bank.restore()
+    assert torch.equal(bank.vectors, after)
+    bank.update(torch.tensor([0]), draw(3, 1, 3))
+    bank.restore()
+    assert torch.equal(bank.vectors, after)
+
+
+def test_nothing_is_kept_where_nobody_asked_for_it():
+    bank = MemoryBank(6, 3, 0.9)
+    bank.update(torch.tensor([0]), draw(1, 1, 3))
+    after = bank.vectors.clone()
+    bank.restore()
+    assert torch.equal(bank.vectors, after)

@@ -119,6 +119,17 @@ def test_a_file_that_is_exchanged_after_the_check_is_never_unpickled(root, tmp_p
     assert not (tmp_path / "cifar100").exists()
 
 
+@pytest.mark.parametrize("member", ["../../outside.png", "/tmp/outside.png", "..", "", "a/b.png", "..\\outside.png"])
+def test_a_name_that_leads_out_of_its_folder_is_refused(root, tmp_path, monkeypatch, member):
+    names = part(TRAIN, 0) | {"filenames": ["a.png", "b.png", member, "c.png"]}
+    monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", dump(root / "cifar-100-python" / "train", names)]])
+    with pytest.raises(InputError, match=r"the train split names '.*', which would be written elsewhere") as error:
+        write_folder(tmp_path / "new" / "cifar100", root, quiet=True)
+    assert repr(f"apple/{member}") in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["archive"]
+    assert not list(tmp_path.rglob("outside.png"))
+
+
 def test_an_image_that_is_named_twice_is_refused(root, tmp_path, monkeypatch):
     twice = part(TRAIN, 0) | {"filenames": ["a.png", "b.png", "b.png", "c.png"]}
     monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", dump(root / "cifar-100-python" / "train", twice)]])

@@ -1,7 +1,9 @@
 import hashlib
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.request import Request
 
 import pytest
 import torch
@@ -148,7 +150,7 @@ def test_a_record_that_holds_no_hash_is_not_taken_for_one(publish, tmp_path):
         fetch(teacher, tmp_path)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/ckpt.pth", "file:///nowhere/ckpt.pth", "what://ever/ckpt.pth"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/ckpt.pth", "file:///nowhere/ckpt.pth"])
 def test_a_failed_download_is_one_line_with_the_address_and_the_place_for_a_file(publish, tmp_path, url, capsys):
     with pytest.raises(InputError) as error:
         fetch(publish(url=url), tmp_path / "kept")
@@ -180,6 +182,97 @@ def test_a_connection_that_breaks_off_leaves_nothing(publish, tmp_path):
     assert list((tmp_path / "kept").iterdir()) == []
 
 
+@pytest.fixture
+def serve():
+    """Answers each request of a path by a redirection there or by some bytes, on this machine; returns its address."""
+    servers = []
+
+    def make(answers: dict[str, str | bytes]) -> str:
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self):
+                answer = answers[self.path]
+                if isinstance(answer, str):
+                    self.send_response(302)
+                    self.send_header("Location", answer)
+                    self.end_headers()
+                else:
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(answer)))
+                    self.end_headers()
+                    self.wfile.write(answer)
+
+            def log_message(self, *arguments):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Answers)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield make
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_redirection_is_followed_and_its_content_held_to_the_hash(publish, source, serve, tmp_path):
+    address = serve({"/ckpt.pth": "/moved.pth", "/moved.pth": source.read_bytes()})
+    teacher = publish(url=f"{address}/ckpt.pth", sha256=sha256_of(source))
+    assert fetch(teacher, tmp_path / "kept").read_bytes() == source.read_bytes()
+    teacher = publish(url=f"{address}/ckpt.pth", sha256="0" * 64)
+    with pytest.raises(InputError, match=r"teachers\.yaml has 0000"):
+        fetch(teacher, tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.parametrize("there", ["ftp://127.0.0.1/ckpt.pth", "file:///etc/passwd", "data:,text"])
+def test_a_redirection_to_what_is_no_web_address_is_refused(publish, serve, tmp_path, there):
+    teacher = publish(url=f"{serve({'/ckpt.pth': there})}/ckpt.pth")
+    with pytest.raises(
+        InputError, match=r"failed: (it is redirected from http to ftp, |HTTP Error 302: .* Redirection to url )"
+    ) as error:
+        fetch(teacher, tmp_path / "kept")
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_redirection_from_https_to_http_is_refused_and_one_to_https_is_not():
+    def follow(here, there):
+        return published._NoWeakerRedirect().redirect_request(Request(here), None, 302, "Found", {}, there)
+
+    with pytest.raises(OSError, match="redirected from https to http, http://b/x, which is not followed"):
+        follow("https://a/x", "http://b/x")
+    for here, there in (("https://a/x", "https://b/x"), ("http://a/x", "https://b/x"), ("http://a/x", "http://b/x")):
+        assert follow(here, there).full_url == there
+
+
+def test_nothing_has_the_files_name_before_its_hash_is_known_to_be_right(publish, source, tmp_path, monkeypatch):
+    seen = []
+
+    def look(content, known, by, file):
+        seen.append((content, content.parent == file.parent, file.exists()))
+        verify(content, known, by, file)
+
+    verify = published._verify
+    monkeypatch.setattr(published, "_verify", look)
+    file = fetch(publish(sha256=sha256_of(source)), tmp_path / "kept")
+    assert [each[1:] for each in seen] == [(True, False)]
+    assert seen[0][0] != file
+
+
+def test_no_name_of_an_entry_leads_out_of_the_folder(publish, tmp_path):
+    teacher = replace(publish(), name="../../outside/..", url="https://a/b.pth/../..%2f..%2fx.pth?/../y")
+    assert teacher.file(tmp_path).parent == tmp_path
+    assert teacher.file(tmp_path).resolve().parent == tmp_path.resolve()
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.sha256 is not None])
+def test_what_has_a_hash_comes_over_https(name):
+    assert ENTRIES[name].url.startswith("https://")
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -187,6 +280,8 @@ def test_a_connection_that_breaks_off_leaves_nothing(publish, tmp_path):
         ({"sha256": "abc"}, "sha256=abc"),
         ({"colour": "red"}, "'colour'"),
         ({"url": "left out"}, "'url'"),
+        ({"url": "ftp://somewhere/ckpt.pth"}, "url=ftp://somewhere/ckpt.pth: give an address of https, http, file"),
+        ({"url": "/etc/passwd"}, "url=/etc/passwd: give an address of https"),
         ({"mean": "left out"}, "'mean' is missing"),
     ],
 )

@@ -1,8 +1,11 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from experiments.config import read_choices
-from experiments.study import fingerprint, pick_device, prepare, short_name
+from experiments.study import fingerprint, pick_device, prepare, prepare_process, short_name
 from trg_pyg.errors import InputError
 
 
@@ -33,6 +36,34 @@ def test_how_images_are_read_is_no_part_of_the_fingerprint():
     assert fingerprint(folder(workers=2, prefetch=4)) == fingerprint(folder(workers=0, prefetch=2))
     assert fingerprint(folder(size=32)) != fingerprint(folder(size=64))
     assert folder(workers=2)["data"]["init_args"]["workers"] == 2
+
+
+def test_a_later_option_that_is_off_is_no_part_of_the_fingerprint():
+    """Runs from before it are still found."""
+    before = {"train": {"lr": 1, "compile": False}, "teacher": {"name": "a", "train": {"lr": 2}}, "data": {"size": 3}}
+
+    def now(student, teacher):
+        of_teacher = before["teacher"] | {"train": {"lr": 2, "deterministic": teacher}}
+        return before | {"train": before["train"] | {"deterministic": student}, "teacher": of_teacher}
+
+    assert fingerprint(now(False, False)) == fingerprint(before)
+    assert len({fingerprint(each) for each in (before, now(True, False), now(False, True))}) == 3
+    assert fingerprint(before | {"train": {"lr": 1}}) != fingerprint(before)
+    assert now(False, False)["teacher"]["train"] == {"lr": 2, "deterministic": False}
+
+
+def test_cublas_is_made_deterministic_before_cuda_is_used_where_a_training_asks_for_it(monkeypatch):
+    set_for = []
+    monkeypatch.setattr("experiments.study.set_cublas_workspace", lambda: set_for.append(asked))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    choices = read_choices([])
+    config = choices.config
+    student = replace(config, train=replace(config.train, deterministic=True))
+    teacher = replace(config, teacher=replace(config.teacher, train=student.train))
+    given = replace(teacher, teacher=replace(teacher.teacher, weights=Path("a.pth")))
+    for asked in (config, student, teacher, given, replace(student, device="cpu")):
+        prepare_process(replace(choices, config=asked))
+    assert set_for == [student, teacher]
 
 
 def test_list_files_are_long_tailed_by_themselves(images, tmp_path, small):

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from experiments.config import read_choices
 from experiments.display import Display
 from experiments.run import main
 from experiments.study import prepare
-from experiments.variants import folder_name
+from experiments.variants import check_variants, folder_name
 from trg_pyg.errors import InputError
 
 TABLE = """
@@ -73,6 +75,30 @@ def test_a_class_without_options_is_a_variant_too(table):
     choices = read_choices([f"--config={table}"])
     assert names(choices) == ["KD", "no teacher"]
     assert [method.needs_teacher for method in choices.methods] == [True, False]
+
+
+# Among them a fullwidth dot and slash.
+HARD = "a./\\\0 -~:é\uff0e\uff0f\n"
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.text(st.sampled_from(HARD), min_size=1, max_size=12) | st.text(min_size=1, max_size=99))
+def test_no_name_leads_out_of_the_folder_of_its_study(name):
+    try:
+        check_variants({name: "TRG"})
+    except InputError:
+        return
+    part = Path(f"{folder_name(name)}-0123abcd")
+    assert len(part.parts) == 1
+    assert not part.is_absolute()
+    assert not {"/", "\\", "\0", ":"} & set(str(part))
+    assert len(str(part).encode()) < 255
+
+
+def test_a_name_that_is_too_long_for_a_file_system_is_refused():
+    check_variants({"é" * 100: "TRG"})
+    with pytest.raises(InputError, match="300 bytes in a path; give a name of at most 200 bytes"):
+        check_variants({"雪" * 100: "TRG"})
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
+import io
+import os
 import sys
+from email.message import Message
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import trg_pyg.models
@@ -41,6 +46,71 @@ def message(name: str, num_classes: int = 10, **args: Any) -> str:
         build_model(name, num_classes, **args)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+class Trap:
+    """What a pickle can do: it makes a folder when it is read."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("never", [None, "1"])
+def test_a_downloaded_file_that_would_run_code_is_refused(tmp_path, monkeypatch, never) -> None:
+    """Torchvision reads what lies in the cache of downloads without looking at its hash, and lets it run code."""
+    file, marker = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth", tmp_path / "marker"
+    file.parent.mkdir(parents=True)
+    torch.save({"fc.weight": Trap(marker)}, file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    if never is not None:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", never)
+    environment = dict(os.environ)
+    text = message("torchvision:resnet18", 1000, weights="IMAGENET1K_V1")
+    assert "its weights file was not read, since it would run code or is damaged; delete the file" in text
+    assert not marker.exists()
+    assert dict(os.environ) == environment
+    torchvision.models.resnet.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
+    assert marker.exists()  # the bait works
+
+
+def test_a_file_for_timm_that_would_run_code_is_refused(tmp_path) -> None:
+    pytest.importorskip("timm")
+    torch.save({"fc.weight": Trap(tmp_path / "marker")}, tmp_path / "net.pth")
+    text = message("timm:resnet18", checkpoint_path=str(tmp_path / "net.pth"))
+    assert "its weights file was not read, since it would run code" in text
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_download_with_another_hash_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.save({}, tmp_path / "other.pth")
+    content = (tmp_path / "other.pth").read_bytes()
+
+    class Answer(io.BytesIO):
+        def info(self) -> Message:
+            return Message()
+
+    monkeypatch.setattr("torch.hub.urlopen", lambda *args, **kwargs: Answer(content))
+    text = message("torchvision:resnet18", 1000, weights="IMAGENET1K_V1")
+    assert "its weights file was not read, since its hash is not the published one" in text
+    assert not list(tmp_path.glob("hub/checkpoints/*"))
+
+
+def test_an_error_of_a_network_of_ones_own_stays_as_it_is(monkeypatch) -> None:
+    def fails(num_classes: int) -> nn.Module:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(sys.modules[__name__], "no_network", fails)
+    with pytest.raises(RuntimeError, match=r"^something else$"):
+        build_model("third_party.no_network", 3)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../x", "/x", "torchvision:..", "timm:../x", "a/../../b", "a.b/../../c"])
+def test_a_name_that_would_lead_out_of_a_folder_is_that_of_no_network(name) -> None:
+    message(name)
 
 
 def test_own_networks_are_found_without_a_list() -> None:

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from trg_pyg.distillers import CRD, HKD
 from trg_pyg.distillers.base import Distiller, Losses
+from trg_pyg.divergences import MemoryBank
 from trg_pyg.models.taps import Outputs
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
@@ -151,12 +153,70 @@ def test_the_norm_of_all_gradients() -> None:
 
 
 def test_buffers_come_back() -> None:
+    norm, others = nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm1d(3), MemoryBank(5, 3, 0.5))
+    before = weights(nn.ModuleList([norm, others]))
+    kept = Buffers(norm, others)
+    norm(torch.full((4, 3), math.nan))
+    others[0](torch.ones(4, 3))
+    others[1].update(torch.tensor([1, 3]), torch.ones(2, 3))
+    kept.restore()
+    now = weights(nn.ModuleList([norm, others]))
+    assert all(torch.equal(value, now[name]) for name, value in before.items())
+    assert norm.num_batches_tracked.item() == 0
+
+
+def test_a_memory_bank_is_not_copied() -> None:
+    """It is as long as the training set."""
+    bank = MemoryBank(1000, 4, 0.5)
+    assert Buffers(bank)._kept == []
+
+
+def test_a_buffer_that_is_exchanged_for_another_tensor_comes_back() -> None:
     norm = nn.BatchNorm1d(3)
     kept = Buffers(norm)
-    norm(torch.full((4, 3), math.nan))
+    norm.running_mean = torch.full((3,), math.nan)
     kept.restore()
     assert norm.running_mean.tolist() == [0.0, 0.0, 0.0]
-    assert norm.num_batches_tracked.item() == 0
+
+
+@pytest.mark.parametrize("method", [HKD, CRD])
+@pytest.mark.parametrize(("accumulate", "spoiled"), [(1, 0), (1, 4), (2, 9)])
+def test_a_skipped_step_leaves_no_trace_in_the_memory(network, train_set, test_set, method, accumulate, spoiled):
+    """Spoiled in its only part, of the first step or of a later one, or in the second of two parts."""
+    student, teacher = network(0), network(1)
+    torch.manual_seed(0)
+    options = {"dim": 4, "k": 2} if method is HKD else {"dim": 4}
+    distiller = method(student.describe(6), teacher.describe(6), negatives=5, **options)
+    calls, states = 0, []
+
+    def state() -> dict:
+        return weights(student) | {f"distiller.{name}": value for name, value in weights(distiller).items()}
+
+    def poison(module, args):
+        nonlocal calls
+        if not module.training:
+            return args
+        if calls == 0:
+            states.append(state())
+        calls += 1
+        return (args[0] * math.nan,) if calls == spoiled + 1 else args
+
+    student.model.register_forward_pre_hook(poison)
+    config = replace(SGD, nonfinite="skip", max_skipped=1, accumulate=accumulate)
+    skipped = spoiled // accumulate
+    with pytest.warns(UserWarning, match=f"step {skipped % 3 + 1} .* is nan.*step skipped, 1 of at most 1"):
+        history = fit(
+            *(student, teacher, distiller, train_set, test_set, config),
+            on_step=lambda at: states.append(state()),
+        )
+    before, now, later = states[skipped : skipped + 3]
+    # What CRD learns in the first step it takes is NaN before it.
+    assert all(torch.allclose(value, now[name], rtol=0, atol=0, equal_nan=True) for name, value in before.items())
+    banks = [name for name in now if name.endswith("vectors")]
+    assert len(banks) == 2
+    assert all(not torch.equal(now[name], later[name]) for name in banks)
+    assert all(value.isfinite().all() for value in states[-1].values())
+    assert all(math.isfinite(epoch["train/total"]) for epoch in history)
 
 
 class Silent(Distiller):

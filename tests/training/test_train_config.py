@@ -1,9 +1,10 @@
 import math
+from dataclasses import asdict, replace
 
 import pytest
 
 from trg_pyg.errors import InputError
-from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.config import TrainConfig, without_off
 
 
 def test_defaults_are_the_cifar100_protocol() -> None:
@@ -49,6 +50,13 @@ def test_defaults_change_no_result_but_for_rounding() -> None:
     config = TrainConfig()
     assert (config.accumulate, config.loss_scope, config.sync_batchnorm, config.compile) == (1, "global", False, False)
     assert config.channels_last
+
+
+def test_a_training_is_told_apart_without_later_options_that_are_off() -> None:
+    config = TrainConfig()
+    assert "deterministic" not in without_off(asdict(config))
+    assert {**without_off(asdict(config)), "deterministic": False} == asdict(config)  # compile, for one, is there
+    assert without_off(asdict(replace(config, deterministic=True)))["deterministic"] is True
 
 
 def test_milestones_matter_to_multistep_only() -> None:

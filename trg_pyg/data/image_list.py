@@ -25,7 +25,8 @@ class ImageList(ImageFiles):
 
     That is the format of ``ImageNet_LT_train.txt`` (115,846 images) and ``ImageNet_LT_test.txt`` (50,000), whose paths
     begin at the folder that holds ImageNet's ``train`` and ``val``. A path may contain spaces: the label is the last
-    field. Empty lines are passed over.
+    field. Empty lines are passed over. A list may come from somebody else, so a path that is absolute or has ``..`` in
+    it, which could lead out of the root, is refused; links under the root are followed, as they are yours.
 
     Args:
         root: folder that the paths are relative to.
@@ -90,6 +91,10 @@ def _read_list(file: Path) -> _Entries:
             continue
         path, *label = line.strip().rsplit(maxsplit=1)
         place = f"{file}, line {number}"
+        require(
+            not os.path.isabs(path) and ".." not in path.replace("\\", "/").split("/"),
+            f"{place}: {path!r} leads out of the root; write a path that begins there, without ..",
+        )
         require(len(label) == 1, f"{place}: {path!r} stands alone; write path.jpg label")
         # Not int(): it would also take "1_000" and "-1".
         whole = label[0].isascii() and label[0].isdecimal()

@@ -15,6 +15,9 @@ class MemoryBank(nn.Module):
     Until its first update a vector is random, uniform in :math:`(-s, s)` along each axis with
     :math:`s = 1 / \sqrt{d / 3}`, so that its squared length is 1 on average.
 
+    A vector that is not finite never enters the bank: its row stays as it is. What a training step that is not taken
+    has written is undone as a whole by :meth:`restore`, its finite rows included, so that the step leaves no trace.
+
     Args:
         items: images of the training set, N.
         dim: width of a vector, d.
@@ -39,6 +42,8 @@ class MemoryBank(nn.Module):
         scale = (dim / 3) ** -0.5
         drawn = torch.rand(items, dim, generator=torch.Generator() if generator is None else generator)
         self.register_buffer("vectors", scale * (2 * drawn - 1))
+        # None until somebody asks for what is overwritten: a loop without a guard would collect it for ever.
+        self._overwritten: list[tuple[Tensor, Tensor]] | None = None
 
     def rows(self, index: Tensor) -> Tensor:
         """Return a copy ``[n, d]`` of the vectors at the positions ``index`` ``[n]``; no gradient reaches the bank.
@@ -54,7 +59,7 @@ class MemoryBank(nn.Module):
     def update(self, index: Tensor, vectors: Tensor) -> None:
         """Move the vectors at ``index`` ``[n]`` towards ``vectors`` ``[n, d]``.
 
-        Of an image that occurs twice in a batch, the first counts.
+        Of an image that occurs twice in a batch, the first counts. A row that would not be finite stays as it is.
 
         Raises:
             InputError: a position is not in the bank (see :meth:`rows`), or there is not one vector a position.
@@ -67,8 +72,23 @@ class MemoryBank(nn.Module):
         # Several writes to one row end in any order on a GPU; they all write the same.
         first = (index.unsqueeze(1) == index).int().argmax(1)
         with torch.autocast(vectors.device.type, enabled=False):
-            new = vectors[first].to(self.vectors.dtype)
-            self.vectors[index] = l2_normalize(self.momentum * self.vectors[index] + (1 - self.momentum) * new)
+            old, new = self.vectors[index], vectors[first].to(self.vectors.dtype)
+            moved = l2_normalize(self.momentum * old + (1 - self.momentum) * new)
+            # Chosen on the device: nobody waits for the answer. A row of NaN would stay one for ever.
+            self.vectors[index] = torch.where(moved.isfinite().all(dim=1, keepdim=True), moved, old)
+        if self._overwritten is not None:
+            self._overwritten.append((index, old))
+
+    def keep(self) -> None:
+        """From now on keep what :meth:`update` overwrites, for :meth:`restore`; what was kept before is forgotten."""
+        self._overwritten = []
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Undo every :meth:`update` since :meth:`keep`, to the bit."""
+        for index, old in reversed(self._overwritten or []):
+            self.vectors[index] = old
+        self._overwritten = []
 
     def _check(self, index: Tensor) -> None:
         require(index.dim() == 1, f"positions {tuple(index.shape)}: give them as [n]")

@@ -2,9 +2,12 @@
 
 import importlib
 import inspect
+import os
+import pickle
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -22,14 +25,15 @@ def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
 
             * a function of this package that returns a network, such as ``resnet20``;
             * ``torchvision:NAME``, a classifier of torchvision, without weights unless ``weights`` is given;
-            * ``timm:NAME``, one of timm, without weights unless ``pretrained`` is given;
+            * ``timm:NAME``, one of timm, without weights unless ``pretrained`` is given; of neither is a weights file
+              read that would run code;
             * the dotted path of any callable that returns a network, such as ``my_package.nets.MyNet``.
         num_classes: width of the logits, passed to the callable as ``num_classes``.
         **args: further keyword arguments of the callable.
 
     Raises:
-        InputError: nothing has that name, timm is needed and not installed, an argument is unknown or missing, or the
-            callable returns no network.
+        InputError: nothing has that name, timm is needed and not installed, an argument is unknown or missing, the
+            callable returns no network, or its weights can't be had or hold code.
     """
     if num_classes < 1:
         raise InputError(f"model {name}: num_classes {num_classes} must be 1 or more")
@@ -95,7 +99,8 @@ def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module
     if inner not in known:
         hint = near(inner, known, "; torchvision.models.list_models() lists them")
         raise InputError(f"model {name!r} is unknown to torchvision {torchvision.__version__}{hint}")
-    model = _call(name, torchvision.models.get_model_builder(inner), args)
+    with _weights_only():
+        model = _call(name, torchvision.models.get_model_builder(inner), args)
     if isinstance(model, torchvision.models.VisionTransformer):
         model.num_prefix_tokens = 1
     return model
@@ -111,7 +116,21 @@ def _build_timm(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
         tags = [known for known in timm.list_pretrained() if known.startswith(f"{architecture}.")]
         raise InputError(f"model {name!r}: timm has no such weights{near(inner, tags)}")
     builder = timm.model_entrypoint(architecture)
-    return _call(name, lambda **kwargs: timm.create_model(inner, **kwargs), args, described_by=builder)
+    with _weights_only():
+        return _call(name, lambda **kwargs: timm.create_model(inner, **kwargs), args, described_by=builder)
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Let PyTorch read no file that would run code, whatever a library asks for: torchvision asks for anything."""
+    force, never = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = {name: os.environ.pop(name, None) for name in (force, never)}
+    os.environ[force] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[force]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _timm(name: str) -> ModuleType:
@@ -141,6 +160,17 @@ def _call(
         ) from error
     except ValueError as error:
         raise InputError(f"model {name!r}: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        # timm makes the one the other; PyTorch says only so of a download whose hash is not that of its name.
+        if not isinstance(error.__cause__ or error, pickle.UnpicklingError) and "invalid hash" not in str(error):
+            raise
+        reason = (
+            "its hash is not the published one" if "invalid hash" in str(error) else "it would run code or is damaged"
+        )
+        raise InputError(
+            f"model {name!r}: its weights file was not read, since {reason}; delete the file to download it again, or "
+            "give another one"
+        ) from error
     except KeyError as error:
         # torchvision looks the name of weights up in an enumeration.
         if "weights" not in args or error.args != (args["weights"],):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from trg_pyg.errors import require
 from trg_pyg.training.distributed import LossScope
@@ -12,6 +12,9 @@ OptimizerName = Literal["SGD", "AdamW"]
 ScheduleName = Literal["multistep", "cosine", "onecycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
 NonFinite = Literal["stop", "skip"]
+
+# Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
+_LATER = ("deterministic",)
 
 _CHOICES = (
     *(("optimizer", OptimizerName), ("schedule", ScheduleName)),
@@ -42,10 +45,14 @@ class TrainConfig:
         grad_clip: largest gradient norm over all trained parameters, above 0; None leaves gradients as they are.
         precision: of both networks' forward passes; losses and weights are float32 always.
         nonfinite: what to do with a step whose losses or gradients are NaN or infinite, which is never taken:
-            ``"stop"`` the training, or ``"skip"`` the step. With fp16, infinite gradients lower the loss scale instead.
+            ``"stop"`` the training, or ``"skip"`` the step, which leaves no trace in weights, running statistics and
+            memory banks. With fp16, infinite gradients lower the loss scale instead.
         max_skipped: steps of a training to skip before it is stopped after all, at least 0.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
+        deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
+            weights to the bit; slower. On a CPU they are the same anyway. An operation without such an algorithm is
+            refused in the first step.
         channels_last: keep the weights of 2-d convolutions channels last, which is faster; results differ by rounding.
         loss_scope: what losses that compare images see on several processes: the ``"global"`` batch, as one process
             would, or each process its ``"local"`` share.
@@ -74,6 +81,7 @@ class TrainConfig:
     nonfinite: NonFinite = "stop"
     max_skipped: int = 10
     compile: bool = False
+    deterministic: bool = False
     channels_last: bool = True
     loss_scope: LossScope = "global"
     sync_batchnorm: bool = False
@@ -113,3 +121,14 @@ class TrainConfig:
 
     def _check(self, name: str, condition: bool, remedy: str) -> None:
         require(condition, f"train.{name} = {getattr(self, name)!r}: {remedy}")
+
+
+def without_off(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a training by which it is told apart from others.
+
+    An option that came later and is off, as in every training before it, is not among them: those are still known.
+
+    Args:
+        options: of a :class:`TrainConfig` by name, as plain values.
+    """
+    return {name: value for name, value in options.items() if value or name not in _LATER}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.errors import few
 from trg_pyg.models.taps import Outputs
 
@@ -15,21 +16,34 @@ class TrainingDiverged(RuntimeError):
 
 
 class Buffers:
-    """A network's buffers as they were, such as running means, which a forward pass changes.
+    """The buffers of a student and its method as they were, such as running means, which a forward pass changes.
+
+    They are copied now, counters, which are whole numbers, too; but memory banks, which are large, keep the rows that
+    they overwrite from now on.
 
     Args:
-        network: whose buffers are copied now; counters, which are whole numbers, too.
+        *modules: whose buffers they are.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._kept = [buffer.detach().clone() for buffer in network.buffers()]
+    def __init__(self, *modules: nn.Module) -> None:
+        self._modules = modules
+        self._banks = [bank for module in modules for bank in module.modules() if isinstance(bank, MemoryBank)]
+        self._kept = [buffer.detach().clone() for buffer in self._buffers()]
+        for bank in self._banks:
+            bank.keep()
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put them back."""
-        for buffer, kept in zip(self._network.buffers(), self._kept, strict=True):
+        for buffer, kept in zip(self._buffers(), self._kept, strict=True):
             buffer.copy_(kept)
+        for bank in self._banks:
+            bank.restore()
+
+    def _buffers(self) -> list[Tensor]:
+        # Asked anew each time: a module may put another tensor in a buffer's place.
+        apart = {id(bank.vectors) for bank in self._banks}
+        return [buffer for module in self._modules for buffer in module.buffers() if id(buffer) not in apart]
 
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:

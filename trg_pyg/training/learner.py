@@ -22,7 +22,7 @@ from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
 from trg_pyg.training.checkpoint import CheckpointNotWritten
-from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
@@ -192,7 +192,7 @@ class Learner:
         progress = (epochs * self.steps + step) / (self.config.epochs * self.steps)
         wrapped = self._wrapped
         if not self._seen:
-            self._buffers = Buffers(self.trainee.student)
+            self._keep_buffers()
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
             told = Step(part.target, progress, state.draws, part.index)
@@ -216,8 +216,9 @@ class Learner:
             state.scaler.unscale_(state.optimizer)
             norm = clip_grad_norm_(self._parameters, clip)
         else:
-            norm = torch.zeros(()) if scaled else gradient_norm(self._parameters)
-        # Infinite gradients in fp16 are the scaler's to skip: it then lowers the scale.
+            norm = torch.zeros(()) if scaled else self._gradient_norm()
+        # Infinite gradients in fp16 are the scaler's to skip: it then lowers the scale. What the forward pass has
+        # written stays then, since it is finite.
         watched = [each.losses.total.detach() for each in seen] + ([] if scaled else [norm])
         if self._are_finite(watched):
             state.scaler.step(state.optimizer)
@@ -233,13 +234,23 @@ class Learner:
         if self.trainee.on_step is not None:
             self.trainee.on_step(Progress(len(state.history) + 1, state.step, self.steps, state.meter))
 
+    def _keep_buffers(self) -> None:
+        self._buffers = Buffers(self.trainee.student, self.trainee.distiller)
+
+    def _gradient_norm(self) -> Tensor:
+        return gradient_norm(self._parameters)
+
     def _are_finite(self, values: list[Tensor]) -> bool:
         bad = ~torch.stack([value.to(self.device, torch.float32) for value in values]).isfinite().all()
         # Every process has to take the step, or none.
         return not self.world.sum(bad.double()).item()
 
     def _leave_out(self, seen: "list[_Seen]", norm: float) -> None:
-        """Undo what a step has changed before it is taken, and say why; or stop."""
+        """Undo what a step has changed before it is taken, and say why; or stop.
+
+        Weights, optimiser, buffers and memory banks are then as before the step. Its random numbers are used up and its
+        place in the schedule is taken, so that the steps after it are those of a training that took it.
+        """
         assert self._buffers is not None
         self._buffers.restore()
         state, config = self.state, self.config
@@ -366,7 +377,7 @@ class Learner:
 
 
 def _identity(config: TrainConfig, **others: int) -> dict[str, Any]:
-    return {**{f"train.{name}": value for name, value in asdict(config).items()}, **others}
+    return {**{f"train.{name}": value for name, value in without_off(asdict(config)).items()}, **others}
 
 
 def _named(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

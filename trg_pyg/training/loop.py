@@ -15,6 +15,7 @@ from trg_pyg.errors import require
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
 from trg_pyg.training.learner import History, Learner, Progress, Seeds, Share, Trainee, TrainingDiverged
 from trg_pyg.training.metrics import Shots
@@ -122,7 +123,7 @@ def fit_together(
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
             one, an empty set, a batch or a part of one that is too small, or a checkpoint that is missing, unreadable
-            or of another training.
+            or of another training; an operation that cannot be deterministic where the recipe asks for it.
         TrainingDiverged: a loss became infinite or NaN; the last finite checkpoint remains.
         TrainingStopped: ``stop`` was set.
     """
@@ -145,7 +146,10 @@ def fit_together(
     teachers = [trainee.teacher if trainee.distiller.needs_teacher else None for trainee in trainees]
     teaching = Teaching(teachers, train_set.image_size, config, world, device)
     networks = [trainee.student for trainee in trainees]
-    with convolutions_channels_last([*networks, *teaching.networks] if config.channels_last else []):
+    with (
+        deterministic_algorithms(config.deterministic, device),
+        convolutions_channels_last([*networks, *teaching.networks] if config.channels_last else []),
+    ):
         learners = [
             Learner(
                 trainee,

@@ -1,0 +1,168 @@
+"""What it costs that a training looks for numbers that are not finite, and that its algorithms are deterministic.
+
+    python experiments/benchmarks/guard.py --methods "[KD,TRG,HKD]"
+
+Each method's step is run as it is, without the guard (`trg_pyg/training/guard.py`: the checks, the copies of buffers,
+the watch for silent parts), and with ``train.deterministic``, in turn in one process. Ratios are medians of the ratios
+of neighbouring steps, so that a machine that slows down slows both sides of a ratio. On a GPU cuBLAS is deterministic
+on all sides, since it can't be switched over within a process.
+"""
+
+import copy
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import torch  # noqa: E402
+from jsonargparse import auto_cli  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import trg_pyg.distillers  # noqa: E402
+from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where  # noqa: E402
+from experiments.benchmarks.step import stepper  # noqa: E402
+from trg_pyg.models.zoo import build_model  # noqa: E402
+from trg_pyg.training.config import TrainConfig  # noqa: E402
+from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace  # noqa: E402
+from trg_pyg.training.guard import Silence  # noqa: E402
+from trg_pyg.training.learner import Learner, Share  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's step.
+
+    Attributes:
+        method: class name.
+        ms: median milliseconds a step, as it is.
+        over_unguarded: its time over that without the guard.
+        deterministic: the time with deterministic algorithms over that without.
+    """
+
+    method: str
+    ms: float
+    over_unguarded: float
+    deterministic: float
+
+
+class _Deaf(Silence):
+    def step(self, parts: Mapping[str, Tensor]) -> None:
+        """Look at nothing."""
+
+
+class Unguarded(Learner):
+    """A student in training that takes every step, whatever its numbers."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._silence = _Deaf(nn.Module())
+
+    def _keep_buffers(self) -> None:
+        pass
+
+    def _gradient_norm(self) -> Tensor:
+        return torch.zeros(())
+
+    def _are_finite(self, values: list[Tensor]) -> bool:
+        return True
+
+
+def measure(
+    methods: list[str],
+    *,
+    teacher: str = "resnet56",
+    student: str = "resnet20",
+    batch_size: int = 64,
+    steps: int = 40,
+    num_classes: int = 100,
+    train_images: int = 50_000,
+    device: str = "cpu",
+    cpu_time: bool = False,
+) -> list[Row]:
+    """Return a row for each method; see :func:`main`."""
+    if device == "cuda":
+        set_cublas_workspace()
+    torch.manual_seed(0)
+    images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
+    index = torch.arange(batch_size, device=device)
+    share = Share(images, index % num_classes, index, batch_size)
+    network = build_model(teacher, num_classes).to(device)
+    config = TrainConfig(batch_size=batch_size)
+    with ExitStack() as stack:
+        works: dict[str, Work] = {}
+        for name in methods:
+            for way, learner in (("guarded", Learner), ("unguarded", Unguarded), ("deterministic", Learner)):
+                own = copy.deepcopy(network)
+                method = [getattr(trg_pyg.distillers, name)]
+                work = stepper(student, own, method, share, num_classes, train_images, config, stack, learner)
+                works[f"{name} {way}"] = _deterministic(work, device) if way == "deterministic" else work
+        clock = time.process_time if cpu_time else time.perf_counter
+        taken = in_turn(works, steps, warm_up=5, device=device, clock=clock)
+    return [
+        Row(
+            name,
+            1000 * statistics.median(taken[f"{name} guarded"]),
+            ratio(taken[f"{name} guarded"], taken[f"{name} unguarded"]),
+            ratio(taken[f"{name} deterministic"], taken[f"{name} guarded"]),
+        )
+        for name in methods
+    ]
+
+
+def _deterministic(work: Work, device: str) -> Work:
+    def step() -> None:
+        with deterministic_algorithms(True, torch.device(device)):
+            work()
+
+    return step
+
+
+def main(
+    methods: list[str] | None = None,
+    teacher: str = "resnet56",
+    student: str = "resnet20",
+    batch_size: int = 64,
+    steps: int = 40,
+    num_classes: int = 100,
+    train_images: int = 50_000,
+    device: str = "cpu",
+    cpu_time: bool = False,
+) -> None:
+    """Print milliseconds a step of each method, over the same without the guard, and with deterministic algorithms.
+
+    Args:
+        methods: distillers by class name; KD, TRG and HKD if none is named.
+        teacher: network of the zoo.
+        student: network of the zoo.
+        batch_size: images of 32x32 a step.
+        steps: counted steps of each, after 5 that are not.
+        num_classes: classes.
+        train_images: size of the training set, for memory banks.
+        device: cpu or cuda.
+        cpu_time: count seconds of the processor, not of the clock, on a CPU that has other work too.
+    """
+    rows = measure(
+        methods or ["KD", "TRG", "HKD"],
+        teacher=teacher,
+        student=student,
+        batch_size=batch_size,
+        steps=steps,
+        num_classes=num_classes,
+        train_images=train_images,
+        device=device,
+        cpu_time=cpu_time,
+    )
+    print(f"{teacher} -> {student}, batch {batch_size}, {steps} steps of each in turn, {where(device)}\n")
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
