@@ -210,6 +210,7 @@ DEFAULT_METHODS = ["Vanilla", "KD", "TRG"]
 # Keys of which Choices.methods and Choices.reference are made.
 _OF_METHODS = ("distiller", "methods", "method_options", "variants", "reference")
 # Arguments by which the builders of torchvision and timm load trained weights.
+_MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
 _LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
 
 
@@ -251,10 +252,19 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
         InputError: a key is unknown, a value has another type, or a value is impossible.
     """
     parser = build_parser()
+    given = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _read(parser, sys.argv[1:] if argv is None else list(argv))
+        return _read(parser, given)
     except ArgumentError as error:
         raise InputError(one_line(str(error), parser)) from error
+    except RecursionError as error:
+        raise InputError(
+            "the configuration is nested too deeply to be read; write its keys as --help has them"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"config={_undecodable(given)}: byte {error.start} is no UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
@@ -263,6 +273,8 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     methods = _methods(parser, parsed)
     if not _is_typed("--methods", argv):
         _check_used(parsed.variants, methods)
+    for seed in (*parsed.seeds, parsed.teacher.seed):
+        require(abs(seed) < _MOST_SEED, f"seeds: {seed} is too large; give whole numbers such as 0")
     for several, what in (([method.name for method in methods], "methods"), (parsed.seeds, "seeds")):
         require(len(set(several)) == len(several), f"{what}: {several} names one twice")
     _check_different(methods)
@@ -297,6 +309,19 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         quiet=parsed.quiet,
         command=command,
     )
+
+
+def _undecodable(argv: list[str]) -> str:
+    """Return the first of the files named as a configuration that is no text."""
+    for option, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = option.partition("=")
+        file = value if equals else following
+        if name == "--config" and Path(file).is_file():
+            try:
+                Path(file).read_text("utf-8")
+            except UnicodeDecodeError:
+                return file
+    return "a file"
 
 
 def _is_typed(option: str, argv: list[str]) -> bool:

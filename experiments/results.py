@@ -11,9 +11,12 @@ from typing import Any
 # So that a clone runs without having been installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from experiments.table import History, results_table
+from experiments.table import History, results_table, shown_in_table
 from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError
+
+_SHOWN = 60  # characters of a value that is refused
+_MOST = 1e100  # no accuracy or time is that long; beyond it means of figures overflow
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,48 @@ class Results:
         """
         try:
             about, *runs = (json.loads(line) for line in path.read_text().splitlines())
-            return cls(**about, runs=[Run(**run) for run in runs])
-        except (OSError, UnicodeDecodeError, TypeError, ValueError) as error:
+            results = cls(**about, runs=[Run(**run) for run in runs])
+            _check(results)
+            return results
+        except (OSError, UnicodeDecodeError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{path} holds no results of run.py ({reason}); name a .jsonl file beside a table"
             ) from error
+
+
+def _check(results: Results) -> None:
+    """Raise ``ValueError`` where a table could not be made: JSON says nothing of what is in it."""
+    for name, kind in (("study", str), ("command", str), ("settings", dict), ("environment", dict)):
+        _expect(isinstance(getattr(results, name), kind), name, getattr(results, name))
+    teacher = results.teacher
+    if teacher is not None:
+        _expect(isinstance(teacher, dict) and teacher.keys() >= {"name", "metrics"}, "teacher", teacher)
+        _expect(isinstance(teacher["name"], str), "name of the teacher", teacher["name"])
+        _expect(_are_metrics(teacher["metrics"]), "metrics of the teacher", teacher["metrics"])
+    for run in results.runs:
+        _expect(isinstance(run.method, str), "method", run.method)
+        _expect(type(run.seed) is int, f"seed of {run.method}", run.seed)
+        _expect(isinstance(run.distiller, dict), f"distiller of {run.method}", run.distiller)
+        sound = isinstance(run.history, list) and len(run.history) > 0 and all(map(_are_metrics, run.history))
+        _expect(sound, f"history of {run.method}, seed {run.seed}", run.history)
+        _expect("test/top1" in run.history[-1], f"last epoch of {run.method}, seed {run.seed}", run.history[-1])
+    methods = {run.method for run in results.runs}
+    reference = results.reference
+    _expect(reference is None or (isinstance(reference, str) and reference in methods), "reference", reference)
+
+
+def _expect(condition: bool, place: str, value: Any) -> None:
+    if not condition:
+        shown = repr(value)
+        raise ValueError(f"{place}: {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'} is not what it writes")
+
+
+def _are_metrics(metrics: Any) -> bool:
+    return isinstance(metrics, dict) and all(
+        type(value) in (int, float) and (not shown_in_table(name) or abs(value) < _MOST)
+        for name, value in metrics.items()
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,11 @@ _COLUMNS = {
 }
 
 
+def shown_in_table(metric: str) -> bool:
+    """Return whether a metric of an epoch, or a test metric of a teacher without its prefix, has a column."""
+    return metric in _COLUMNS.values() or f"test/{metric}" in _COLUMNS.values()
+
+
 def results_table(
     teacher: tuple[str, dict[str, float]] | None,
     results: Mapping[str, Sequence[History]],

@@ -9,7 +9,12 @@ class InputError(ValueError):
 
     Everything in this package that refuses an argument, a file or a configuration raises this class, so that a
     program can show the line and stop, while a programming mistake keeps its traceback.
+
+    What cannot be printed, such as a line break in the name of a file, is shown as an escape sequence.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:

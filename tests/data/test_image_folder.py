@@ -366,6 +366,7 @@ class TestRefusals:
         ("options", "message"),
         [
             ({"size": 0}, "size 0 is below 1"),
+            ({"subset_seed": 2**64}, "subset_seed 18446744073709551616 is no number of 64 bits"),
             ({"mean": (0.5, 0.5, 0.5)}, "belong together"),
             ({"mean": (125, 120, 110), "std": (60, 60, 60)}, "mean .* divide"),
             ({"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.0)}, "std .* outside"),

@@ -103,6 +103,7 @@ def test_a_name_that_is_no_utf8_is_found(root):
         ("d.png", r"train\.txt, line 8: 'd\.png' stands alone; write path\.jpg label"),
         ("my dog.png", r"line 8: label 'dog\.png' is not a whole number"),
         ("d.png 1.5", r"line 8: label '1\.5' is not a whole number of at least 0"),
+        ("d.png " + "9" * 5000, r"line 8: label .9{18}\.\.\.. is not a whole number of at least 0"),
         ("d.png -1", "line 8: label '-1' is not"),
         ("d.png 1_0", "line 8: label '1_0' is not"),
         ("d.png ²", "line 8: label '²' is not"),

@@ -216,3 +216,29 @@ def test_what_is_per_image_is_said_by_each_class_for_itself():
 
     assert not WithRelations.per_image
     assert trg_pyg.distillers.KD.per_image
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-15, 1e4, 1e12])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_part_of_zero_small_and_large_outputs_is_finite_under_autocast(distiller, factor, dtype, outputs, step):
+    if dtype == torch.float16 and factor == 1e12:
+        pytest.skip("more than float16 holds")
+    images = max(3, distiller.min_images)
+    sides = [
+        Outputs(*((factor * x).detach().requires_grad_() if torch.is_tensor(x) else _scaled(x, factor) for x in side))
+        for side in outputs(images, dtype=dtype)
+    ]
+    with torch.autocast("cpu", dtype):
+        losses = distiller(*sides, step(images))
+    losses.total.backward()
+    assert losses.total.isfinite()
+    assert all(part.isfinite() for part in losses.parts.values())
+    student = sides[0]
+    assert all(
+        x.grad is None or x.grad.isfinite().all() for x in (student.logits, *student.features, student.embedding)
+    )
+    assert all(p.grad.isfinite().all() for p in distiller.parameters())
+
+
+def _scaled(features: tuple[torch.Tensor, ...], factor: float) -> tuple[torch.Tensor, ...]:
+    return tuple((factor * feature).detach().requires_grad_() for feature in features)

@@ -138,7 +138,7 @@ def test_networks_with_one_tap(networks, outputs, step):
 def test_a_map_of_another_size_is_named(networks, outputs, step):
     student, teacher = outputs()
     smaller = student._replace(features=(student.features[0], student.features[1][:, :, :4, :4]))
-    with pytest.raises(InputError, match=r"tap layer3: feature of shape \(6, 4, 4\)"):
+    with pytest.raises(InputError, match=r"tap layer3 of the student: \(3, 6, 4, 4\) .*where \(3, 6, 8, 8\)"):
         FitNet(*networks)(smaller, teacher, step())
 
 

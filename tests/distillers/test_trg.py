@@ -168,7 +168,7 @@ def test_degenerate_features_have_finite_gradients(kind, networks, outputs, step
         "large": lambda x: x * 1e4,
         "negative": lambda x: -x.abs(),
     }[kind]
-    hard = [side._replace(features=(make(side.features[-1]),)) for side in (student, teacher)]
+    hard = [side._replace(features=(side.features[0], make(side.features[-1]))) for side in (student, teacher)]
     distiller = TRG(*networks, propagation="gnn")
     losses = distiller(*hard, step())
     losses.total.backward()

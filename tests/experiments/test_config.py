@@ -247,3 +247,25 @@ def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path, text, line):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=line.replace("?", r"\?")):
         read_choices([f"--config={tmp_path / 'bad.yaml'}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seeds: [0]  # \xff", r"config=.*study.yaml: byte 14 is no UTF-8 \(invalid start byte\); save it as UTF-8"),
+        (b"[" * 3000, "nested too deeply|Problems parsing config"),
+    ],
+    ids=["no UTF-8", "deep"],
+)
+def test_a_file_that_is_no_configuration_is_refused(content, message, tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_bytes(content)
+    for argv in ([f"--config={file}"], ["--seeds=1", "--config", str(file)]):
+        with pytest.raises(InputError, match=message):
+            read_choices(argv)
+
+
+@pytest.mark.parametrize("argument", ["--seeds=18446744073709551616", "--teacher.seed=-9223372036854775808"])
+def test_a_seed_that_no_generator_takes_is_refused(argument):
+    with pytest.raises(InputError, match=r"seeds: -?[0-9]+ is too large; give whole numbers such as 0"):
+        read_choices([argument])

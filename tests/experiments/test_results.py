@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,50 @@ def test_another_file_is_refused(text: str, tmp_path: Path, capsys) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         Results.read(tmp_path / "none.jsonl")
+
+
+def changed(**values: object) -> Results:
+    return replace(RESULTS, **values)
+
+
+def one_run(**values: object) -> list[Run]:
+    return [replace(RESULTS.runs[0], **values), *RESULTS.runs[1:]]
+
+
+@pytest.mark.parametrize(
+    ("results", "place"),
+    [
+        (changed(study=None), "study: None"),
+        (changed(settings=[]), r"settings: \[\]"),
+        (changed(teacher=["resnet20"]), "teacher: "),
+        (changed(teacher={"name": "resnet20"}), "teacher: "),
+        (changed(teacher={"name": 1, "metrics": {}}), "name of the teacher: 1"),
+        (changed(teacher={"name": "resnet20", "metrics": {"top1": "high"}}), "metrics of the teacher: "),
+        (changed(reference="SP"), "reference: 'SP'"),
+        (changed(reference={}), "reference: {}"),
+        (changed(runs=one_run(method=["KD"])), r"method: \['KD'\]"),
+        (changed(runs=one_run(seed=True)), "seed of KD: True"),
+        (changed(runs=one_run(distiller="KD")), "distiller of KD: 'KD'"),
+        (changed(runs=one_run(history=[])), r"history of KD, seed 0: \[\]"),
+        (changed(runs=one_run(history={"test/top1": 1.0})), "history of KD, seed 0: "),
+        (changed(runs=one_run(history=[{"test/top1": None}])), "history of KD, seed 0: "),
+        (changed(runs=one_run(history=[{"test/top1": float("inf")}])), "history of KD, seed 0: "),
+        (changed(runs=one_run(history=[{"epoch": 1}])), "last epoch of KD, seed 0: {'epoch': 1}"),
+    ],
+)
+def test_what_makes_no_table_is_refused(results: Results, place: str, tmp_path: Path) -> None:
+    results.write(tmp_path / "table.jsonl")
+    with pytest.raises(InputError, match=rf"table.jsonl holds no results of run.py \({place}"):
+        Results.read(tmp_path / "table.jsonl")
+
+
+def test_deeply_nested_lines_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.jsonl").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="holds no results"):
+        Results.read(tmp_path / "table.jsonl")
+
+
+def test_a_metric_that_no_column_shows_may_be_infinite(tmp_path: Path) -> None:
+    results = changed(runs=one_run(history=[{"test/top1": 50.0, "train/ce": float("inf")}]))
+    results.write(tmp_path / "table.jsonl")
+    assert Results.read(tmp_path / "table.jsonl") == results

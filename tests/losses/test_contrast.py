@@ -80,7 +80,7 @@ def test_half_precision_tokens(dtype):
 
 def test_messages():
     loss = TokenContrast(5, 3)
-    with pytest.raises(InputError, match="8 student tokens and 7 teacher tokens"):
+    with pytest.raises(InputError, match=r"student rows \(8, 5\) and teacher rows \(7, 3\)"):
         loss(torch.zeros(8, 5), torch.zeros(7, 3))
     with pytest.raises(InputError, match="temperature=0"):
         loss(torch.zeros(8, 5), torch.zeros(8, 3), 0)

@@ -92,7 +92,7 @@ def test_messages():
         DKDLoss()(torch.zeros(2, 10), torch.zeros(2, 100), target)
     with pytest.raises(InputError, match="it needs 2 classes"):
         DKDLoss()(torch.zeros(2, 1), torch.zeros(2, 1), target)
-    with pytest.raises(InputError, match=r"target \(2,\) for logits \(3, 4\)"):
+    with pytest.raises(InputError, match=r"target \(2,\) of type torch.int64 for logits \(3, 4\)"):
         DKDLoss()(torch.zeros(3, 4), torch.zeros(3, 4), target)
     with pytest.raises(InputError, match="tau=0"):
         DKDLoss(tau=0)

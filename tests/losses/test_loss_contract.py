@@ -216,3 +216,25 @@ def test_one_image(case, kind, hard):
         value.backward()
         assert value.isfinite()
         assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["zeros", "duplicates", "all equal", "large", "tiny"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_of_hard_features_is_finite_under_autocast(case, kind, dtype, hard):
+    student, teacher = case.inputs(hard, kind, dtype)
+    with torch.autocast("cpu", dtype):
+        value = case(student, teacher)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in case.loss.parameters())
+
+
+@pytest.mark.parametrize("scale", [1e-15, 6e4, 1e12])
+def test_features_as_large_or_small_as_bfloat16_has_them_are_finite(case, scale, hard):
+    student, teacher = ((scale * x.detach()).requires_grad_() for x in case.inputs(hard, "random", torch.bfloat16))
+    value = case(student, teacher)
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()

@@ -167,3 +167,27 @@ def test_what_is_not_on_edges_is_refused(of, on):
 def test_unknown_sizes_are_refused():
     with pytest.raises(InputError, match="by=median: choose mean or max or norm or sum"):
         Scaled(Distance(), "median")
+
+
+@pytest.mark.parametrize(
+    ("of", "by"), [(DotProduct(), "norm"), (Distance(), "mean"), (Distance(squared=True), "max")], ids=str
+)
+@pytest.mark.parametrize("factor", [2.0**-40, 2.0**40])
+def test_the_scale_of_features_does_not_matter(of, by, factor):
+    """A value in units of its own is the same, and its gradient the smaller the larger the features are."""
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)) * (1 if factor > 1 or by == "norm" else 2.0**20)
+    results = []
+    for scale in (1.0, factor):
+        leaf = (x * scale).requires_grad_()
+        graph = CompleteGraph(None)(leaf.view(1, 8, 5))
+        value = Scaled(of, by)(graph)
+        value.square().sum().backward()
+        results.append((value.detach(), leaf.grad * scale))
+    for there, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(there, expected)
+
+
+def test_lengths_that_underflow_are_zero_with_a_finite_gradient():
+    x = (3e-20 * torch.randn(8, 50, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    Scaled(Distance(squared=True), "max")(CompleteGraph(None)(x.view(1, 8, 50))).square().sum().backward()
+    assert x.grad.isfinite().all()

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -136,4 +137,12 @@ def test_code_in_a_file_is_not_run(path: Path, monkeypatch: pytest.MonkeyPatch) 
         load_checkpoint(path)
     save_checkpoint(path, [1])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds a list, not a checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("body", [b"", b".", b"\x80\x02.", b"\x80\x02h\x05.", b"\x80\x02K\x01.", b"\x80\x02s."])
+def test_other_content_under_its_right_hash_is_refused(path: Path, body: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"trg_pyg checkpoint sha256 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    with pytest.raises(InputError, match=r"no checkpoint in .* can be read \(checkpoint.pt: "):
         load_checkpoint(path)

@@ -124,6 +124,7 @@ class ImageData(ABC):
         flip: bool | None = None,
         validation: float | None = None,
     ) -> None:
+        require(abs(subset_seed) < 2**63, f"subset_seed {subset_seed} is no number of 64 bits; give one such as 0")
         if imbalance is not None:
             check_imbalance(imbalance)
         if validation is not None:

@@ -11,6 +11,8 @@ from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
 from trg_pyg.data.image_files import Crop, ImageFiles, Listing
 from trg_pyg.errors import InputError, few, require
 
+_MOST_DIGITS = 18  # of a label: more are not one of int64
+
 
 class _Entries(NamedTuple):
     """What a list names: paths, their labels, and the line of each."""
@@ -97,8 +99,9 @@ def _read_list(file: Path) -> _Entries:
         )
         require(len(label) == 1, f"{place}: {path!r} stands alone; write path.jpg label")
         # Not int(): it would also take "1_000" and "-1".
-        whole = label[0].isascii() and label[0].isdecimal()
-        require(whole, f"{place}: label {label[0]!r} is not a whole number of at least 0; write path.jpg label")
+        whole = label[0].isascii() and label[0].isdecimal() and len(label[0]) <= _MOST_DIGITS
+        shown = label[0] if len(label[0]) <= _MOST_DIGITS else f"{label[0][:_MOST_DIGITS]}..."
+        require(whole, f"{place}: label {shown!r} is not a whole number of at least 0; write path.jpg label")
         entries.files.append(path)
         entries.labels.append(int(label[0]))
         entries.lines.append(number)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, require
+from trg_pyg.losses.base import check_target
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
 
@@ -56,10 +57,25 @@ class Distiller(nn.Module, ABC):
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
         super().__init__()
+        self._described = {"student": student, "teacher": teacher}
 
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the total loss of a batch and its parts."""
+
+    def check_batch(self, student: Outputs, teacher: Outputs | None, step: Step) -> None:
+        """Refuse a batch that is not what the networks were described with.
+
+        Raises:
+            InputError: logits, features or embeddings are of other shapes, of other numbers of images, or no
+                floating-point numbers; a label is no class.
+        """
+        for owner, outputs in (("student", student), ("teacher", teacher)):
+            described = self._described[owner]
+            # What several processes gather is not looked at: a look sends what no method may read.
+            if isinstance(outputs, Outputs) and described is not None:
+                _check_outputs(owner, outputs, described, len(step.target))
+        check_target(step.target, student.logits)
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make what depends on the training set, such as memory banks; called once, before the first step.
@@ -124,3 +140,24 @@ def check_weights(**weights: float) -> None:
     """Raise :class:`~trg_pyg.errors.InputError` where the weight of a loss is negative."""
     for name, weight in weights.items():
         require(weight >= 0, f"{name}={weight}: the weight of a loss is 0 (off) or positive")
+
+
+def _check_outputs(owner: str, outputs: Outputs, described: NetworkInfo, images: int) -> None:
+    require(images > 0, "a batch without images: give at least 1")
+    taps = len(described.features)
+    expected = [("logits", (described.num_classes,)), *((f"tap {tap.path}", tap.shape) for tap in described.features)]
+    require(
+        len(outputs.features) >= taps,
+        f"{len(outputs.features)} features of the {owner}, which was described with {taps}: "
+        "describe and call it as one TappedModel",
+    )
+    # Methods count features from the last one backwards, so others may come before.
+    found = [outputs.logits, *outputs.features[len(outputs.features) - taps :]]
+    if outputs.embedding is not None and described.embedding is not None:
+        expected, found = [*expected, ("embedding", (described.embedding,))], [*found, outputs.embedding]
+    for (name, shape), x in zip(expected, found, strict=True):
+        require(
+            tuple(x.shape) == (images, *shape) and x.is_floating_point(),
+            f"{name} of the {owner}: {tuple(x.shape)} of type {x.dtype} where {(images, *shape)} floating-point "
+            "numbers are expected for these labels; describe the network again with the image size in use",
+        )

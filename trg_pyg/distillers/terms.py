@@ -79,6 +79,7 @@ class TermDistiller(Distiller):
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the total with parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
+        self.check_batch(student, teacher, step)
         parts = {"ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target))}
         if self.kd_weight:
             parts["kd"] = (self.kd_weight, self.logit(student.logits, teacher.logits))

@@ -23,4 +23,5 @@ class Vanilla(Distiller):
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the cross-entropy as part ``ce``."""
+        self.check_batch(student, None, step)
         return self.weigh({"ce": (1.0, cross_entropy(student.logits.float(), step.target))})

@@ -37,8 +37,9 @@ def bank_info_nce(anchor: Tensor, positive: Tensor, bank_pool: Tensor, allowed: 
     """
     check_positive("temperature", temperature)
     require(
-        anchor.dim() == 2 and anchor.shape == positive.shape,
-        f"anchors {tuple(anchor.shape)} and positives {tuple(positive.shape)}: both must be [items, width]",
+        anchor.dim() == 2 and anchor.shape == positive.shape and anchor.numel() > 0,
+        f"anchors {tuple(anchor.shape)} and positives {tuple(positive.shape)}: both must be [items, width], at least "
+        "one of each",
     )
     require(
         bank_pool.dim() == 2

@@ -38,9 +38,11 @@ class ClassNegatives(nn.Module):
     def __init__(self, targets: Tensor, negatives: int | Literal["auto"] = "auto") -> None:
         super().__init__()
         require(
-            targets.dim() == 1 and len(targets) > 0,
-            f"targets {tuple(targets.shape)}: give the label of each image of the training set, [N]",
+            targets.dim() == 1 and len(targets) > 0 and targets.dtype == torch.int64,
+            f"targets {tuple(targets.shape)} of type {targets.dtype}: give the label of each image of the training "
+            "set, int64 [N]",
         )
+        require(int(targets.min()) >= 0, f"label {int(targets.min())} in the training set: labels count from 0")
         items, counts = len(targets), targets.bincount()
         largest, label = int(counts.max()), int(counts.argmax())
         others = items - largest

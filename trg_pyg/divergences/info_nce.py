@@ -11,7 +11,7 @@ from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.nn.row_chunks import chunk_rows
 from trg_pyg.relations.base import Place
 from trg_pyg.step import Step
-from trg_pyg.tokens.normalize import l2_normalize
+from trg_pyg.tokens.normalize import check_type, l2_normalize
 
 # Exponentials of up to this, their inverses and sums of millions of them are normal numbers in float32.
 _EXPONENT = 40.0
@@ -50,10 +50,12 @@ def info_nce(
     check_choice("reduction", reduction, ("mean", "sum"))
     check_positive("temperature", temperature)
     require(
-        anchor.dim() == 2 and anchor.shape == positive.shape,
-        f"anchors {tuple(anchor.shape)} and positives {tuple(positive.shape)}: both must be [items, width]",
+        anchor.dim() == 2 and anchor.shape == positive.shape and anchor.numel() > 0,
+        f"anchors {tuple(anchor.shape)} and positives {tuple(positive.shape)}: "
+        "both must be [items, width], at least one of each",
     )
     anchor, positive = l2_normalize(anchor), l2_normalize(positive)
+    check_type(anchor, positive)
     rows = chunk_rows(anchor, anchor.shape[0], chunk_bytes)
     with torch.autocast(anchor.device.type, enabled=False):
         # A function cannot ask inside whether its gradient will be wanted.

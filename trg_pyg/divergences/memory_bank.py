@@ -91,7 +91,10 @@ class MemoryBank(nn.Module):
         self._overwritten = []
 
     def _check(self, index: Tensor) -> None:
-        require(index.dim() == 1, f"positions {tuple(index.shape)}: give them as [n]")
+        require(
+            index.dim() == 1 and index.dtype == torch.int64,
+            f"positions {tuple(index.shape)} of type {index.dtype}: give them as int64 [n]",
+        )
         if index.device.type != "cpu" or len(index) == 0:
             return
         low, high, items = int(index.min()), int(index.max()), len(self.vectors)

@@ -90,7 +90,7 @@ class PairMemory(nn.Module):
         if index is None:
             raise InputError("a memory bank needs each image's position in the training set (Step.index)")
         require(
-            target.shape == index.shape,
+            target.dim() == 1 and target.shape == index.shape,
             f"target {tuple(target.shape)} and index {tuple(index.shape)}: give one of each an image",
         )
         pool, allowed = self.draw(target, generator)

@@ -86,9 +86,9 @@ class GraphBuilder(BaseTransform):
 
     def _from_tokens(self, tokens: Tensor, labels: Tensor | None) -> Batch:
         require(
-            tokens.dim() == 3 and tokens.shape[0] > 0 and tokens.is_floating_point(),
+            tokens.dim() == 3 and tokens.numel() > 0 and tokens.is_floating_point(),
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
-            "a builder takes floating-point tokens [images, tokens, width]",
+            "a builder takes floating-point tokens [images, tokens, width], none of them 0",
         )
         require(
             labels is None or labels.shape == tokens.shape[:2],
@@ -115,8 +115,8 @@ class GraphBuilder(BaseTransform):
         """Set the edges of ``data``, in place."""
         x = data.x
         require(
-            isinstance(x, Tensor) and x.dim() == 2 and x.is_floating_point() and x.shape[0] > 0,
-            f"{data}: a builder needs floating-point node features x of shape [nodes, width]",
+            isinstance(x, Tensor) and x.dim() == 2 and x.is_floating_point() and x.numel() > 0,
+            f"{data}: a builder needs floating-point node features x of shape [nodes, width], none of them 0",
         )
         labels = _node_labels(data)
         if self.scope == "batch" and isinstance(data, Batch):
@@ -137,7 +137,15 @@ class GraphBuilder(BaseTransform):
 
         Returns:
             A copy of ``graph`` with these tokens as ``x`` and their weights; ``edge_index`` is the same tensor.
+
+        Raises:
+            InputError: the graph has other numbers of nodes, or the tokens are none.
         """
+        require(
+            tokens.dim() >= 2 and tokens.numel() > 0 and tokens.is_floating_point(),
+            f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
+            "give floating-point tokens [images, tokens, width] or [nodes, width], none of them 0",
+        )
         scored = replace_nodes(graph, tokens.reshape(-1, tokens.shape[-1]))
         weight = self._weigh(self._features(scored.x), graph.edge_index, equal_graphs(graph))
         set_edges(scored, graph.edge_index, weight)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from trg_pyg.errors import InputError, check_choice
+from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.complete import CompleteGraph
 
@@ -19,7 +19,7 @@ class LabelGraph(GraphBuilder):
         keep: ``"same"`` or ``"different"`` classes.
 
     Raises:
-        InputError: there is no such choice; or, on building, no classes are given.
+        InputError: there is no such choice; or, on building, no classes are given, or they are no whole numbers.
     """
 
     def __init__(
@@ -37,6 +37,10 @@ class LabelGraph(GraphBuilder):
 
     def connect_labelled(self, x: Tensor, labels: Tensor) -> Tensor:
         """Return the edges of the inner builder that join the same, or different, classes."""
+        require(
+            not labels.is_floating_point() and not labels.is_complex(),
+            f"labels of type {labels.dtype}: classes are whole numbers; give them as int64",
+        )
         edge_index = self.edges.connect_labelled(x, labels)
         source, target = labels.flatten()[edge_index]
         kept = source == target if self.keep == "same" else source != target

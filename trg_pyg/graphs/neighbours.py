@@ -39,8 +39,12 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         Indices into the set, ``[B, N, k]``, int64, nearest first, never the point itself.
 
     Raises:
-        InputError: k is not in 1..N-1.
+        InputError: there are no such points, or k is not in 1..N-1.
     """
+    require(
+        x.dim() == 3 and x.numel() > 0,
+        f"points of shape {tuple(x.shape)}: give [sets, points, coordinates], none of them 0",
+    )
     sets, points, _ = x.shape
     require(
         1 <= k < points,

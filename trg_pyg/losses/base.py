@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import require
@@ -29,11 +30,11 @@ class DistillationLoss(nn.Module, ABC):
 
 
 def check_rows(student: Tensor, teacher: Tensor) -> None:
-    """Raise :class:`~trg_pyg.errors.InputError` unless both are ``[items, width]`` of as many items."""
+    """Raise :class:`~trg_pyg.errors.InputError` unless both are ``[items, width]`` of as many items, at least one."""
     require(
-        student.dim() == 2 and teacher.dim() == 2 and len(student) == len(teacher),
+        student.dim() == 2 and teacher.dim() == 2 and len(student) == len(teacher) and _filled(student, teacher),
         f"student rows {tuple(student.shape)} and teacher rows {tuple(teacher.shape)}: "
-        "both must be [items, width] of the same items",
+        "both must be [items, width] of the same items, at least one",
     )
 
 
@@ -46,9 +47,9 @@ def check_maps(student: Tensor, teacher: Tensor, channels: tuple[int, int] | Non
         channels: C of the two, where they are fixed.
     """
     require(
-        student.dim() == 4 and teacher.dim() == 4 and len(student) == len(teacher),
+        student.dim() == 4 and teacher.dim() == 4 and len(student) == len(teacher) and _filled(student, teacher),
         f"student map {tuple(student.shape)} and teacher map {tuple(teacher.shape)}: "
-        "both must be [images, channels, height, width] of the same images",
+        "both must be [images, channels, height, width] of the same images, at least one",
     )
     found = (student.shape[1], teacher.shape[1])
     require(
@@ -56,3 +57,35 @@ def check_maps(student: Tensor, teacher: Tensor, channels: tuple[int, int] | Non
         f"student and teacher maps of {found} channels, but the loss was made for {channels}: "
         "make it for the maps that it compares",
     )
+
+
+def check_logits(student: Tensor, teacher: Tensor) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless both are ``[B, classes]``, at least one of each."""
+    require(
+        student.dim() == 2 and student.shape == teacher.shape and _filled(student, teacher),
+        f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)}: "
+        "both must be [images, classes] of the same images and the same classes, at least one of each",
+    )
+
+
+def check_target(target: Tensor, logits: Tensor) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless ``target`` ``[B]`` is a class of each of ``[B, classes]``.
+
+    Their values are looked at on the CPU only: on a GPU the look would make the program wait for it, and the loss
+    fails there by itself.
+    """
+    require(
+        target.shape == logits.shape[:1] and target.dtype == torch.int64,
+        f"target {tuple(target.shape)} of type {target.dtype} for logits {tuple(logits.shape)}: "
+        "give one label an image, int64",
+    )
+    if target.device.type == "cpu":
+        low, high = (int(bound) for bound in target.aminmax())
+        require(
+            low >= 0 and high < logits.shape[1],
+            f"label {low if low < 0 else high} among {logits.shape[1]} classes: labels count from 0",
+        )
+
+
+def _filled(*tensors: Tensor) -> bool:
+    return all(x.numel() > 0 for x in tensors)

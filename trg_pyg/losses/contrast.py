@@ -4,8 +4,8 @@ from torch import Tensor
 
 from trg_pyg.divergences.base import Reduction
 from trg_pyg.divergences.info_nce import info_nce
-from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.losses.base import DistillationLoss
+from trg_pyg.errors import check_choice, check_positive
+from trg_pyg.losses.base import DistillationLoss, check_rows
 from trg_pyg.nn.projection import Projection
 
 
@@ -46,10 +46,7 @@ class TokenContrast(DistillationLoss):
     def forward(self, student: Tensor, teacher: Tensor, temperature: float = 0.07) -> Tensor:
         """Return the loss at ``temperature`` (tau_g); between 0 and log M where every token finds its own."""
         check_positive("temperature", temperature)
-        require(
-            student.shape[0] == teacher.shape[0],
-            f"{student.shape[0]} student tokens and {teacher.shape[0]} teacher tokens: take both at the same positions",
-        )
+        check_rows(student, teacher)
         return info_nce(
             self.project_student(student),
             self.project_teacher(teacher.detach()),

@@ -98,8 +98,8 @@ class CRDLoss(DistillationLoss):
             index: position of each image in the training set.
             generator: CPU generator of the negatives.
         """
-        seen = self.memory.recall(target, index, generator)
         check_rows(student, teacher)
+        seen = self.memory.recall(target, index, generator)
         require(target.shape == student.shape[:1], f"target {tuple(target.shape)} for {len(student)} images")
         student = l2_normalize(self.project_student(student))
         teacher = l2_normalize(self.project_teacher(teacher.detach()))

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, logsigmoid
 
 from trg_pyg.errors import check_positive, require
-from trg_pyg.losses.base import DistillationLoss
+from trg_pyg.losses.base import DistillationLoss, check_logits, check_target
 from trg_pyg.tokens.normalize import full_precision
 
 
@@ -42,19 +42,12 @@ class DKDLoss(DistillationLoss):
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Return the batch mean, 0 where the logits are equal up to a constant a row."""
-        require(
-            student.shape == teacher.shape,
-            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)}: "
-            "both networks need the same classes",
-        )
+        check_logits(student, teacher)
         require(
             student.shape[1] >= 2,
             f"logits {tuple(student.shape)}: with one class there are no others to distil; it needs 2 classes",
         )
-        require(
-            target.shape == student.shape[:1],
-            f"target {tuple(target.shape)} for logits {tuple(student.shape)}: give one label an image",
-        )
+        check_target(target, student)
         binary_s, others_s = _decouple(full_precision(student) / self.tau, target)
         binary_t, others_t = _decouple(full_precision(teacher.detach()) / self.tau, target)
         target_class = kl_div(binary_s, binary_t, reduction="batchmean", log_target=True)

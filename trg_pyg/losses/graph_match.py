@@ -13,8 +13,7 @@ from trg_pyg.nn.gnn import TokenGNN
 from trg_pyg.nn.projection import Projection
 from trg_pyg.nn.propagation import Propagation
 from trg_pyg.nn.readout import Readout
-from trg_pyg.relations.base import equal_graphs
-from trg_pyg.tokens.normalize import full_precision
+from trg_pyg.relations.base import check_graph, equal_graphs, features_of, weights_of
 
 
 class GraphMatch(DistillationLoss):
@@ -63,6 +62,9 @@ class GraphMatch(DistillationLoss):
 
     def forward(self, student: Batch, teacher: Batch) -> Tensor:
         """Return the loss, 0 for a single image."""
+        for graph in (student, teacher):
+            require(isinstance(graph, Batch), f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
+            check_graph(graph)
         require(
             student.num_graphs == teacher.num_graphs,
             f"{student.num_graphs} student graphs and {teacher.num_graphs} teacher graphs: build both from one batch",
@@ -74,7 +76,7 @@ class GraphMatch(DistillationLoss):
         )
 
     def _read(self, graph: Batch, propagate: nn.Module) -> Tensor:
-        nodes = full_precision(graph.x), graph.edge_index, graph.edge_weight
+        nodes = features_of(graph), graph.edge_index, weights_of(graph)
         # PyG's layers take no number of graphs.
         passed = propagate(*nodes, equal_graphs(graph)) if isinstance(propagate, Propagation) else propagate(*nodes)
         return self.readout(passed, graph.batch, graph.num_graphs)

@@ -9,7 +9,7 @@ from torch.nn.functional import batch_norm, mse_loss, relu
 from trg_pyg.errors import require
 from trg_pyg.losses.base import DistillationLoss, check_maps
 from trg_pyg.tokens.grid import common_grid, pool_to_grid
-from trg_pyg.tokens.normalize import full_precision
+from trg_pyg.tokens.normalize import check_type, full_precision
 
 _LARGEST_KERNEL = 9
 
@@ -83,6 +83,7 @@ class HintLoss(DistillationLoss):
             )
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = full_precision(student), full_precision(teacher.detach())
+            check_type(student, self.conv.weight)
             if self.pool_to is not None:
                 student, teacher = pool_to_grid(student, self.pool_to), pool_to_grid(teacher, self.pool_to)
             return mse_loss(relu(self._normalise(self.conv(student))), teacher)

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from trg_pyg.errors import check_positive, require
-from trg_pyg.losses.base import DistillationLoss
+from trg_pyg.errors import check_positive
+from trg_pyg.losses.base import DistillationLoss, check_logits
 from trg_pyg.tokens.normalize import full_precision
 
 
@@ -31,11 +31,7 @@ class LogitKD(DistillationLoss):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the batch mean, 0 where the logits are equal up to a constant a row."""
-        require(
-            student.shape == teacher.shape,
-            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)}: "
-            "both networks need the same classes",
-        )
+        check_logits(student, teacher)
         log_s = log_softmax(full_precision(student) / self.tau, dim=1)
         log_t = log_softmax(full_precision(teacher.detach()) / self.tau, dim=1)
         return self.tau**2 * kl_div(log_s, log_t, reduction="batchmean", log_target=True)

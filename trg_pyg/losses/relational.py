@@ -10,7 +10,7 @@ from trg_pyg.divergences.base import Divergence, Related
 from trg_pyg.errors import require
 from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
-from trg_pyg.relations.base import Relation
+from trg_pyg.relations.base import Relation, check_graph
 from trg_pyg.step import Step
 
 
@@ -52,6 +52,8 @@ class RelationalLoss(DistillationLoss):
             teacher: the teacher's.
             step: only memory banks need it.
         """
+        for relation, graph in ((self.relation_student, student), (self.relation_teacher, teacher)):
+            check_graph(graph, edges=relation.on != "nodes")
         require(
             student.num_nodes == teacher.num_nodes,
             f"student graph of {student.num_nodes} nodes, teacher graph of {teacher.num_nodes}: "

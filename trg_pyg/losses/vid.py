@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 from trg_pyg.errors import check_positive, require
 from trg_pyg.losses.base import DistillationLoss, check_maps
 from trg_pyg.tokens.grid import common_grid, pool_to_grid
-from trg_pyg.tokens.normalize import full_precision
+from trg_pyg.tokens.normalize import check_type, full_precision
 
 
 class VIDLoss(DistillationLoss):
@@ -65,7 +65,9 @@ class VIDLoss(DistillationLoss):
         check_maps(student, teacher, self.channels)
         grid = common_grid((student.shape[2], student.shape[3]), (teacher.shape[2], teacher.shape[3]))
         with torch.autocast(student.device.type, enabled=False):
-            predicted = self.regressor(pool_to_grid(full_precision(student), grid))
+            student = full_precision(student)
+            check_type(student, self.log_scale)
+            predicted = self.regressor(pool_to_grid(student, grid))
             wanted = pool_to_grid(full_precision(teacher.detach()), grid)
             variance = (softplus(self.log_scale) + self.eps).view(-1, 1, 1)
             return 0.5 * ((predicted - wanted).square() / variance + variance.log()).mean()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import require
-from trg_pyg.tokens.normalize import full_precision
+from trg_pyg.tokens.normalize import check_type, full_precision
 
 
 class Projection(nn.Linear):
@@ -23,6 +23,17 @@ class Projection(nn.Linear):
         super().__init__(in_dim, out_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``[..., in_dim]`` to ``[..., out_dim]``."""
+        """Map ``[..., in_dim]`` to ``[..., out_dim]``.
+
+        Raises:
+            InputError: the tokens have another width or precision than the projection.
+        """
+        tokens = full_precision(tokens)
+        require(
+            tokens.dim() >= 1 and tokens.shape[-1] == self.in_features,
+            f"tokens {tuple(tokens.shape)} for a projection from width {self.in_features}: "
+            "make it for the width of the tokens",
+        )
+        check_type(tokens, self.weight)
         with torch.autocast(tokens.device.type, enabled=False):
-            return super().forward(full_precision(tokens))
+            return super().forward(tokens)

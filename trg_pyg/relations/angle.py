@@ -8,8 +8,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import to_dense_batch
 
 from trg_pyg.errors import require
-from trg_pyg.relations.base import Place, Relation
-from trg_pyg.tokens.normalize import full_precision, l2_normalize
+from trg_pyg.relations.base import Place, Relation, check_graph, features_of
+from trg_pyg.tokens.normalize import l2_normalize
 
 
 class Angle(Relation):
@@ -36,17 +36,19 @@ class Angle(Relation):
 
     def blocks(self, graph: Data) -> list[Any]:
         """Return the anchors of each block, as slices of all nodes."""
+        check_graph(graph)
         _check_size(graph)
         # The rows of a block are as long as its longest, so that of the node with most neighbours is the measure.
         degree = max(1, int(torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).max()))
-        row_bytes = full_precision(graph.x).element_size() * degree * (degree + graph.x.shape[1])
+        row_bytes = features_of(graph).element_size() * degree * (degree + graph.x.shape[1])
         step = max(1, self.block_bytes // row_bytes)
         return [slice(start, start + step) for start in range(0, graph.num_nodes, step)]
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return the cosines of all triples of the block's anchors, ``[T]``, anchor by anchor."""
+        check_graph(graph)
+        x = features_of(graph)
         _check_size(graph)
-        x = full_precision(graph.x)
         first, last, _ = (block or slice(None)).indices(graph.num_nodes)
         source, target = graph.edge_index
         chosen = (target >= first) & (target < last)

@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from trg_pyg.errors import InputError, require
 from trg_pyg.tokens.normalize import full_precision
 
 Place = Literal["edges", "triples", "nodes"]
@@ -60,7 +62,76 @@ class EdgeRelation(Relation):
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return the value of each edge, ``[E]``."""
-        return self.between(full_precision(graph.x), graph.edge_index, equal_graphs(graph))
+        check_graph(graph)
+        return self.between(features_of(graph), graph.edge_index, equal_graphs(graph))
+
+
+def features_of(graph: Data) -> Tensor:
+    """Return the features ``[M, D]`` of a graph's nodes in float32 at least.
+
+    Raises:
+        InputError: it has none, or they are no floating-point numbers.
+    """
+    if graph.x is None:
+        raise InputError("the graph has no node features x, which this relation compares")
+    return full_precision(graph.x)
+
+
+def weights_of(graph: Data) -> Tensor | None:
+    """Return the weight of each edge ``[E]`` in float32 at least, or ``None``.
+
+    Raises:
+        InputError: there is not one for each edge, or they are no floating-point numbers.
+    """
+    weight = graph.edge_weight
+    if weight is None:
+        return None
+    edges = graph.edge_index.shape[1]
+    require(weight.shape == (edges,), f"edge_weight {tuple(weight.shape)} for {edges} edges: give one an edge, [E]")
+    return full_precision(weight)
+
+
+def check_graph(graph: Data, *, edges: bool = True) -> None:
+    """Refuse what is no graph.
+
+    Between which nodes edges are is looked at on the CPU only: on a GPU the look would make the program wait for it,
+    and indexing there fails by itself.
+
+    Args:
+        graph: a graph or batch.
+        edges: whether it needs edges.
+
+    Raises:
+        InputError: it has features other than ``[M, D]``, M and D at least 1; no edges or other ones than int64
+            ``[2, E]``; or an edge of a node that there is not.
+    """
+    x, edge_index = graph.x, graph.edge_index
+    require(
+        x is None or (isinstance(x, Tensor) and x.dim() == 2 and x.numel() > 0),
+        f"node features of shape {_shape(x)}: give x as [nodes, width], none of them 0",
+    )
+    if edge_index is None and not edges:
+        return
+    require(
+        isinstance(edge_index, Tensor)
+        and edge_index.dim() == 2
+        and edge_index.shape[0] == 2
+        and edge_index.dtype == torch.int64,
+        f"edge_index of shape {_shape(edge_index)} and type {getattr(edge_index, 'dtype', None)}: "
+        "give int64 [2, edges]",
+    )
+    nodes = int(graph.num_nodes)
+    require(nodes > 0, "a graph without nodes: give at least 1")
+    if edge_index.device.type == "cpu" and edge_index.numel() > 0:
+        low, high = (int(bound) for bound in edge_index.aminmax())
+        require(
+            low >= 0 and high < nodes,
+            f"edge_index names node {low if low < 0 else high} of a graph of {nodes} nodes, numbered from 0",
+        )
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    return tuple(x.shape) if isinstance(x, Tensor) else None
 
 
 def equal_graphs(graph: Data) -> int:

@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch_geometric.data import Data
 
-from trg_pyg.relations.base import Place, Relation
-from trg_pyg.tokens.normalize import full_precision
+from trg_pyg.relations.base import Place, Relation, check_graph, features_of
 
 
 class NodeFeatures(Relation):
@@ -16,4 +15,5 @@ class NodeFeatures(Relation):
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return ``x``, ``[M, D]``."""
-        return full_precision(graph.x)
+        check_graph(graph, edges=False)
+        return features_of(graph)

@@ -6,21 +6,22 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.errors import InputError
-from trg_pyg.relations.base import Relation
-from trg_pyg.tokens.normalize import full_precision
+from trg_pyg.relations.base import Relation, check_graph, weights_of
 
 
 class GivenWeight(Relation):
     """The ``edge_weight`` of the graph, as its builder made it; not negative, where a distribution is made of it.
 
     Raises:
-        InputError: the graph has no weights.
+        InputError: the graph has no weights, or not one for each edge.
     """
 
     nonnegative = True
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return the weight of each edge, ``[E]``."""
-        if graph.edge_weight is None:
+        check_graph(graph)
+        weight = weights_of(graph)
+        if weight is None:
             raise InputError("the graph has no edge_weight: build it with a weight, such as Gaussian()")
-        return full_precision(graph.edge_weight)
+        return weight

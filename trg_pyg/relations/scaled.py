@@ -48,12 +48,16 @@ class Scaled(Relation):
             count = scatter(positive.to(value.dtype), group, dim_size=groups, reduce="sum")
             size = scatter(value * positive, group, dim_size=groups, reduce="sum") / count.clamp_min(1)
         elif self.by == "norm":
-            square = scatter(value.square(), group, dim_size=groups, reduce="sum")
+            # Over the largest value of the group, whose square would overflow or underflow long before itself.
+            largest = scatter(value.detach().abs(), group, dim_size=groups, reduce="max")
+            unit = value / torch.where(largest == 0, 1.0, largest)[group]
+            square = scatter(unit.square(), group, dim_size=groups, reduce="sum")
             # The gradient of a square root at 0 is infinite.
-            size = torch.where(square == 0, 0.0, torch.where(square == 0, 1.0, square).sqrt())
+            size = largest * torch.where(square == 0, 1.0, square).sqrt()
         else:
             size = scatter(value, group, dim_size=groups, reduce=self.by)
         size = size[group]
-        # What underflows has no digits left, and its reciprocal's gradient overflows.
-        zero = size.abs() < torch.finfo(size.dtype).tiny
+        # What underflows has no digits left, and the gradient of its reciprocal overflows: that of each value, or the
+        # sum of up to a million of them.
+        zero = size.abs() < 2**20 * torch.finfo(size.dtype).tiny
         return torch.where(zero, 0.0, value / torch.where(zero, 1.0, size))

@@ -69,8 +69,8 @@ class Softmax(Relation):
 
     def rows(self, graph: Data) -> SparseRows:
         """Return what the softmax over all nodes needs: the entries that are not 0, and each row's partition sum."""
+        logit = self._logits(graph)  # which refuses what is no graph
         row, column = graph.edge_index
-        logit = self._logits(graph)
         return SparseRows(row, column, logit, _log_partition(logit, row, graph.num_nodes))
 
     def _logits(self, graph: Data) -> Tensor:

@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from trg_pyg.errors import require
+
 
 def common_grid(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
     """Return the grid ``(H, W)`` that both networks are brought to: the coarser one along each axis."""
@@ -18,7 +20,21 @@ def pool_to_grid(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Returns:
         ``[B, C, H', W']``.
+
+    Raises:
+        InputError: there is no such map, it is no floating-point one, or the grid is finer than its own.
     """
+    require(
+        feature_map.dim() == 4 and feature_map.numel() > 0 and feature_map.is_floating_point(),
+        f"feature map {tuple(feature_map.shape)} of type {feature_map.dtype}: give a floating-point map [images, "
+        "channels, height, width], none of them 0",
+    )
+    height, width = feature_map.shape[2:]
+    require(
+        1 <= grid[0] <= height and 1 <= grid[1] <= width,
+        f"grid {grid[0]}x{grid[1]} for a map on {height}x{width}: averaging only makes it coarser; choose at most its "
+        "own height and width, and at least 1",
+    )
     if tuple(feature_map.shape[-2:]) == tuple(grid):
         return feature_map
     return adaptive_avg_pool2d(feature_map, grid)

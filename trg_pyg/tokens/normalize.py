@@ -6,10 +6,27 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trg_pyg.errors import require
+
 
 def full_precision(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 if it is of lower precision; float32 and float64 are returned as they are."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+    """Return ``x`` in float32 if it is of lower precision; float32 and float64 are returned as they are.
+
+    Raises:
+        InputError: ``x`` holds no real floating-point numbers.
+    """
+    if x.dtype in (torch.float32, torch.float64):
+        return x
+    require(x.is_floating_point(), f"features of type {x.dtype}: give floating-point ones, such as x.float()")
+    return x.float()
+
+
+def check_type(x: Tensor, factor: Tensor) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless features are of the type of what they are multiplied with."""
+    require(
+        x.dtype == factor.dtype,
+        f"features of type {x.dtype} meet those or parameters of type {factor.dtype}: convert one of them with .to()",
+    )
 
 
 def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -24,7 +41,11 @@ def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
 
     Returns:
         ``[..., D]``, differentiable once.
+
+    Raises:
+        InputError: the vectors have no coordinate, or are no floating-point numbers.
     """
+    require(x.dim() >= 1 and x.shape[-1] >= 1, f"vectors of shape {tuple(x.shape)}: give [..., D] with D at least 1")
     out: Tensor = _Direction.apply(full_precision(x), eps)
     return out
 

@@ -29,8 +29,12 @@ def patchify(feature_map: Tensor, patch: int = 1) -> Tensor:
         Tokens ``[B, (H / p)(W / p), C p^2]``, row by row.
 
     Raises:
-        InputError: the patch does not divide the grid.
+        InputError: there is no such map, or the patch does not divide the grid.
     """
+    require(
+        feature_map.dim() == 4 and feature_map.numel() > 0,
+        f"feature map {tuple(feature_map.shape)}: give [images, channels, height, width], none of them 0",
+    )
     height, width = feature_map.shape[-2:]
     check_patch((height, width), patch)
     return rearrange(feature_map, "b c (h p) (w q) -> b (h w) (c p q)", p=patch, q=patch)

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import os
-import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -97,7 +96,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise _Damaged("damaged, its content has another hash than it states")
     try:
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # other content makes the reader fail in any way, IndexError and KeyError among them
         raise _Damaged(str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(state, dict):
         raise _Damaged(f"holds a {type(state).__name__}, not a checkpoint")
