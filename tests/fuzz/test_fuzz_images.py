@@ -9,6 +9,7 @@ from fuzzing import fuzz, judged
 from PIL import Image
 
 from trg_pyg.data._decode import decode_images
+from trg_pyg.data.bad_images import unreadable
 from trg_pyg.data.base import Splits
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.image_list import ImageList
@@ -47,7 +48,9 @@ def test_an_image_file_is_decoded_or_refused(content: bytes, name: str, size: in
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{name}.png").write_bytes(content)
         with judged("image files"):
-            decoded = decode_images(Path(folder), [f"{name}.png"], size, size)
+            decoded, bad = decode_images(Path(folder), [f"{name}.png"], size, size)
+            if bad:
+                raise unreadable(bad, "1 image", "replace it")
             assert decoded.shape == (1, 3, size, size)
             assert decoded.dtype == torch.uint8
 
@@ -101,6 +104,8 @@ def write(root: Path, files: dict[tuple[str, ...], bytes]) -> None:
             "crop": st.sampled_from(["padded", "resized"]),
             "crop_share": st.floats(0.1, 1),
             "cache": st.booleans(),
+            "check": st.sampled_from([None, "headers", "pixels", "never"]),
+            "skip_bad_images": st.booleans(),
             "imbalance": st.sampled_from([None, 1.0, 3.0, 1e9, 0.5, float("nan"), float("inf")]),
             "validation": st.floats(0, 1),
             "subset_seed": st.sampled_from([0, 7, -1, 2**63, 2**64]),
