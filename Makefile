@@ -5,13 +5,17 @@ PYTHON ?= python3.11
 SEEDS ?= 0 1 2
 BIN := .venv/bin
 
-.PHONY: run test lint clean
+.PHONY: run test faults lint clean
 
 run: .venv/ready
 	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# Goes on where it was interrupted; every process of it trains on one thread.
+faults: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/faults/run.py $(ARGS)
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

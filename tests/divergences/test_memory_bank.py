@@ -103,3 +103,17 @@ def test_messages():
         MemoryBank(0, 3, 0.5)
     with pytest.raises(InputError, match="momentum=1"):
         MemoryBank(4, 3, 1)
+
+
+def test_updates_since_the_mark_are_undone_the_last_first():
+    bank = MemoryBank(4, 3, 0.5, generator())
+    bank.update(torch.tensor([0, 1]), draw(0, 2, 3))
+    bank.mark()
+    before = bank.vectors.clone()
+    bank.update(torch.tensor([1, 2]), draw(1, 2, 3))
+    bank.update(torch.tensor([2, 2, 3]), torch.full((3, 3), torch.nan))
+    assert bank.vectors[2].isnan().all()
+    bank.undo()
+    assert torch.equal(bank.vectors, before)
+    bank.undo()
+    assert torch.equal(bank.vectors, before)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trg_pyg.distillers.base import Distiller, Losses
+from trg_pyg.distillers.crd import CRD
 from trg_pyg.models.taps import Outputs
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
@@ -157,6 +158,44 @@ def test_buffers_come_back() -> None:
     kept.restore()
     assert norm.running_mean.tolist() == [0.0, 0.0, 0.0]
     assert norm.num_batches_tracked.item() == 0
+
+
+class NotANumber(CRD):
+    """CRD, of which one image of one step has a student's output that is not finite."""
+
+    def __init__(self, student, teacher, at) -> None:
+        super().__init__(student, teacher)
+        self.at, self.calls = at, 0
+
+    def forward(self, student, teacher, step) -> Losses:
+        embedding = student.embedding.clone()
+        if self.calls == self.at:
+            embedding[0] = math.nan
+        self.calls += 1
+        return super().forward(student._replace(embedding=embedding), teacher, step)
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_skipped_step_leaves_no_trace_in_memory_banks(network, train_set, test_set, at) -> None:
+    student, teacher = network(0), network(1)
+    distiller = NotANumber(student.describe(6), teacher.describe(6), at)
+    seen: list[dict] = []
+    with pytest.warns(UserWarning, match="1 of at most 1"):
+        fit(
+            student,
+            teacher,
+            distiller,
+            train_set,
+            test_set,
+            replace(SGD, nonfinite="skip", max_skipped=1),
+            on_step=lambda at: seen.append(weights(distiller)),
+        )
+    banks = [name for name in seen[0] if name.endswith("vectors")]
+    assert len(banks) == 2
+    if at:
+        torch.testing.assert_close(seen[at], seen[at - 1], rtol=0, atol=0)
+    assert all(value.isfinite().all() for value in seen[at + 1].values())
+    assert any(not torch.equal(seen[at + 1][name], seen[at][name]) for name in banks)
 
 
 class Silent(Distiller):

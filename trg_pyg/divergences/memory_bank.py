@@ -39,6 +39,7 @@ class MemoryBank(nn.Module):
         scale = (dim / 3) ** -0.5
         drawn = torch.rand(items, dim, generator=torch.Generator() if generator is None else generator)
         self.register_buffer("vectors", scale * (2 * drawn - 1))
+        self._replaced: list[tuple[Tensor, Tensor]] | None = None  # positions and what was there; None keeps none
 
     def rows(self, index: Tensor) -> Tensor:
         """Return a copy ``[n, d]`` of the vectors at the positions ``index`` ``[n]``; no gradient reaches the bank.
@@ -67,8 +68,21 @@ class MemoryBank(nn.Module):
         # Several writes to one row end in any order on a GPU; they all write the same.
         first = (index.unsqueeze(1) == index).int().argmax(1)
         with torch.autocast(vectors.device.type, enabled=False):
-            new = vectors[first].to(self.vectors.dtype)
-            self.vectors[index] = l2_normalize(self.momentum * self.vectors[index] + (1 - self.momentum) * new)
+            new, old = vectors[first].to(self.vectors.dtype), self.vectors[index]
+            if self._replaced is not None:
+                self._replaced.append((index, old))
+            self.vectors[index] = l2_normalize(self.momentum * old + (1 - self.momentum) * new)
+
+    def mark(self) -> None:
+        """Remember from now on what updates replace, which is much less than the bank, and forget what was before."""
+        self._replaced = []
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Put back what was replaced since :meth:`mark`."""
+        while self._replaced:
+            index, old = self._replaced.pop()
+            self.vectors[index] = old
 
     def _check(self, index: Tensor) -> None:
         require(index.dim() == 1, f"positions {tuple(index.shape)}: give them as [n]")

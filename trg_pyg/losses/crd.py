@@ -1,7 +1,7 @@
 """Contrastive representation distillation."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -68,7 +68,8 @@ class CRDLoss(DistillationLoss):
         self.temperature = temperature
         # Student anchors, teacher anchors; NaN until the first training batch.
         self.register_buffer("log_z", torch.full((2,), torch.nan))
-        self._fixed = False  # whether both are known to be fixed, so that nobody need look
+        # Count of writes to log_z at which both were known to be fixed, so that nobody need look until the next one.
+        self._fixed_at: int | None = None
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make the memory banks, and forget Z: once, before the first forward pass or a state dict is loaded.
@@ -82,7 +83,6 @@ class CRDLoss(DistillationLoss):
         """
         self.memory.bind(targets, generator)
         self.log_z.fill_(torch.nan)
-        self._fixed = False
 
     def forward(
         self, student: Tensor, teacher: Tensor, target: Tensor, index: Tensor | None, generator: torch.Generator
@@ -107,7 +107,7 @@ class CRDLoss(DistillationLoss):
             loss = loss + self._contrast(teacher, seen.student, seen.student_pool, forbidden, self.log_z[1], seen)
         if self.training:
             self.memory.update(index, student, teacher)
-            self._fixed = True
+            self._fixed_at = self.log_z._version
         return loss
 
     def _contrast(
@@ -128,7 +128,11 @@ class CRDLoss(DistillationLoss):
         positive = (anchor * remembered).sum(1)
         # An entry of score -inf has P = 0, hence the logarithm of 1, and no gradient.
         negative = (anchor @ pool.T).masked_fill(forbidden, -torch.inf)
-        z = log_z if self._fixed else self._normaliser(positive, negative, negatives, items, log_z)
+        z = (
+            log_z
+            if self._fixed_at == self.log_z._version
+            else self._normaliser(positive, negative, negatives, items, log_z)
+        )
         # P / (P + c) is a sigmoid of log P - log c, whose logarithm neither overflows nor rounds to 0.
         noise = negatives / items
         level = z + math.log(noise + _EPS)
@@ -144,7 +148,3 @@ class CRDLoss(DistillationLoss):
         if self.training:
             log_z.copy_(current)
         return current
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._fixed = False

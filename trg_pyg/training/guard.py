@@ -1,11 +1,12 @@
 """Steps whose numbers are not finite: noticed before they are taken, and named."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.errors import few
 from trg_pyg.models.taps import Outputs
 
@@ -15,21 +16,34 @@ class TrainingDiverged(RuntimeError):
 
 
 class Buffers:
-    """A network's buffers as they were, such as running means, which a forward pass changes.
+    """A module's buffers as they were, such as running means and memory banks, which a forward pass changes.
 
     Args:
-        network: whose buffers are copied now; counters, which are whole numbers, too.
+        module: whose buffers are copied now, counters, which are whole numbers, too; of memory banks, which may be
+            large, what is replaced from now on. Buffers that are no part of a state dict are left alone.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._kept = [buffer.detach().clone() for buffer in network.buffers()]
+    def __init__(self, module: nn.Module) -> None:
+        self._banks = [part for part in module.modules() if isinstance(part, MemoryBank)]
+        self._kept = [(buffer, buffer.detach().clone()) for buffer in _changing(module)]
+        for bank in self._banks:
+            bank.mark()
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put them back."""
-        for buffer, kept in zip(self._network.buffers(), self._kept, strict=True):
+        for buffer, kept in self._kept:
             buffer.copy_(kept)
+        for bank in self._banks:
+            bank.undo()
+
+
+def _changing(module: nn.Module) -> Iterator[Tensor]:
+    for part in module.modules():
+        if not isinstance(part, MemoryBank):
+            for name, buffer in part._buffers.items():
+                if buffer is not None and name not in part._non_persistent_buffers_set:
+                    yield buffer
 
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:

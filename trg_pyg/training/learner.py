@@ -192,7 +192,7 @@ class Learner:
         progress = (epochs * self.steps + step) / (self.config.epochs * self.steps)
         wrapped = self._wrapped
         if not self._seen:
-            self._buffers = Buffers(self.trainee.student)
+            self._buffers = Buffers(state.module)
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
             told = Step(part.target, progress, state.draws, part.index)
