@@ -7,13 +7,17 @@ BIN := .venv/bin
 # make run LOCKED=1 sets .venv up with the versions of requirements.lock.
 PINS := $(if $(LOCKED),--constraint requirements.lock)
 
-.PHONY: run test lint lock audit clean
+.PHONY: run test faults lint lock audit clean
 
 run: .venv/ready
 	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# Goes on where it was interrupted; every process of it trains on one thread.
+faults: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/faults/run.py $(ARGS)
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

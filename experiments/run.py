@@ -15,7 +15,7 @@ from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
 from experiments.results import Results, Run  # noqa: E402
-from experiments.run_folder import environment, write_text  # noqa: E402
+from experiments.run_folder import environment, write_text, written  # noqa: E402
 from experiments.study import Study, prepare, prepare_process  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.teacher import Teacher, obtain_teacher  # noqa: E402
@@ -48,7 +48,8 @@ def run(choices: Choices, world: World) -> str:
     if world.is_main:
         table = choices.table or study.folder / "table.md"
         write_text(table, report)
-        results.write(table.with_suffix(".jsonl"))
+        with written(table.with_suffix(".jsonl")):
+            results.write(table.with_suffix(".jsonl"))
     return report
 
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from trg_pyg._files import replaced_whole
-from trg_pyg.errors import require
+from trg_pyg.errors import InputError, require
 from trg_pyg.training.checkpoint import has_checkpoint
 
 _PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
@@ -31,9 +31,29 @@ _POLL_SECONDS = 2.0
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the whole new one."""
-    with replaced_whole(path) as temporary:
+    """Write a file so that a reader sees the old one or the whole new one.
+
+    Raises:
+        InputError: the disk is full, the folder cannot be written to, and the like.
+    """
+    with written(path), replaced_whole(path) as temporary:
         temporary.write_text(text)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Say in one line that ``path`` cannot be written, where that is so.
+
+    Raises:
+        InputError: in place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error}); free some space or choose another output, and resume: what was saved "
+            "before is as it was"
+        ) from error
 
 
 class RunFolder:
@@ -44,11 +64,15 @@ class RunFolder:
 
     Args:
         path: the folder; made if need be.
+
+    Raises:
+        InputError: it cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        with written(path):
+            path.mkdir(parents=True, exist_ok=True)
         self.metrics = path / "metrics.jsonl"
 
     @property
@@ -60,18 +84,22 @@ class RunFolder:
     def owned(self, wait: bool = False) -> Iterator[None]:
         """Keep other runs out of the folder for a while; the system ends it with the process, however that dies.
 
+        Files that a process which was killed has left half-written are deleted.
+
         Args:
             wait: for a run that has it, instead of refusing.
 
         Raises:
-            InputError: another run has the folder.
+            InputError: another run has the folder, or it cannot be written to.
         """
         if fcntl is None:
             yield
             return
-        with (self.path / ".lock").open("a+") as file:
+        with written(self.path / ".lock"):
+            lock = (self.path / ".lock").open("a+")
+        with lock as file:
             told = False
-            while not _lock(file):
+            while (locked := _lock(file)) is False:
                 owner = _owner(file)
                 require(
                     wait,
@@ -81,10 +109,18 @@ class RunFolder:
                     print(f"waiting for another run ({owner}), which writes to {self.path}", flush=True)
                     told = True
                 time.sleep(_POLL_SECONDS)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+            with suppress(OSError):  # it only tells others who has the folder
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {platform.node()}")
+                file.flush()
+            if locked:
+                self._delete_half_written()
             yield
+
+    def _delete_half_written(self) -> None:
+        for file in self.path.glob(".*.tmp"):
+            with suppress(OSError):
+                file.unlink()
 
     def describe(self, settings: dict[str, Any], notes: dict[str, Any]) -> None:
         """Write down the configuration and what it runs on."""
@@ -96,12 +132,24 @@ class RunFolder:
         write_text(self.metrics, "".join(json.dumps(epoch) + "\n" for epoch in history))
 
     def append(self, metrics: dict[str, float]) -> None:
-        """Add the metrics of an epoch."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+        """Add the metrics of an epoch.
+
+        Raises:
+            OSError: the line cannot be written; the lines before it are as they were.
+        """
+        line = json.dumps(metrics) + "\n"
+        size = self.metrics.stat().st_size if self.metrics.exists() else 0
+        try:
+            with self.metrics.open("a") as file:
+                file.write(line)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.metrics, size)
+            raise
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[str]) -> bool | None:
+    """Return whether this process has the lock now; ``None`` where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -109,6 +157,7 @@ def _lock(file: IO[str]) -> bool:
     except OSError as error:
         # Some network file systems have no locks; a run there is as before, with nobody to keep out.
         warnings.warn(f"{file.name}: {error}; other runs in this folder are not noticed", stacklevel=2)
+        return None
     return True
 
 

@@ -1,5 +1,6 @@
 """Trainings from start to end, each in a folder of its own."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -201,7 +202,11 @@ class Report:
     def epoch(self, metrics: dict[str, float]) -> None:
         """Keep and show the metrics of an epoch."""
         if self._folder is not None:
-            self._folder.append(metrics)
+            try:
+                self._folder.append(metrics)
+            except OSError as error:
+                # The history is in the checkpoint, and all of it is written at the end.
+                warnings.warn(f"{error}: training goes on without this epoch's line in metrics.jsonl", stacklevel=2)
         self._tracker.log(metrics)
         self._display.epoch(metrics)
 

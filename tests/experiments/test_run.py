@@ -317,3 +317,22 @@ def test_a_training_that_diverges_stops_with_a_line_that_names_the_part(small, c
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("run.py: stopped: Vanilla: in epoch ")
     assert "train.lr" in line
+
+
+def test_a_training_goes_on_where_a_line_of_metrics_cannot_be_written(small, tmp_path, monkeypatch):
+    def refuse(folder, metrics):
+        raise OSError(28, "No space left on device", str(folder.metrics))
+
+    monkeypatch.setattr("experiments.run_folder.RunFolder.append", refuse)
+    with pytest.warns(UserWarning, match="No space left.*training goes on without this epoch's line"):
+        assert main([*small, "--methods", "Vanilla"]) == 0
+    (folder,) = run_folders(tmp_path, "Vanilla")
+    assert [epoch["epoch"] for epoch in history(folder)] == [1, 2]
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_2(small, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main([*small, "--methods", "Vanilla", f"--output={tmp_path / 'file' / 'runs'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("run.py: error: cannot write ")
+    assert "choose another output" in line

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_folder import RunFolder, environment
+from experiments.run_folder import RunFolder, environment, write_text
 from trg_pyg.errors import InputError
 
 
@@ -17,6 +18,58 @@ def test_metrics_are_one_line_an_epoch(tmp_path):
     folder.append({"epoch": 1, "test/top1": 50.0})
     folder.append({"epoch": 2, "test/top1": 60.0})
     assert folder.metrics.read_text() == '{"epoch": 1, "test/top1": 50.0}\n{"epoch": 2, "test/top1": 60.0}\n'
+
+
+def test_a_line_that_does_not_fit_on_the_disk_leaves_the_others_as_they_were(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append({"epoch": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (folder.metrics.stat().st_size + 5, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            folder.append({"epoch": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert folder.metrics.read_text() == '{"epoch": 1}\n'
+    folder.append({"epoch": 2})
+    assert folder.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*below .*; free some space or choose another output"):
+        RunFolder(tmp_path / "file" / "below")
+    with pytest.raises(InputError, match=r"cannot write .*table\.md"):
+        write_text(tmp_path / "file" / "table.md", "text")
+    folder = RunFolder(tmp_path / "run")
+    folder.metrics.mkdir()
+    (tmp_path / "run" / ".lock").mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*metrics\.jsonl"):
+        folder.write_history([])
+    with pytest.raises(InputError, match=r"cannot write .*\.lock"), folder.owned():
+        pass
+
+
+def test_files_that_were_left_half_written_are_deleted_by_who_owns_the_folder(tmp_path):
+    names = [".checkpoint.pt.1.tmp", ".last.safetensors.abc.tmp"]
+    for name in [*names, "checkpoint.pt"]:
+        (tmp_path / name).touch()
+    with RunFolder(tmp_path).owned():
+        assert sorted(file.name for file in tmp_path.iterdir()) == [".lock", "checkpoint.pt"]
+        (tmp_path / names[0]).touch()
+        with pytest.raises(InputError, match="another run"), RunFolder(tmp_path).owned():
+            pass
+        assert (tmp_path / names[0]).exists()
+
+
+def test_where_there_are_no_locks_half_written_files_stay_since_they_may_be_another_runs(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError("no locks available")
+
+    (tmp_path / ".a.tmp").touch()
+    monkeypatch.setattr("experiments.run_folder.fcntl.flock", refuse)
+    with pytest.warns(UserWarning, match="are not noticed"), RunFolder(tmp_path).owned():
+        assert (tmp_path / ".a.tmp").exists()
 
 
 def test_a_folder_can_be_resumed_once_it_has_a_checkpoint(tmp_path):

@@ -1,0 +1,39 @@
+"""The trainings that faults are injected in: small, but with a teacher's training, evaluations and many checkpoints."""
+
+from pathlib import Path
+
+_NETWORK = "experiments.faults.tiny_net.TinyNet"
+_OPTIONS = {
+    "TRG": ["--distiller=TRG", "--distiller.k=4", "--distiller.tokens_per_image=8"],
+    "CRD": ["--distiller=CRD", "--distiller.negatives=32"],
+}
+# A method whose draws and graphs could be forgotten, and one with memory banks.
+RECIPES = tuple(_OPTIONS)
+# Epochs of the student.
+EPOCHS = 2
+
+
+def arguments(recipe: str, output: Path, resume: bool = True) -> list[str]:
+    """Return the arguments of ``run.py``.
+
+    A training has about 60 steps an epoch, so that checkpoints, which are due every 50 steps, fall within epochs too.
+
+    Args:
+        recipe: one of :data:`RECIPES`.
+        output: folder of its runs and its teacher.
+        resume: go on with what is there.
+    """
+    return common(output, resume) + _OPTIONS[recipe]
+
+
+def common(output: Path, resume: bool = True) -> list[str]:
+    """Return the arguments that all have in common, see :func:`arguments`; the method is to be added."""
+    return [
+        *("--data=Digits", "--data.imbalance=100", "--seeds", "0"),
+        *(f"--student.name={_NETWORK}", "--student.args.width=8"),
+        *(f"--teacher.name={_NETWORK}", "--teacher.args.width=12"),
+        *(f"--train.epochs={EPOCHS}", "--train.batch_size=6", "--train.eval_batch_size=8"),
+        *("--teacher.train.epochs=1", "--teacher.train.batch_size=6", "--teacher.train.eval_batch_size=8"),
+        *("--checkpoint_minutes=0", "--keep=2", "--wandb=disabled", "--device=cpu", f"--output={output}"),
+        *(["--auto_resume"] if resume else []),
+    ]
