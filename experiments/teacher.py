@@ -173,7 +173,8 @@ def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
         folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
         network=config,
         taps="none",
-        distiller=Vanilla(next(iter(study.pairs.values())).student, None),
+        # Its network has no taps, whatever the students have.
+        distiller=Vanilla(replace(next(iter(study.pairs.values())).student, features=()), None),
         recipe=config.train,
         seed=config.seed,
         settings=settings,
