@@ -173,8 +173,8 @@ def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
         folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
         network=config,
         taps="none",
-        # Its network has no taps, whatever the students have.
-        distiller=Vanilla(replace(next(iter(study.pairs.values())).student, features=()), None),
+        # Of what a student is, the classes alone hold for the teacher, which has no taps while it learns.
+        distiller=Vanilla(replace(next(iter(study.pairs.values())).student, features=(), embedding=None), None),
         recipe=config.train,
         seed=config.seed,
         settings=settings,

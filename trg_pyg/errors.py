@@ -13,8 +13,9 @@ class InputError(ValueError):
     What cannot be printed, such as a line break in the name of a file, is shown as an escape sequence.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+    # Not done when the error is made: torch.compile, which runs forward passes that raise it, cannot follow that.
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
 
 
 def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
