@@ -36,7 +36,7 @@ def test_results_are_those_of_the_configuration(file: Path) -> None:
     options = {method.name: method.settings for method in choices.methods}
     for run in results.runs:
         assert run.distiller["class_path"] == options[run.method]["class_path"]
-        assert states(run.distiller["init_args"], options[run.method].get("init_args", {}))
+        assert states(run.distiller.get("init_args", {}), options[run.method].get("init_args", {}))
         assert len(run.history) == choices.config.train.epochs
         assert "test/top1" in run.history[-1]
     assert results.reference == choices.reference
