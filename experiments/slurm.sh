@@ -17,7 +17,9 @@ set -euo pipefail
 stopped=""
 trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# No pipe to head: with pipefail, scontrol would fail wherever head had gone before it wrote the last name.
+names=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first=${names%%$'\n'*}
 srun .venv/bin/torchrun \
     --nnodes "$SLURM_NNODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
     --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$first:29500" \

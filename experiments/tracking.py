@@ -188,7 +188,8 @@ def _let_go() -> None:
 
     wandb does this when the process ends, if nobody has before, and then waits for its service as long as it takes.
     """
-    with suppress(Exception):
+    # SystemExit as well: wandb ends the thread with its service's exit code where that was killed.
+    with suppress(Exception, SystemExit):
         import wandb
 
         wandb.teardown()

@@ -12,7 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "experiments" / "slurm.sh"
 
 COMMANDS = {
-    "scontrol": 'echo "scontrol $*" >> calls; [ "$1" = show ] && printf "node1\\nnode2\\n" || true',
+    "scontrol": 'echo "scontrol $*" >> calls; [ "$1" = show ] && { echo node1; seq -f "node%.0f" 2 20000; } || true',
     # Signals every step of a job, as Slurm does: here the one process that wrote its number.
     "scancel": 'echo "scancel $*" >> calls; kill -TERM "$(cat torchrun.pid)"',
     "srun": 'exec "$@"',
