@@ -211,7 +211,7 @@ DEFAULT_METHODS = ["Vanilla", "KD", "TRG"]
 _OF_METHODS = ("distiller", "methods", "method_options", "variants", "reference")
 # Arguments by which the builders of torchvision and timm load trained weights.
 _MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
-_LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
+LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
 
 
 def build_parser() -> ArgumentParser:
@@ -378,7 +378,7 @@ def _check_name(published: PublishedTeacher, argv: list[str]) -> None:
 
 def _check_trained(teacher: TeacherConfig) -> None:
     """Refuse a teacher of which it is not clear whether it is to be trained."""
-    loading = {key: teacher.args[key] for key in _LOADING_ARGS if teacher.args.get(key)}
+    loading = {key: teacher.args[key] for key in LOADING_ARGS if teacher.args.get(key)}
     listed = ", ".join(f"{key}={value}" for key, value in loading.items())
     if teacher.weights is not None:
         require(

@@ -5,12 +5,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from experiments.config import Choices, Config, NetworkConfig
+from experiments.config import Channels, Choices, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.long_tail import shots
 from trg_pyg.distillers.base import Distiller, Taps
@@ -135,13 +135,29 @@ def prepare_process(choices: Choices) -> None:
         set_cublas_workspace()
 
 
-def build_network(config: NetworkConfig, splits: Splits, seed: int, taps: Taps = "none") -> TappedModel:
+class KnownData(Protocol):
+    """What a network has to know of its data; :class:`~trg_pyg.data.base.Splits` has it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @property
+    def mean(self) -> Channels:
+        """Channel means, in [0, 1]."""
+
+    @property
+    def std(self) -> Channels:
+        """Channel deviations."""
+
+
+def build_network(config: NetworkConfig, data: KnownData, seed: int, taps: Taps = "none") -> TappedModel:
     """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
     torch.manual_seed(seed)
-    model = build_model(config.name, len(splits.classes), **config.args)
+    model = build_model(config.name, len(data.classes), **config.args)
     if config.weights is not None:
         load_weights(model, config.weights)
-    normalize = Normalize(config.mean or splits.mean, config.std or splits.std)
+    normalize = Normalize(config.mean or data.mean, config.std or data.std)
     return TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
 
 

@@ -12,6 +12,7 @@ from experiments.display import Display
 from experiments.run_folder import RunFolder, environment
 from experiments.study import Study, build_network, without_reading
 from experiments.tracking import Tracker
+from experiments.trained import DataFacts
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.config import TrainConfig
@@ -181,6 +182,7 @@ class Report:
         self._folder = RunFolder(run.folder) if main else None
         if self._folder is not None:
             self._folder.describe(run.settings, environment(study.choices.command) | run.notes)
+            DataFacts.of(study.splits).write(run.folder)
             if not resume:
                 self._folder.write_history([])
         self._tracker = Tracker(
