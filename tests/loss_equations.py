@@ -70,27 +70,34 @@ def local_over_neighbours(
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
-def contextual_dense(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+def similarity(a: Tensor, b: Tensor, temperature: float | None) -> Tensor:
+    """a b / sqrt(D), or with a temperature the cosine over it."""
+    if temperature is None:
+        return (a * b).sum() / len(a) ** 0.5
+    return (a * b).sum() / (a.norm() * b.norm()) / temperature
+
+
+def contextual_dense(student: list[Tensor], teacher: list[Tensor], temperature: float | None = None) -> Tensor:
     """MSE of softmax(F F^T / sqrt(D)), one pair of [n, D] an image, mean over all entries of all images."""
     squares, entries = [], 0
     for f_s, f_t in zip(student, teacher, strict=True):
         for i in range(f_s.shape[0]):
-            cs_s = softmax_row(stack([(f_s[i] * f).sum() for f in f_s]) / f_s.shape[1] ** 0.5)
-            cs_t = softmax_row(stack([(f_t[i] * f).sum() for f in f_t]) / f_t.shape[1] ** 0.5)
+            cs_s = softmax_row(stack([similarity(f_s[i], f, temperature) for f in f_s]))
+            cs_t = softmax_row(stack([similarity(f_t[i], f, temperature) for f in f_t]))
             squares.append((cs_t - cs_s).square().sum())
             entries += f_s.shape[0]
     return stack(squares).sum() / entries
 
 
-def contextual_graph(edge_index: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
+def contextual_graph(edge_index: Tensor, student: Tensor, teacher: Tensor, temperature: float | None = None) -> Tensor:
     """The same row softmax over the edges into each node; mean over edges."""
     squares = []
     for node in range(student.shape[0]):
         sources = edge_index[0, edge_index[1] == node].tolist()
         if not sources:
             continue
-        cs_s = softmax_row(stack([(student[node] * student[j]).sum() for j in sources]) / student.shape[1] ** 0.5)
-        cs_t = softmax_row(stack([(teacher[node] * teacher[j]).sum() for j in sources]) / teacher.shape[1] ** 0.5)
+        cs_s = softmax_row(stack([similarity(student[node], student[j], temperature) for j in sources]))
+        cs_t = softmax_row(stack([similarity(teacher[node], teacher[j], temperature) for j in sources]))
         squares.append((cs_t - cs_s).square().sum())
     return stack(squares).sum() / edge_index.shape[1]
 

@@ -131,24 +131,44 @@ def test_progress_lowers_the_temperature_of_the_contrast_alone(networks, outputs
     assert changed == ["global"]
 
 
-@pytest.mark.parametrize(("progress", "grown"), [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
-def test_warmup_grows_the_relational_weights_alone(progress, grown, networks, outputs, step):
+@pytest.mark.parametrize(
+    ("cooldown", "progress", "share"),
+    [
+        *((0.0, 0.0, 0.0), (0.0, 0.1, 0.25), (0.0, 0.4, 1.0), (0.0, 0.9, 1.0)),
+        *((0.5, 0.1, 0.25), (0.5, 0.5, 1.0), (0.5, 0.75, 0.5), (0.5, 1.0, 0.0), (1.0, 0.2, 0.5 * 0.8)),
+    ],
+)
+def test_warmup_and_cooldown_change_the_relational_weights_alone(cooldown, progress, share, networks, outputs, step):
     options = {"tokens_per_image": 7, "k": 3, "alpha": 2.0, "beta": 3.0, "gamma": 5.0, "delta": 7.0}
     torch.manual_seed(0)
-    distiller = TRG(*networks, **options, ce_weight=11.0, kd_weight=13.0, warmup=0.4)
+    distiller = TRG(*networks, **options, ce_weight=11.0, kd_weight=13.0, warmup=0.4, cooldown=cooldown)
     losses = distiller(*outputs(), step(progress=progress))
     relations = sum(
         options[w] * losses.parts[p]
         for w, p in (("alpha", "inner"), ("beta", "local"), ("gamma", "global"), ("delta", "graph"))
     )
-    expected = 11 * losses.parts["ce"] + 13 * losses.parts["kd"] + grown * relations
+    expected = 11 * losses.parts["ce"] + 13 * losses.parts["kd"] + share * relations
     torch.testing.assert_close(losses.total.detach(), expected)
 
 
-@pytest.mark.parametrize("warmup", [-0.1, 1.1])
-def test_warmup_is_a_share(warmup, networks):
-    with pytest.raises(InputError, match=f"warmup={warmup}: it is a share of the training, from 0 to 1"):
-        TRG(*networks, warmup=warmup)
+@pytest.mark.parametrize("option", ["warmup", "cooldown"])
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_warmup_and_cooldown_are_shares(option, share, networks):
+    with pytest.raises(InputError, match=f"{option}={share}: it is a share of the training, from 0 to 1"):
+        TRG(*networks, **{option: share})
+
+
+def test_inner_compares_cosines_at_a_temperature(networks, outputs, step):
+    options = {"tokens_per_image": None, "k": 3}
+    with_cosines = TRG(*networks, **options, inner_temperature=0.1)(*outputs(), step()).parts
+    student, teacher = outputs()
+    longer = teacher._replace(features=tuple(9 * each for each in teacher.features))
+    assert TRG(*networks, **options, inner_temperature=0.1)(student, longer, step()).parts["inner"] == pytest.approx(
+        with_cosines["inner"].item()
+    )
+    assert TRG(*networks, **options)(student, longer, step()).parts["inner"] != with_cosines["inner"]
+    with pytest.raises(InputError, match="inner_temperature"):
+        TRG(*networks, inner_temperature=0.0)
 
 
 @pytest.mark.parametrize("images", [1, 2])

@@ -12,6 +12,7 @@ from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph, KNNGraph
 from trg_pyg.losses import ContextualLoss
 
+temperatures = st.one_of(st.none(), st.floats(0.05, 5.0))
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -45,12 +46,13 @@ def test_on_edges_written_out():
     images=st.integers(1, 3),
     size=st.integers(1, 6),
     widths=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    temperature=temperatures,
     seed=st.integers(0, 2**31),
 )
-def test_dense_equals_its_equation(close, images, size, widths, seed):
+def test_dense_equals_its_equation(close, images, size, widths, temperature, seed):
     student, teacher = draw(seed, images, size, widths[0]).requires_grad_(), draw(seed + 1, images, size, widths[1])
-    loss = ContextualLoss("dense")(*on_same_edges(CompleteGraph(), student, teacher))
-    close(loss, equations.contextual_dense(list(student), list(teacher)), [student])
+    loss = ContextualLoss("dense", temperature)(*on_same_edges(CompleteGraph(), student, teacher))
+    close(loss, equations.contextual_dense(list(student), list(teacher), temperature), [student])
 
 
 @few
@@ -59,15 +61,17 @@ def test_dense_equals_its_equation(close, images, size, widths, seed):
     size=st.integers(2, 6),
     widths=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     symmetric=st.booleans(),
+    temperature=temperatures,
     seed=st.integers(0, 2**31),
     data=st.data(),
 )
-def test_graph_equals_its_equation(close, images, size, widths, symmetric, seed, data):
+def test_graph_equals_its_equation(close, images, size, widths, symmetric, temperature, seed, data):
     student, teacher = draw(seed, images, size, widths[0]).requires_grad_(), draw(seed + 1, images, size, widths[1])
     builder = KNNGraph(data.draw(st.integers(1, size - 1)), symmetric=symmetric)
     graph_s, graph_t = on_same_edges(builder, student, teacher)
-    expected = equations.contextual_graph(graph_t.edge_index, student.flatten(0, 1), teacher.flatten(0, 1))
-    close(ContextualLoss("graph")(graph_s, graph_t), expected, [student])
+    tokens = student.flatten(0, 1), teacher.flatten(0, 1)
+    expected = equations.contextual_graph(graph_t.edge_index, *tokens, temperature)
+    close(ContextualLoss("graph", temperature)(graph_s, graph_t), expected, [student])
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -172,3 +176,26 @@ def test_messages():
         ContextualLoss("dense")(Data(x=torch.zeros(4, 2)), Data(x=torch.zeros(5, 2)))
     with pytest.raises(InputError, match=r"same edges.*reweight.*structure=dense"):
         ContextualLoss("graph")(KNNGraph(1)(draw(0, 1, 6, 3)), KNNGraph(1)(draw(1, 1, 6, 3)))
+
+
+def test_with_a_temperature_the_length_of_tokens_does_not_matter():
+    student, teacher = draw(0, 2, 6, 4), draw(1, 2, 6, 3)
+    loss = ContextualLoss("graph", 0.1)
+    expected = loss(*on_same_edges(KNNGraph(3, normalize=True), student, teacher))
+    longer = loss(*on_same_edges(KNNGraph(3, normalize=True), 50 * student, 0.01 * teacher))
+    torch.testing.assert_close(longer, expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_a_temperature_is_positive(temperature):
+    with pytest.raises(InputError, match="temperature"):
+        ContextualLoss("graph", temperature)
+
+
+@pytest.mark.parametrize("structure", ["dense", "graph"])
+def test_cosines_of_zero_tokens_have_finite_gradients(structure):
+    student, teacher = torch.zeros(2, 5, 4, requires_grad=True), draw(0, 2, 5, 3).float()
+    loss = ContextualLoss(structure, 0.1)(*on_same_edges(KNNGraph(3), student, teacher))
+    loss.backward()
+    assert loss.isfinite()
+    assert student.grad.isfinite().all()

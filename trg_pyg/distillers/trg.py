@@ -43,6 +43,7 @@ class TRG(TermDistiller):
         gamma: weight of L_global, contrast of tokens across the batch.
         delta: weight of L_graph, matching of whole images after message passing (ours).
         warmup: share of the training in which alpha, beta, gamma and delta grow linearly from 0 (ours).
+        cooldown: share of the training, at its end, in which they fall linearly to 0 (ours).
         patch: edge of a token, in cells of the feature grid common to both networks.
         tokens_per_image: tokens sampled of each image in each step; null for all.
         k: neighbours of a token in the graph.
@@ -55,6 +56,7 @@ class TRG(TermDistiller):
         local_direction: KL(T || S) for teacher, KL(S || T) for student (as the paper prints it).
         local_temperature: divides edge weights before the softmax (1 in the paper).
         inner_structure: contextual similarity over an image's graph, or over all its tokens (dense; paper).
+        inner_temperature: of the cosines of L_inner; null takes dot products over the root of the width (paper).
         reduction: mean over tokens, or sum (paper), of L_local and L_global.
         tau_start: temperature of L_global at the start of training; the paper starts high and lowers it, which our
             ablation (experiments/studies) found far worse than a constant 0.07 in short trainings.
@@ -83,6 +85,7 @@ class TRG(TermDistiller):
         gamma: float = 2.0,
         delta: float = 0.1,
         warmup: float = 0.0,
+        cooldown: float = 0.0,
         patch: int = 1,
         tokens_per_image: int | None = 16,
         k: int = 8,
@@ -95,6 +98,7 @@ class TRG(TermDistiller):
         local_direction: Literal["teacher", "student"] = "teacher",
         local_temperature: float = 0.1,
         inner_structure: Literal["dense", "graph"] = "graph",
+        inner_temperature: float | None = None,
         reduction: Reduction = "mean",
         tau_start: float = 0.07,
         tau_end: float = 0.07,
@@ -113,7 +117,10 @@ class TRG(TermDistiller):
         check_choice("local_support", local_support, ("all", "neighbors"))
         check_choice("local_direction", local_direction, ("teacher", "student"))
         check_choice("inner_structure", inner_structure, ("dense", "graph"))
-        require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
+        for name, share in (("warmup", warmup), ("cooldown", cooldown)):
+            require(0 <= share <= 1, f"{name}={share}: it is a share of the training, from 0 to 1")
+        if inner_temperature is not None:
+            check_positive("inner_temperature", inner_temperature)
         check_positive("local_temperature", local_temperature)
         check_positive("graph_temperature", graph_temperature)
         require(
@@ -122,7 +129,7 @@ class TRG(TermDistiller):
             "probability 0 for the student and an infinite divergence; choose local_edges=teacher or local_support=all",
         )
         self.weights = {"alpha": alpha, "beta": beta, "gamma": gamma, "delta": delta}
-        self.warmup = warmup
+        self.warmup, self.cooldown = warmup, cooldown
         self.local_edges = local_edges
         self.tokenize = Tokenizer(
             student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
@@ -137,7 +144,7 @@ class TRG(TermDistiller):
         # A joint graph takes its neighbours from all images, but a small last batch has few of them.
         self.min_images = k // self.tokenize.num_tokens + 1 if beta and scope == "batch" else 1
         widths = self.tokenize.student_dim, self.tokenize.teacher_dim
-        self.inner = ContextualLoss(inner_structure)
+        self.inner = ContextualLoss(inner_structure, inner_temperature)
         self.local = LocalStructureLoss(local_support, local_direction, local_temperature, reduction)
         self.contrast_temperature = TemperatureSchedule(tau_start, tau_end, tau_curve)
         # Projections exist only where they train: a parameter without gradient is an error under DDP.
@@ -160,6 +167,12 @@ class TRG(TermDistiller):
         tokens = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator)
         return self.relations(*tokens, step.progress)
 
+    def _share(self, progress: float) -> float:
+        """Return how much of the relational weights applies, 0 to 1."""
+        grown = min(progress / self.warmup, 1.0) if self.warmup else 1.0
+        left = min((1 - progress) / self.cooldown, 1.0) if self.cooldown else 1.0
+        return grown * left
+
     def relations(self, student: Tensor, teacher: Tensor, progress: float) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts.
 
@@ -169,7 +182,7 @@ class TRG(TermDistiller):
             progress: position in the training, 0 to 1.
         """
         alpha, beta, gamma, delta = self.weights.values()
-        grown = min(progress / self.warmup, 1.0) if self.warmup else 1.0
+        share = self._share(progress)
         parts: dict[str, tuple[float, Tensor]] = {}
         placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
         image_t: Batch | None = None
@@ -178,15 +191,15 @@ class TRG(TermDistiller):
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
-            parts["inner"] = (grown * alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
+            parts["inner"] = (share * alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
         if beta:
             joint_t = self.joint_graph(placed_t)
             own = self.local_edges == "own"
             joint_s = self.joint_graph(placed_s) if own else self.joint_graph.reweight(joint_t, placed_s)
-            parts["local"] = (grown * beta, self.local(joint_s, joint_t))
+            parts["local"] = (share * beta, self.local(joint_s, joint_t))
         if self.contrast is not None:
             temperature = self.contrast_temperature(progress)
-            parts["global"] = (grown * gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
+            parts["global"] = (share * gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
         if self.match is not None:
-            parts["graph"] = (grown * delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
+            parts["graph"] = (share * delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
         return parts

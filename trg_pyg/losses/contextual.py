@@ -9,6 +9,7 @@ from trg_pyg.divergences.mse import MSE
 from trg_pyg.errors import check_choice
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.relations.cosine import Cosine
 from trg_pyg.relations.dot import DotProduct
 from trg_pyg.relations.softmax import Softmax
 from trg_pyg.step import Step
@@ -22,23 +23,29 @@ class ContextualLoss(RelationalLoss):
     with F the ``[n, D]`` tokens of an image and the softmax along a row. The mean runs over all entries of all images.
     As a composition: dot product over the square root of D, softmax, MSE.
 
+    With a ``temperature`` t the tokens are of unit length, and :math:`CS = \mathrm{softmax}(\hat F \hat F^\top / t)`
+    (ours): the dot products of long tokens make a softmax that chooses one neighbour, and pass on no more than which.
+
     Args:
         structure: ``"dense"``: rows over all tokens of the image, itself included (paper); edges do not matter.
             ``"graph"``: the same row softmax restricted to the edges into a token; both graphs need the same edges.
             With a complete graph with self loops the two are equal.
+        temperature: of the cosines, > 0; ``None`` takes the dot products over :math:`\sqrt{D}` (paper).
 
     Shapes:
         - two graphs of the same images with ``x`` ``[M, D_S]`` and ``[M, D_T]``, and ``batch``;
           ``"graph"`` needs ``edge_index`` too
 
     Raises:
-        InputError: there is no such structure, or the graphs have different nodes or, for ``"graph"``, edges.
+        InputError: there is no such structure, the temperature is not positive, or the graphs have different nodes or,
+            for ``"graph"``, edges.
     """
 
     otherwise: ClassVar[str] = ", or use structure=dense"
 
-    def __init__(self, structure: Literal["dense", "graph"] = "graph") -> None:
-        super().__init__(Softmax(DotProduct(scaled=True)), MSE())
+    def __init__(self, structure: Literal["dense", "graph"] = "graph", temperature: float | None = None) -> None:
+        similarity = Softmax(DotProduct(scaled=True)) if temperature is None else Softmax(Cosine(), temperature)
+        super().__init__(similarity, MSE())
         check_choice("structure", structure, ("dense", "graph"))
         self.structure = structure
         self.all_tokens = CompleteGraph(None, self_loops=True)
