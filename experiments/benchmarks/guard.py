@@ -1,9 +1,10 @@
-"""What it costs that a training looks for numbers that are not finite, and that its algorithms are deterministic.
+"""What it costs that inputs are checked, that numbers are looked at, and that algorithms are deterministic.
 
     python experiments/benchmarks/guard.py --methods "[KD,TRG,HKD]"
 
 Each method's step is run as it is, without the guard (`trg_pyg/training/guard.py`: the checks, the copies of buffers,
-the watch for silent parts), and with ``train.deterministic``, in turn in one process. Ratios are medians of the ratios
+the watch for silent parts), without the checks of shapes, types and labels in losses, relations and distillers, and
+with ``train.deterministic``, in turn in one process. Ratios are medians of the ratios
 of neighbouring steps, so that a machine that slows down slows both sides of a ratio. On a GPU cuBLAS is deterministic
 on all sides, since it can't be switched over within a process.
 """
@@ -13,9 +14,10 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from torch import Tensor, nn  # noqa: E402
 import trg_pyg.distillers  # noqa: E402
 from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where  # noqa: E402
 from experiments.benchmarks.step import stepper  # noqa: E402
+from trg_pyg.distillers.base import Distiller  # noqa: E402
 from trg_pyg.models.zoo import build_model  # noqa: E402
 from trg_pyg.training.config import TrainConfig  # noqa: E402
 from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace  # noqa: E402
@@ -44,12 +47,14 @@ class Row:
         method: class name.
         ms: median milliseconds a step, as it is.
         over_unguarded: its time over that without the guard.
+        over_unchecked: its time over that without the checks of inputs.
         deterministic: the time with deterministic algorithms over that without.
     """
 
     method: str
     ms: float
     over_unguarded: float
+    over_unchecked: float
     deterministic: float
 
 
@@ -73,6 +78,31 @@ class Unguarded(Learner):
 
     def _are_finite(self, values: list[Tensor]) -> bool:
         return True
+
+
+# What losses, relations and distillers call on their inputs in every step.
+CHECKS = ("check_graph", "check_rows", "check_maps", "check_logits", "check_target", "check_type")
+
+
+def _check_nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Leave out the checks of inputs."""
+    # Modules import the functions by name, so each has a name of its own for them.
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "trg_pyg"]
+    places: list[tuple[Any, str]] = [(module, check) for module in modules for check in CHECKS if check in vars(module)]
+    places.append((Distiller, "check_batch"))
+    saved = [(holder, name, getattr(holder, name)) for holder, name in places]
+    try:
+        for holder, name in places:
+            setattr(holder, name, _check_nothing)
+        yield
+    finally:
+        for holder, name, check in saved:
+            setattr(holder, name, check)
 
 
 def measure(
@@ -99,11 +129,18 @@ def measure(
     with ExitStack() as stack:
         works: dict[str, Work] = {}
         for name in methods:
-            for way, learner in (("guarded", Learner), ("unguarded", Unguarded), ("deterministic", Learner)):
+            ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+                "guarded": nullcontext,
+                "unguarded": nullcontext,
+                "unchecked": unchecked,
+                "deterministic": partial(deterministic_algorithms, True, torch.device(device)),
+            }
+            for way, within in ways.items():
                 own = copy.deepcopy(network)
                 method = [getattr(trg_pyg.distillers, name)]
+                learner = Unguarded if way == "unguarded" else Learner
                 work = stepper(student, own, method, share, num_classes, train_images, config, stack, learner)
-                works[f"{name} {way}"] = _deterministic(work, device) if way == "deterministic" else work
+                works[f"{name} {way}"] = _within(within, work)
         clock = time.process_time if cpu_time else time.perf_counter
         taken = in_turn(works, steps, warm_up=5, device=device, clock=clock)
     return [
@@ -111,15 +148,16 @@ def measure(
             name,
             1000 * statistics.median(taken[f"{name} guarded"]),
             ratio(taken[f"{name} guarded"], taken[f"{name} unguarded"]),
+            ratio(taken[f"{name} guarded"], taken[f"{name} unchecked"]),
             ratio(taken[f"{name} deterministic"], taken[f"{name} guarded"]),
         )
         for name in methods
     ]
 
 
-def _deterministic(work: Work, device: str) -> Work:
+def _within(context: Callable[[], AbstractContextManager[Any]], work: Work) -> Work:
     def step() -> None:
-        with deterministic_algorithms(True, torch.device(device)):
+        with context():
             work()
 
     return step
@@ -136,7 +174,8 @@ def main(
     device: str = "cpu",
     cpu_time: bool = False,
 ) -> None:
-    """Print milliseconds a step of each method, over the same without the guard, and with deterministic algorithms.
+    """Print milliseconds a step of each method, over the same without the guard and without checks, and
+    with deterministic algorithms.
 
     Args:
         methods: distillers by class name; KD, TRG and HKD if none is named.

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from experiments.benchmarks import guard
-from experiments.benchmarks.guard import Unguarded, main, measure
+from experiments.benchmarks.guard import CHECKS, Unguarded, main, measure, unchecked
+from trg_pyg.errors import InputError
+from trg_pyg.losses import LogitKD
+from trg_pyg.losses import base as losses_base
+from trg_pyg.relations import base as relations_base
+from trg_pyg.tokens import normalize
 from trg_pyg.training.learner import Learner
 
 SMALL = {"teacher": "resnet8", "student": "resnet8", "batch_size": 4, "num_classes": 3, "train_images": 200}
@@ -43,3 +48,25 @@ def test_each_way_is_what_it_says(monkeypatch):
     monkeypatch.setattr(guard.Learner, "update", look)
     measure(["KD"], steps=1, **SMALL)
     assert seen == {("Learner", "any"), ("Unguarded", "any"), ("Learner", "deterministic")}
+
+
+def test_unchecked_leaves_every_check_out_and_puts_it_back():
+    teacher, student = torch.zeros(2, 3), torch.zeros(2, 4)
+    with pytest.raises(InputError):
+        LogitKD()(student, teacher)
+    with unchecked():
+        assert LogitKD.forward.__globals__["check_logits"](student, teacher) is None
+        with pytest.raises(RuntimeError):  # what a check would have said comes from PyTorch then
+            LogitKD()(student, teacher)
+    with pytest.raises(InputError):
+        LogitKD()(student, teacher)
+
+
+def test_every_check_of_inputs_is_known():
+    defined = {
+        name
+        for module in (losses_base, relations_base, normalize)
+        for name, value in vars(module).items()
+        if name.startswith("check_") and getattr(value, "__module__", "") == module.__name__
+    }
+    assert defined == set(CHECKS)
