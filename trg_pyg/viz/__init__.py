@@ -1,1 +1,1 @@
-"""Pictures, drawn with matplotlib (the optional extra ``viz``): one kind a module; import what you need from it."""
+"""Pictures of graphs, trainings and predictions; each function imports matplotlib (extra ``viz``) when it is called."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.errors import require
-from trg_pyg.viz._drawing import check_positions, draw_edges, patch_centres, pixels_of, weight_norm
+from trg_pyg.viz.drawing import check_positions, draw_edges, patch_centres, pixels_of, weight_norm
 
 # Room between thumbnails, as a share of their size.
 _GAP = 0.35

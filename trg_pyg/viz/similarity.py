@@ -10,7 +10,7 @@ from trg_pyg.errors import require
 from trg_pyg.graphs.batch import node_batch, replace_nodes
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.tokens.normalize import l2_normalize
-from trg_pyg.viz._drawing import COLOURS, dimmed, part_of_matplotlib
+from trg_pyg.viz.drawing import COLOURS, dimmed, part_of_matplotlib
 
 
 def cosine_similarity(tokens: Tensor, token: int) -> Tensor:

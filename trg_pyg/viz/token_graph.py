@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.errors import require
-from trg_pyg.viz._drawing import check_positions, dimmed, draw_edges, patch_centres, weight_norm
+from trg_pyg.viz.drawing import check_positions, dimmed, draw_edges, patch_centres, weight_norm
 
 
 def draw_token_graph(
