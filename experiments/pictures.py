@@ -14,8 +14,8 @@ from experiments.run_networks import RunNetworks, Seen
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.recall import edge_recall
-from trg_pyg.viz.drawing import part_of_matplotlib, pixels_of, weight_norm
 from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph
+from trg_pyg.viz.drawing import part_of_matplotlib, pixels_of, weight_norm
 from trg_pyg.viz.embedding import draw_embedding, perplexity_of, silhouette, tsne_points
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
@@ -102,11 +102,12 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
             axes.set_title("\n".join(([seen.name] if number == 0 else []) + recall))
     figure.colorbar(lines, ax=panels[:, 1:], label="edge weight", shrink=min(1, 2 / len(panels)), aspect=25)
     caption = (
-        f"Token graphs of {shown.origin}: {_described(networks, shown)} of the same image. A node lies at the centre of "
-        "the patch that its token stands for. An edge leads from a neighbour to the token that has it, and bends to "
-        f"the left on its way; its colour is its weight, on one scale for all panels.{_about_recall(networks)} {BEFORE}"
+        f"Token graphs of {shown.origin}: {_described(networks)} of the same image. A node lies at the centre of the "
+        "patch that its token stands for. An edge leads from a neighbour to the token that has it, and bends to the "
+        "left on its way; its colour is its weight, on one scale for all panels."
+        f"{_about_recall(networks)} {BEFORE}"
     )
-    return _finished("token_graph", figure, caption)
+    return Picture("token_graph", figure, caption)
 
 
 def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> Picture:
@@ -135,12 +136,12 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
     if lines is not None:
         figure.colorbar(lines, ax=panels, label="edge weight", shrink=0.8, aspect=25)
     caption = (
-        f"Edges between images in the graph of all tokens of {shown.origin}: {_described(networks, shown)} of all "
+        f"Edges between images in the graph of all tokens of {shown.origin}: {_described(networks)} of all "
         f"images. Of the edges between two images the {strongest} heaviest of each network are drawn, from patch to "
         "patch; those within an image are left out. An edge bends to the left on its way to the token that has the "
         f"neighbour; its colour is its weight, on one scale for all panels.{_about_recall(networks)} {BEFORE}"
     )
-    return _finished("cross_image", figure, caption)
+    return Picture("cross_image", figure, caption)
 
 
 def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> list[Picture]:
@@ -150,7 +151,10 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
     tokens = [networks.tokens(seen) for seen in shown.seen]
     where = f"the token in row {token[0]}, column {token[1]} (from 0; framed) of {grid[0]}x{grid[1]}"
     cosine = [[cosine_similarity(image, number) for image in each] for each in tokens]
-    about = f"Cosine similarity of {where} to all tokens of its image, of {shown.origin}; one scale for all panels. {BEFORE}"
+    about = (
+        f"Cosine similarity of {where} to all tokens of its image, of {shown.origin}; one scale for all panels."
+        f"{_alone(networks)} {BEFORE}"
+    )
     pictures = [_maps("similarity_cosine", networks, shown, number, cosine, "cosine", about)]
     graphs = networks.graphs.builder("image")(tokens[0]) if networks.graphs.inner_on_graph else None
     softmax = [
@@ -161,12 +165,12 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
         f"over the {networks.graphs.k} tokens from which {whose} graph of all tokens of the image has an edge to it "
         "(inner_structure=graph; in training the graph is of the sampled tokens)"
         if graphs is not None
-        else "over all tokens of the image, itself included (inner_structure=dense; in training over the sampled tokens)"
+        else "over all tokens of the image, itself included (inner_structure=dense; in training over those sampled)"
     )
     about = (
-        f"Contextual similarity of {where}, as L_inner compares it: softmax of the dot products of unnormalised tokens, "
-        f"divided by the square root of their width, {support}; of {shown.origin}. One scale for all panels; above each "
-        f"the largest value. {BEFORE}"
+        f"Contextual similarity of {where}, as L_inner compares it: softmax of the dot products of unnormalised "
+        f"tokens, divided by the square root of their width, {support}; of {shown.origin}. One scale for all panels; "
+        f"above each the largest value.{_alone(networks)} {BEFORE}"
     )
     return [*pictures, _maps("similarity_softmax", networks, shown, number, softmax, "probability", about)]
 
@@ -195,7 +199,7 @@ def _maps(
             largest = f"at most {value[~value.isnan()].max():.2g}" if label == "probability" else None
             axes.set_title("\n".join(filter(None, [seen.name if number == 0 else None, largest])))
     figure.colorbar(drawn, ax=panels[:, 1:], label=label, shrink=min(1, 2 / len(panels)), aspect=25)
-    return _finished(name, figure, caption)
+    return Picture(name, figure, caption)
 
 
 def embeddings(features: Mapping[str, Tensor], targets: Tensor, classes: Sequence[str], origin: str) -> Picture:
@@ -218,11 +222,12 @@ def embeddings(features: Mapping[str, Tensor], targets: Tensor, classes: Sequenc
     figure.legend(handles, labels, loc="outside right center", markerscale=1.8, fontsize=8, title="class")
     caption = (
         f"Features that the networks classify (the input of the last linear layer) of {origin}, in the plane by t-SNE "
-        f"(scikit-learn, perplexity {perplexity_of(len(targets)):g}, random state {_SEED}). Silhouette: mean silhouette "
-        "coefficient of the classes by Euclidean distance (scikit-learn), computed on the features themselves and not "
-        "on the picture; 1 is best, 0 is overlap. Distances between groups in the picture mean little."
+        f"(scikit-learn, perplexity {perplexity_of(len(targets)):.3g}, random state {_SEED}). Silhouette: mean "
+        "silhouette coefficient of the classes by Euclidean distance (scikit-learn), computed on the features "
+        "themselves and not on the picture; 1 is best, 0 is overlap. Distances between groups in the picture mean "
+        "little."
     )
-    return _finished("embedding", figure, caption)
+    return Picture("embedding", figure, caption)
 
 
 def recall_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Picture:
@@ -234,7 +239,7 @@ def recall_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Pic
         "teacher's token graph that the student's own graph has too, in the graph of the method's scope, on the same "
         "64 or fewer evaluated images each time."
     )
-    return _finished("edge_recall", figure, caption)
+    return Picture("edge_recall", figure, caption)
 
 
 def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
@@ -266,12 +271,16 @@ def _recall(seen: Seen, graph: Data, teacher: Data, networks: RunNetworks) -> li
 
 
 def _about_recall(networks: RunNetworks) -> str:
-    if networks.teacher is None:
-        return f" {networks.trained.method} has no teacher, so the student alone is shown."
-    return " Edge recall: share of the teacher's edges that the student has too."
+    return _alone(networks) or " Edge recall: share of the teacher's edges that the student has too."
 
 
-def _described(networks: RunNetworks, shown: Shown) -> str:
+def _alone(networks: RunNetworks) -> str:
+    if networks.teacher is not None:
+        return ""
+    return f" {networks.trained.method} has no teacher, so the student alone is shown."
+
+
+def _described(networks: RunNetworks) -> str:
     graphs = networks.graphs
     sampled, every = graphs.tokenize.num_tokens, graphs.tokenize.grid_tokens
     which = f"all {every} tokens" if sampled == every else f"{sampled} of the {every} tokens, sampled at random,"
@@ -297,14 +306,12 @@ def _show_image(axes: Any, image: Tensor, label: str) -> None:
     axes.set_axis_off()
 
 
-def _finished(name: str, figure: Any, caption: str) -> Picture:
-    return Picture(name, figure, caption)
-
-
 def add_caption(picture: Picture, command: str) -> None:
     """Write the caption, and the command that the picture comes from, below its panels."""
-    width = int(picture.figure.get_figwidth() * 72 / (0.5 * _CAPTION))
-    text = "\n".join([textwrap.fill(picture.caption, width), textwrap.fill(command, width)])
+    # A letter is about 0.53 of its height wide, one of a command more.
+    inches = picture.figure.get_figwidth() - 0.3
+    width = int(inches * 72 / (0.53 * _CAPTION))
+    text = "\n".join([textwrap.fill(picture.caption, width), textwrap.fill(command, int(0.88 * width))])
     picture.figure.supxlabel(text, x=0.01, ha="left", fontsize=_CAPTION)
 
 

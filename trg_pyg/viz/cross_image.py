@@ -89,7 +89,16 @@ def draw_cross_image_graph(
             interpolation="nearest",
         )
         if labels is not None:
-            axes.text(left + width / 2, top - 0.04 * height - 0.5, labels[number], ha="center", va="bottom", fontsize=8)
+            axes.text(
+                left + width / 2,
+                top - 0.04 * height - 0.5,
+                labels[number],
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                zorder=4,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            )
     places = check_positions(positions, int(graph.num_nodes), grid)
     points = patch_centres(grid, height, width)[places] + corners[image]
     right, bottom = (corners.max(0).values + torch.tensor([width, height])).tolist()

@@ -39,10 +39,10 @@ def pixels_of(image: Tensor) -> Any:
 
 
 def dimmed(image: Tensor) -> Any:
-    """Return an image in dark grey, on which all colours of the map stand out, as an array ``[H, W, 3]``."""
+    """Return an image in dim grey, on which light and dark colours stand out, as an array ``[H, W, 3]``."""
     scaled = image.detach().cpu().float() / (255 if image.dtype == torch.uint8 else 1)
     grey = scaled.mean(0, keepdim=True).expand(3, -1, -1)
-    return pixels_of(0.08 + 0.42 * grey)
+    return pixels_of(0.2 + 0.42 * grey)
 
 
 def patch_centres(grid: tuple[int, int], height: int, width: int) -> Tensor:

@@ -19,7 +19,7 @@ def draw_token_graph(
 ) -> Any:
     """Draw the edges of an image's token graph over the image, from patch to patch, coloured by weight.
 
-    The image is shown in dark grey. An edge bends to the left as seen from its source, so that its reverse is another
+    The image is shown in dim grey. An edge bends to the left as seen from its source, so that its reverse is another
     line; edges without a weight count as 1.
 
     Args:
