@@ -30,7 +30,7 @@ def cross_image_edges(graph: Data, strongest: int | None = None) -> Tensor:
         InputError: the graph does not say which images its nodes are of, or how heavy its edges are.
     """
     require(
-        isinstance(graph.image, Tensor) and graph.edge_weight is not None,
+        "image" in graph and graph.edge_weight is not None,
         "the graph has no attribute image or no edge_weight: build it with scope=batch and a weight",
     )
     require(strongest is None or strongest >= 1, f"strongest={strongest}: give 1 or more, or None for all")

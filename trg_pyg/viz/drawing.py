@@ -28,6 +28,11 @@ def part_of_matplotlib(module: str) -> Any:
         raise InputError(f'pictures need matplotlib ({error}): pip install -e ".[viz]"') from error
 
 
+def in_legend(name: str) -> str:
+    """Return a name as a legend shows it: of one that begins with an underscore matplotlib makes no entry."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
 def pixels_of(image: Tensor) -> Any:
     """Return an image ``[3, H, W]``, uint8 or float in [0, 1], as an array ``[H, W, 3]``.
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from trg_pyg.errors import require
+from trg_pyg.viz.drawing import in_legend
 
 # Paul Tol's "muted" scheme, which the colour blind can tell apart, and black; each with a marker of its own.
 CLASS_COLOURS = (
@@ -88,7 +89,9 @@ def draw_embedding(axes: Any, points: Tensor, labels: Tensor, names: Sequence[st
     )
     for label, name in enumerate(names):
         x, y = points[labels == label].cpu().T.numpy()
-        axes.scatter(x, y, s=11, c=CLASS_COLOURS[label], marker=CLASS_MARKERS[label], linewidths=0, label=name)
+        axes.scatter(
+            x, y, s=11, c=CLASS_COLOURS[label], marker=CLASS_MARKERS[label], linewidths=0, label=in_legend(name)
+        )
     axes.set(xticks=[], yticks=[])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trg_pyg.errors import require
+from trg_pyg.viz.drawing import in_legend
 
 # Okabe and Ito's colours without yellow, and marks, so that lines can be told apart without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -31,7 +32,7 @@ def draw_edge_recall(
             color=_COLOURS[number % len(_COLOURS)],
             marker=_MARKERS[number % len(_MARKERS)],
             markersize=4,
-            label=name,
+            label=in_legend(name),
         )
     axes.set(xlabel="epoch", ylabel="edge recall", ylim=(0, 1))
     axes.xaxis.get_major_locator().set_params(integer=True)
