@@ -153,7 +153,7 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
     cosine = [[cosine_similarity(image, number) for image in each] for each in tokens]
     about = (
         f"Cosine similarity of {where} to all tokens of its image, of {shown.origin}; one scale for all panels."
-        f"{_alone(networks)} {BEFORE}"
+        f"{_about_method(networks)} {BEFORE}"
     )
     pictures = [_maps("similarity_cosine", networks, shown, number, cosine, "cosine", about)]
     graphs = networks.graphs.builder("image")(tokens[0]) if networks.graphs.inner_on_graph else None
@@ -170,7 +170,7 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
     about = (
         f"Contextual similarity of {where}, as L_inner compares it: softmax of the dot products of unnormalised "
         f"tokens, divided by the square root of their width, {support}; of {shown.origin}. One scale for all panels; "
-        f"above each the largest value.{_alone(networks)} {BEFORE}"
+        f"above each the largest value.{_about_method(networks)} {BEFORE}"
     )
     return [*pictures, _maps("similarity_softmax", networks, shown, number, softmax, "probability", about)]
 
@@ -271,13 +271,15 @@ def _recall(seen: Seen, graph: Data, teacher: Data, networks: RunNetworks) -> li
 
 
 def _about_recall(networks: RunNetworks) -> str:
-    return _alone(networks) or " Edge recall: share of the teacher's edges that the student has too."
+    recall = " Edge recall: share of the teacher's edges that the student has too."
+    return (recall if networks.teacher is not None else "") + _about_method(networks)
 
 
-def _alone(networks: RunNetworks) -> str:
-    if networks.teacher is not None:
-        return ""
-    return f" {networks.trained.method} has no teacher, so the student alone is shown."
+def _about_method(networks: RunNetworks) -> str:
+    """Return what a reader has to know where a picture is not all of the method's own."""
+    method = networks.trained.method
+    alone = "" if networks.teacher is not None else f" {method} has no teacher, so the student alone is shown."
+    return alone + ("" if networks.graphs.of_method else f" {method} has no token graphs, these are TRG's by default.")
 
 
 def _described(networks: RunNetworks) -> str:
@@ -311,7 +313,9 @@ def add_caption(picture: Picture, command: str) -> None:
     # A letter is about 0.53 of its height wide, one of a command more.
     inches = picture.figure.get_figwidth() - 0.3
     width = int(inches * 72 / (0.53 * _CAPTION))
-    text = "\n".join([textwrap.fill(picture.caption, width), textwrap.fill(command, int(0.88 * width))])
+    text = "\n".join(
+        [textwrap.fill(picture.caption, width), textwrap.fill(command, int(0.88 * width), break_on_hyphens=False)]
+    )
     picture.figure.supxlabel(text, x=0.01, ha="left", fontsize=_CAPTION)
 
 

@@ -31,6 +31,7 @@ class TokenGraphs:
         weight: of an edge.
         scope: of the graph whose neighbours the student is to learn.
         inner_on_graph: contextual similarity is over an image's graph, not over all its tokens.
+        of_method: they are the method's own, not TRG's by default.
     """
 
     tokenize: Tokenizer
@@ -40,6 +41,7 @@ class TokenGraphs:
     weight: EdgeRelation = Gaussian()  # noqa: RUF009 - a weight has no state
     scope: Scope = "batch"
     inner_on_graph: bool = True
+    of_method: bool = True
 
     @classmethod
     def of(cls, distiller: Distiller, student: FeatureInfo, teacher: FeatureInfo) -> "TokenGraphs":
@@ -72,6 +74,7 @@ class TokenGraphs:
             Gaussian(default["sigma"]),
             default["scope"],
             default["inner_structure"] == "graph",
+            of_method=False,
         )
 
     def builder(self, scope: Scope) -> KNNGraph:

@@ -87,6 +87,7 @@ def test_the_defaults_are_those_of_a_trg_without_options(tokens):
     of_kd, of_trg = (TokenGraphs.of(cls(network, network), info, info) for cls in (KD, TRG))
     for name in ("k", "normalize", "symmetric", "scope", "inner_on_graph"):
         assert getattr(of_kd, name) == getattr(of_trg, name), name
+    assert (of_kd.of_method, of_trg.of_method) == (False, True)
     x = tokens(2, 16, 5)
     for scope in ("image", "batch"):
         assert torch.equal(of_kd.builder(scope)(x).edge_weight, of_trg.builder(scope)(x).edge_weight)
