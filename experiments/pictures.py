@@ -15,7 +15,7 @@ from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph
-from trg_pyg.viz.drawing import part_of_matplotlib, pixels_of, weight_norm
+from trg_pyg.viz.drawing import importing_matplotlib, pixels_of, weight_norm
 from trg_pyg.viz.embedding import draw_embedding, perplexity_of, silhouette, tsne_points
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
@@ -81,8 +81,9 @@ def picture_style() -> Iterator[None]:
     Raises:
         InputError: matplotlib is missing.
     """
-    part_of_matplotlib("figure")
-    with part_of_matplotlib("style").context(_STYLE):
+    with importing_matplotlib():
+        from matplotlib import rc_context
+    with rc_context(_STYLE):
         yield
 
 
@@ -232,7 +233,7 @@ def embeddings(features: Mapping[str, Tensor], targets: Tensor, classes: Sequenc
 
 def recall_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Picture:
     """Draw ``graph/edge_recall`` of runs over their epochs."""
-    figure = part_of_matplotlib("figure").Figure(figsize=(6.5, 4.5), layout="constrained")
+    figure = _new_figure(6.5, 4.5)
     draw_edge_recall(figure.subplots(), histories)
     caption = (
         "Edge recall after each evaluated epoch (graph/edge_recall of metrics.jsonl): share of the edges of the "
@@ -296,10 +297,14 @@ def _described(networks: RunNetworks) -> str:
 
 
 def _panels(rows: int, columns: int, side: float = _PANEL) -> tuple[Any, Any]:
-    figure = part_of_matplotlib("figure").Figure(
-        figsize=(columns * side + 1, rows * side + 1.3), layout="constrained", facecolor="white"
-    )
+    figure = _new_figure(columns * side + 1, rows * side + 1.3)
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _new_figure(width: float, height: float) -> Any:
+    with importing_matplotlib():
+        from matplotlib.figure import Figure
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def _show_image(axes: Any, image: Tensor, label: str) -> None:

@@ -18,7 +18,7 @@ from experiments.picture_task import PICTURES, Task  # noqa: E402
 from experiments.pictures import Picture, add_caption, picture_style  # noqa: E402
 from experiments.run_folder import write_text, written  # noqa: E402
 from experiments.trained import Which  # noqa: E402
-from trg_pyg.viz.drawing import part_of_matplotlib  # noqa: E402
+from trg_pyg.viz.drawing import importing_matplotlib  # noqa: E402
 from trg_pyg.viz.embedding import CLASS_COLOURS  # noqa: E402
 
 _COMMAND = "visualize.py"
@@ -93,7 +93,8 @@ def draw(chosen: Namespace, command: str) -> None:
     Raises:
         InputError: an argument is impossible, matplotlib is missing, or a file cannot be read or written.
     """
-    part_of_matplotlib("figure")
+    with importing_matplotlib():
+        import matplotlib.figure  # noqa: F401 - said before a run is read
     task = Task(chosen)
     task.check()
     for reason in task.lacking:

@@ -7,7 +7,7 @@ from trg_pyg.errors import InputError
 
 pytest.importorskip("matplotlib")
 
-from trg_pyg.viz.drawing import arcs, check_positions, dimmed, part_of_matplotlib, patch_centres, pixels_of, weight_norm
+from trg_pyg.viz.drawing import arcs, check_positions, dimmed, patch_centres, pixels_of, weight_norm
 
 
 def test_nodes_lie_at_the_centres_of_their_patches():
@@ -66,4 +66,4 @@ def test_images_of_both_types_become_pixels():
 def test_a_missing_matplotlib_is_one_line_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.colors", None)
     with pytest.raises(InputError, match=r'pictures need matplotlib .*pip install -e "\.\[viz\]"'):
-        part_of_matplotlib("colors")
+        weight_norm(torch.ones(2))

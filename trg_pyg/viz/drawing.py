@@ -1,6 +1,7 @@
 """What pictures of token graphs have in common."""
 
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,14 +17,15 @@ _POINTS = 17
 _BEND = 0.18
 
 
-def part_of_matplotlib(module: str) -> Any:
-    """Import a module of matplotlib, which is an optional extra.
+@contextmanager
+def importing_matplotlib() -> Iterator[None]:
+    """Import parts of matplotlib, which is an optional extra, in the body.
 
     Raises:
         InputError: it is not installed.
     """
     try:
-        return import_module(f"matplotlib.{module}")
+        yield
     except ImportError as error:
         raise InputError(f'pictures need matplotlib ({error}): pip install -e ".[viz]"') from error
 
@@ -122,7 +124,9 @@ def weight_norm(*weights: Tensor) -> Any:
     every = torch.cat([each.detach().cpu().flatten() for each in weights])
     require(len(every) > 0, "no edges: there is nothing to give a colour to")
     least, most = every.min().item(), every.max().item()
-    return part_of_matplotlib("colors").Normalize(least, most if most > least else least + 1e-6)
+    with importing_matplotlib():
+        from matplotlib.colors import Normalize
+    return Normalize(least, most if most > least else least + 1e-6)
 
 
 def draw_edges(axes: Any, starts: Tensor, ends: Tensor, weights: Tensor, norm: Any) -> Any:
@@ -130,15 +134,17 @@ def draw_edges(axes: Any, starts: Tensor, ends: Tensor, weights: Tensor, norm: A
 
     The collection has one line an edge, in the order of their weights.
     """
-    collections, effects = part_of_matplotlib("collections"), part_of_matplotlib("patheffects")
+    with importing_matplotlib():
+        from matplotlib.collections import LineCollection
+        from matplotlib.patheffects import Normal, Stroke
     order = weights.detach().cpu().argsort(stable=True)
-    lines = collections.LineCollection(
-        arcs(starts[order], ends[order]).numpy(),
+    lines = LineCollection(
+        list(arcs(starts[order], ends[order]).numpy()),
         array=weights.detach().cpu()[order].numpy(),
         cmap=COLOURS,
         norm=norm,
         linewidths=1.1,
-        path_effects=[effects.Stroke(linewidth=2.0, foreground="black", alpha=0.35), effects.Normal()],
+        path_effects=[Stroke(linewidth=2.0, foreground="black", alpha=0.35), Normal()],
     )
     axes.add_collection(lines, autolim=False)
     return lines

@@ -10,7 +10,7 @@ from trg_pyg.errors import require
 from trg_pyg.graphs.batch import node_batch, replace_nodes
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.tokens.normalize import l2_normalize
-from trg_pyg.viz.drawing import COLOURS, dimmed, part_of_matplotlib
+from trg_pyg.viz.drawing import COLOURS, dimmed, importing_matplotlib
 
 
 def cosine_similarity(tokens: Tensor, token: int) -> Tensor:
@@ -97,8 +97,9 @@ def draw_similarity(
     if token is not None:
         size = width / columns, height / rows
         corner = (token % columns) * size[0] - 0.5, (token // columns) * size[1] - 0.5
-        frame = part_of_matplotlib("patches").Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=1.8)
-        axes.add_patch(frame)
+        with importing_matplotlib():
+            from matplotlib.patches import Rectangle
+        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=1.8))
     axes.set_axis_off()
     return shown
 
