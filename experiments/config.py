@@ -118,6 +118,8 @@ class Config:
         wait_minutes: how long one of several processes waits for another that still lives, such as the main one that
             downloads the data, before the training is given up; one that dies ends it at once.
         keep: checkpoints of a run that are kept; should the last be damaged, the one before it is used.
+        graph_metrics: after each evaluation, measure how many edges of the teacher's token graphs the student has, on
+            64 of the evaluated images, for methods with token graphs; changes nothing else.
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
@@ -136,6 +138,7 @@ class Config:
     checkpoint_minutes: float | None = 10.0
     wait_minutes: float = 60.0
     keep: int = 2
+    graph_metrics: bool = True
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = "trg_pyg"

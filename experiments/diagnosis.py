@@ -1,34 +1,27 @@
 """Why a relational method helps or does nothing: graphs and gradients of a student, measured beside its training."""
 
 import copy
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm
-from torch_geometric.data import Batch
 
 from experiments.run_folder import write_text
 from experiments.study import Study, tapped
+from experiments.token_graphs import Measures, TokenGraphs
 from experiments.training_run import TrainingRun
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
-from trg_pyg.distillers.trg import TRG
 from trg_pyg.errors import InputError, require
-from trg_pyg.graphs.knn import KNNGraph
-from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.models._probe import first_tensor
 from trg_pyg.models.taps import FeatureInfo, TappedModel
 from trg_pyg.step import Step
-from trg_pyg.tokens.tokenizer import Tokenizer
 
-Measures = dict[str, float | None]
 # Of the probe's images and tokens: another number gives another probe, the same one for every run.
 _SEED = 0
 
@@ -77,87 +70,6 @@ def draw_probe(study: Study, images: int, batch: int | None) -> list[ProbeBatch]
         ProbeBatch(shown.to(study.device), target.to(study.device), part.to(study.device))
         for (shown, target, _), part in parts
     ]
-
-
-@dataclass(frozen=True)
-class TokenGraphs:
-    """How tokens are joined: as the TRG at hand does, or as TRG does by default.
-
-    Attributes:
-        tokenize: cuts the last maps of student and teacher.
-        k: neighbours of a token.
-        normalize: unit-length tokens before distances.
-    """
-
-    tokenize: Tokenizer
-    k: int
-    normalize: bool
-
-    @classmethod
-    def of(cls, distiller: Distiller, student: FeatureInfo, teacher: FeatureInfo) -> "TokenGraphs":
-        """Return those of a distiller for the last taps of two networks.
-
-        TRG's default number of tokens is more than some grids have; of these all tokens are taken.
-        """
-        if isinstance(distiller, TRG):
-            return cls(distiller.tokenize, distiller.joint_graph.k, distiller.normalize)
-        default = {name: option.default for name, option in inspect.signature(TRG).parameters.items()}
-        every = Tokenizer(student, teacher, patch=default["patch"])
-        tokens = min(default["tokens_per_image"], every.num_tokens)
-        tokenize = Tokenizer(student, teacher, patch=default["patch"], tokens_per_image=tokens)
-        return cls(tokenize, default["k"], default["normalize"])
-
-    def measure(self, student: Tensor, teacher: Tensor, target: Tensor, tail: Tensor | None) -> Measures:
-        """Compare the kNN graphs of two networks on the same tokens.
-
-        A graph that cannot be, of fewer than K + 1 tokens, has no measures; a share of no edges is ``None``.
-
-        Args:
-            student: tokens ``[B, n, D_S]``.
-            teacher: tokens ``[B, n, D_T]``.
-            target: classes of the images, ``[B]``.
-            tail: whether a class has medium or few training images, ``[C]``; ``None`` where the set has no long tail.
-
-        Returns:
-            Shares in [0, 1], see :class:`Diagnosis`.
-        """
-        images, tokens, _ = teacher.shape
-        measures: Measures = {}
-        if self.k < tokens:
-            image = KNNGraph(self.k, None, normalize=self.normalize, scope="image")
-            measures["recall/image"] = edge_recall(image(student), image(teacher)).item()
-            measures["recall/image_chance"] = self.k / (tokens - 1)
-        if self.k >= images * tokens:
-            return measures
-        batch = KNNGraph(self.k, None, normalize=self.normalize, scope="batch")
-        own, wanted = batch(student), batch(teacher)
-        measures["recall/batch"] = edge_recall(own, wanted).item()
-        measures["recall/batch_chance"] = self.k / (images * tokens - 1)
-        seen = {"": _cross_edges(wanted, target, tail), "_student": _cross_edges(own, target, tail)}
-        names = ["same_class"] if tail is None else ["same_class", "tail"]
-        measures |= {"cross/share": seen[""]["share"], "cross/student": seen["_student"]["share"]}
-        measures["cross/share_chance"] = tokens * (images - 1) / (images * tokens - 1)
-        for name in names:
-            measures |= {f"cross/{name}{whose}": edges[name] for whose, edges in seen.items()}
-        # Random edges to other images: those of the class that are left, among all images that are left.
-        same = (target[:, None] == target).sum(1).double() - 1
-        measures["cross/same_class_chance"] = (same.mean() / (images - 1)).item() if images > 1 else None
-        if tail is not None:
-            measures["cross/tail_chance"] = tail[target].double().mean().item()
-        return measures
-
-
-def _cross_edges(graph: Batch, target: Tensor, tail: Tensor | None) -> Measures:
-    """Return the share of a batch graph's edges that leave an image, and what part of these joins which classes."""
-    source, sink = graph.image[graph.edge_index]
-    cross = source != sink
-    source, sink = target[source[cross]], target[sink[cross]]
-    measures = {"share": _share(cross), "same_class": _share(source == sink)}
-    return measures if tail is None else measures | {"tail": _share(tail[source])}
-
-
-def _share(marks: Tensor) -> float | None:
-    return marks.double().mean().item() if len(marks) else None
 
 
 class FeatureLeaf:

@@ -133,7 +133,7 @@ def _from_args(study: Study) -> tuple[TappedModel, Weights]:
     _check_head(config.name, network.model, len(study.splits.classes))
     args = ", ".join(f"{key}={value}" for key, value in config.args.items())
     origin = f"{config.name}({args})"
-    return network, Weights(origin, _digest(network.model), None, origin)
+    return network, Weights(origin, digest_of(network.model), None, origin)
 
 
 def _check_head(name: str, model: nn.Module, classes: int) -> None:
@@ -147,7 +147,8 @@ def _check_head(name: str, model: nn.Module, classes: int) -> None:
     )
 
 
-def _digest(model: nn.Module) -> str:
+def digest_of(model: nn.Module) -> str:
+    """Return a hash of the values of a network's weights and buffers, for weights that come from no file."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.config import NetworkConfig
 from experiments.display import Display
+from experiments.graph_probe import graph_probe
 from experiments.run_folder import RunFolder, environment
 from experiments.study import Study, build_network, without_reading
 from experiments.tracking import Tracker
@@ -123,6 +124,7 @@ def _train(
             identity=flatten(without_reading(run.settings)),
             on_step=report.step,
             on_epoch=_on_epoch(report, run, network, study, resume),
+            probe=graph_probe(study, run.distiller, teacher),
         )
         for network, report, (run, teacher) in zip(networks, reports, runs, strict=True)
     ]

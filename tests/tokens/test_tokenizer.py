@@ -90,3 +90,17 @@ def test_patches_lower_the_number_of_tokens_to_sample_from():
 def test_a_feature_of_another_image_size_names_the_tap():
     with pytest.raises(InputError, match="tap layer3"):
         Tokenizer(CNN, VIT)(torch.randn(2, 3, 7, 7), torch.randn(2, 17, 5), generator())
+
+
+def test_tokens_of_one_network_are_those_of_a_call_at_the_positions_that_it_draws():
+    tokenize = Tokenizer(CNN, VIT, patch=2, tokens_per_image=3)
+    student, teacher = torch.randn(2, 3, 8, 8), torch.randn(2, 17, 5)
+    tokens_s, tokens_t = tokenize(student, teacher, generator(4))
+    positions = tokenize.positions(2, generator(4))
+    assert positions.shape == (2, 3)
+    assert torch.equal(tokenize.of_student(student, positions), tokens_s)
+    assert torch.equal(tokenize.of_teacher(teacher, positions), tokens_t)
+    every = Tokenizer(CNN, VIT, patch=2)(student, teacher, generator())
+    assert torch.equal(tokenize.of_student(student), every[0])
+    assert torch.equal(tokenize.of_teacher(teacher), every[1])
+    assert tokenize.token_grid == (2, 2)

@@ -99,6 +99,40 @@ def test_an_epoch_without_evaluation_has_no_best_weights(run, network, tmp_path:
     assert load_weights(network(5).model, tmp_path / "last.safetensors").accuracy is None
 
 
+def drawing_probe(student: nn.Module) -> dict[str, float]:
+    """Looks at the student and draws, which the training must not notice."""
+    assert not any(module.training for module in student.modules())
+    logits = student(torch.zeros(2, 3, 8, 8)).logits
+    assert not logits.requires_grad
+    return {"probe/draw": torch.rand(()).item(), "probe/logit": logits[0, 0].item()}
+
+
+def test_a_probe_is_asked_with_each_evaluation_and_changes_nothing(run) -> None:
+    config = replace(SGD, eval_every=2)
+    history, weights = run(config)
+    probed, same_weights = run(config, probe=drawing_probe)
+    drawn = torch.get_rng_state()
+    run(config)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert same(weights, same_weights)
+    assert ["probe/draw" in epoch for epoch in probed] == [False, True, False, True]
+    assert probed[1]["probe/logit"] != probed[3]["probe/logit"]
+    left = [{name: value for name, value in epoch.items() if not name.startswith("probe/")} for epoch in probed]
+    assert without_clock(left) == without_clock(history)
+
+
+def test_a_resumed_training_has_what_its_probe_gave(run, tmp_path: Path) -> None:
+    def probe(student: nn.Module) -> dict[str, float]:
+        return {"norm": student.model.head.weight.norm().item()}
+
+    whole, _ = run(SGD, probe=probe)
+    with pytest.raises(Stop):
+        run(SGD, probe=probe, folder=tmp_path, on_epoch=stop_after(2))
+    resumed, _ = run(SGD, probe=probe, folder=tmp_path, resume=True, drawn=3)
+    assert without_clock(resumed) == without_clock(whole)
+    assert len({epoch["norm"] for epoch in resumed}) == 4
+
+
 def test_it_learns(run) -> None:
     history, _ = run(TrainConfig(epochs=15, batch_size=8, lr=0.1, schedule="cosine"), augment=None)
     assert history[-1]["test/top1"] >= 80

@@ -37,7 +37,7 @@ class Tokens(Nodes):
         )
         self.student_dim, self.teacher_dim = self.tokenize.student_dim, self.tokenize.teacher_dim
         self.num_tokens = self.tokenize.num_tokens
-        self.grid = self.tokenize.grid[0] // patch, self.tokenize.grid[1] // patch
+        self.grid = self.tokenize.token_grid
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[B, n, D_S]`` and ``[B, n, D_T]``."""

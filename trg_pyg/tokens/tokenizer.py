@@ -23,6 +23,7 @@ class Tokenizer:
         tokens_per_image: tokens sampled of each image; ``None`` keeps all.
 
     Attributes:
+        token_grid: rows and columns of all tokens of an image.
         num_tokens: tokens kept of an image, n.
         student_dim: width of a student token, C_S p^2.
         teacher_dim: width of a teacher token, C_T p^2.
@@ -37,7 +38,8 @@ class Tokenizer:
         self.student, self.teacher, self.patch = student, teacher, patch
         self.grid = common_grid(student.grid, teacher.grid)
         check_patch(self.grid, patch)
-        self.grid_tokens = (self.grid[0] // patch) * (self.grid[1] // patch)
+        self.token_grid = self.grid[0] // patch, self.grid[1] // patch
+        self.grid_tokens = self.token_grid[0] * self.token_grid[1]
         self.num_tokens = self.grid_tokens if tokens_per_image is None else tokens_per_image
         require(
             1 <= self.num_tokens <= self.grid_tokens,
@@ -47,14 +49,28 @@ class Tokenizer:
         self.student_dim = student.channels * patch**2
         self.teacher_dim = teacher.channels * patch**2
 
+    def positions(self, images: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+        """Draw the tokens that are kept of each image, as a call does.
+
+        Returns:
+            Numbers of tokens, row by row of :attr:`token_grid`, ``[images, n]``, ascending in each row.
+        """
+        return sample_positions(images, self.grid_tokens, self.num_tokens, generator, device)
+
     def __call__(self, student: Tensor, teacher: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the tokens ``[B, n, D_S]`` and ``[B, n, D_T]`` of a batch of tapped features."""
-        positions = sample_positions(student.shape[0], self.grid_tokens, self.num_tokens, generator, student.device)
-        return (
-            self._tokens(student, self.student, positions),
-            self._tokens(teacher, self.teacher, positions),
-        )
+        every = self.num_tokens == self.grid_tokens
+        positions = None if every else self.positions(student.shape[0], generator, student.device)
+        return self.of_student(student, positions), self.of_teacher(teacher, positions)
 
-    def _tokens(self, feature: Tensor, info: FeatureInfo, positions: Tensor) -> Tensor:
+    def of_student(self, feature: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return the tokens ``[B, n, D_S]`` of a student's features at positions ``[B, n]``, or all of them."""
+        return self._tokens(feature, self.student, positions)
+
+    def of_teacher(self, feature: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return the tokens ``[B, n, D_T]`` of a teacher's features at positions ``[B, n]``, or all of them."""
+        return self._tokens(feature, self.teacher, positions)
+
+    def _tokens(self, feature: Tensor, info: FeatureInfo, positions: Tensor | None) -> Tensor:
         tokens = patchify(pool_to_grid(as_map(feature, info), self.grid), self.patch)
-        return tokens if self.num_tokens == self.grid_tokens else take_tokens(tokens, positions)
+        return tokens if positions is None else take_tokens(tokens, positions)

@@ -26,7 +26,7 @@ from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
-from trg_pyg.training.metrics import Shots, evaluate
+from trg_pyg.training.metrics import Shots, evaluate, evaluating
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
 from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
 from trg_pyg.training.state import TrainingState
@@ -64,6 +64,9 @@ class Trainee:
         identity: plain values by name that a checkpoint must agree on to be resumed, beside those of the training.
         on_step: called after each step.
         on_epoch: called with the metrics of each epoch, once its checkpoint is written; not for resumed epochs.
+        probe: gives further metrics by name, each time that the student is evaluated: of the student, in evaluation
+            mode, without gradients and with a global random state that is put back. It must not change the student.
+            Of several processes, the main one alone asks it.
     """
 
     student: TappedModel
@@ -73,6 +76,7 @@ class Trainee:
     identity: dict[str, Any] = field(default_factory=dict)
     on_step: Callable[[Progress], None] | None = None
     on_epoch: Callable[[dict[str, float]], None] | None = None
+    probe: Callable[[TappedModel], dict[str, float]] | None = None
 
 
 class Seeds(NamedTuple):
@@ -354,6 +358,7 @@ class Learner:
             tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
             metrics |= _named("test", tested)
             self._check_finite("test/loss", metrics)
+            metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
@@ -374,6 +379,18 @@ class Learner:
                 self._go_on(error)
         if self.trainee.on_epoch is not None:
             self.trainee.on_epoch(dict(metrics))
+
+    @torch.no_grad()
+    def _probed(self) -> dict[str, float]:
+        probe, student, device = self.trainee.probe, self.trainee.student, self.device
+        if probe is None:
+            return {}
+        found: dict[str, float] = {}
+        if self.world.is_main:
+            # Whatever it draws, the caller's random state is not its business.
+            with evaluating(student), torch.random.fork_rng([device] if device.type == "cuda" else []):
+                found = probe(student)
+        return self.world.broadcast_object(found)
 
 
 def _identity(config: TrainConfig, **others: int) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def fit(
     identity: dict[str, Any] | None = None,
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    probe: Callable[[TappedModel], dict[str, float]] | None = None,
     **options: Any,
 ) -> History:
     """Train one student: :func:`fit_together` of a single trainee.
@@ -58,12 +59,13 @@ def fit(
         identity: as the trainee's.
         on_step: as the trainee's.
         on_epoch: as the trainee's.
+        probe: as the trainee's.
         **options: of :func:`fit_together`.
 
     Returns:
         The metrics of every epoch.
     """
-    trainee = Trainee(student, distiller, teacher, folder, identity or {}, on_step, on_epoch)
+    trainee = Trainee(student, distiller, teacher, folder, identity or {}, on_step, on_epoch, probe)
     return fit_together([trainee], train_set, test_set, config, **options)[0]
 
 
@@ -116,9 +118,10 @@ def fit_together(
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
         step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` where
-        ``config.eval_every`` asks for it, ``images_per_second`` and ``ms_per_step`` (wall time of training alone,
-        loading included, divided by the trainees that share it), ``seconds`` (with evaluation), ``best/top1`` and
-        ``best/epoch`` (the highest test top-1 so far, from the first evaluation on). Accuracies are in percent.
+        ``config.eval_every`` asks for it, and with it what the trainee's probe gives, ``images_per_second`` and
+        ``ms_per_step`` (wall time of training alone, loading included, divided by the trainees that share it),
+        ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the highest test top-1 so far, from the first
+        evaluation on). Accuracies are in percent.
 
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs

@@ -55,7 +55,7 @@ def evaluate(
     own = _share(image_set, shares, batch_size, world)
     right: list[Tensor] = []
     losses: list[Tensor] = []
-    with _evaluating(model):
+    with evaluating(model):
         for batch in make_loader(own, batch_size, shuffle=False, device=device):
             images, targets, _ = (tensor.to(device, non_blocking=True) for tensor in batch)
             with autocast(device, precision):
@@ -129,7 +129,8 @@ def _check_classes(targets: Tensor, num_classes: int, shots: Shots) -> None:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while; the mode of every module is restored."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

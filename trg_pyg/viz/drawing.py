@@ -1,0 +1,150 @@
+"""What pictures of token graphs have in common."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trg_pyg.errors import InputError, require
+
+# Perceptually uniform, and readable by the colour blind.
+COLOURS = "viridis"
+# Points of the line that stands for an edge.
+_POINTS = 17
+# How far an edge bends, as a share of its length.
+_BEND = 0.18
+
+
+@contextmanager
+def importing_matplotlib() -> Iterator[None]:
+    """Import parts of matplotlib, which is an optional extra, in the body.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(f'pictures need matplotlib ({error}): pip install -e ".[viz]"') from error
+
+
+def in_legend(name: str) -> str:
+    """Return a name as a legend shows it: of one that begins with an underscore matplotlib makes no entry."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
+def pixels_of(image: Tensor) -> Any:
+    """Return an image ``[3, H, W]``, uint8 or float in [0, 1], as an array ``[H, W, 3]``.
+
+    Raises:
+        InputError: it has another shape.
+    """
+    require(image.dim() == 3 and image.shape[0] == 3, f"image {tuple(image.shape)}: give [3, height, width]")
+    return image.detach().cpu().permute(1, 2, 0).numpy()
+
+
+def dimmed(image: Tensor) -> Any:
+    """Return an image in dim grey, on which light and dark colours stand out, as an array ``[H, W, 3]``."""
+    scaled = image.detach().cpu().float() / (255 if image.dtype == torch.uint8 else 1)
+    grey = scaled.mean(0, keepdim=True).expand(3, -1, -1)
+    return pixels_of(0.2 + 0.42 * grey)
+
+
+def patch_centres(grid: tuple[int, int], height: int, width: int) -> Tensor:
+    """Return the centres of the patches that a token grid cuts an image in.
+
+    Args:
+        grid: rows and columns of tokens.
+        height: of the image, in pixels.
+        width: of the image.
+
+    Returns:
+        x and y in pixels, row by row of the grid, ``[rows * columns, 2]``; (0, 0) is the centre of the first pixel.
+    """
+    rows, columns = grid
+    y = (torch.arange(rows) + 0.5) * (height / rows) - 0.5
+    x = (torch.arange(columns) + 0.5) * (width / columns) - 0.5
+    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)
+
+
+def check_positions(positions: Tensor | None, nodes: int, grid: tuple[int, int]) -> Tensor:
+    """Return where each node of a graph is on the grid of its image, ``[nodes]``.
+
+    Raises:
+        InputError: there is not one position for each node, or one is outside the grid.
+    """
+    tokens = grid[0] * grid[1]
+    if positions is None:
+        require(
+            nodes % tokens == 0,
+            f"{nodes} nodes on grids of {grid[0]}x{grid[1]} tokens: give the positions of those that were sampled",
+        )
+        return torch.arange(tokens).repeat(nodes // tokens)
+    flat = positions.detach().cpu().flatten()
+    require(len(flat) == nodes, f"{len(flat)} positions for {nodes} nodes: give one for each")
+    require(
+        bool(((flat >= 0) & (flat < tokens)).all()),
+        f"positions from {int(flat.min())} to {int(flat.max())} on a grid of {grid[0]}x{grid[1]}: they count from 0 to "
+        f"{tokens - 1}, row by row",
+    )
+    return flat
+
+
+def arcs(starts: Tensor, ends: Tensor) -> Tensor:
+    """Return flat curves from point to point, each bent to the same side as seen from its start.
+
+    Edges along a row of the grid would hide one another if they were straight, and so would an edge and its reverse.
+
+    Args:
+        starts: ``[E, 2]``.
+        ends: ``[E, 2]``.
+
+    Returns:
+        Points ``[E, P, 2]``; the first and the last of each curve are its start and end.
+    """
+    along = ends - starts
+    aside = torch.stack([along[:, 1], -along[:, 0]], dim=1)
+    middle = (starts + ends) / 2 + _BEND * aside
+    t = torch.linspace(0, 1, _POINTS).view(1, -1, 1)
+    a, m, b = (point.unsqueeze(1) for point in (starts, middle, ends))
+    return (1 - t) ** 2 * a + 2 * t * (1 - t) * m + t**2 * b
+
+
+def weight_norm(*weights: Tensor) -> Any:
+    """Return one scale of colours for the edges of several graphs, from the least weight to the largest.
+
+    Args:
+        weights: ``[E]`` of each graph.
+
+    Raises:
+        InputError: there are no edges at all.
+    """
+    every = torch.cat([each.detach().cpu().flatten() for each in weights])
+    require(len(every) > 0, "no edges: there is nothing to give a colour to")
+    least, most = every.min().item(), every.max().item()
+    with importing_matplotlib():
+        from matplotlib.colors import Normalize
+    return Normalize(least, most if most > least else least + 1e-6)
+
+
+def draw_edges(axes: Any, starts: Tensor, ends: Tensor, weights: Tensor, norm: Any) -> Any:
+    """Draw edges as curves, the heaviest on top, coloured by weight, and return the ``LineCollection``.
+
+    The collection has one line an edge, in the order of their weights.
+    """
+    with importing_matplotlib():
+        from matplotlib.collections import LineCollection
+        from matplotlib.patheffects import Normal, Stroke
+    order = weights.detach().cpu().argsort(stable=True)
+    lines = LineCollection(
+        list(arcs(starts[order], ends[order]).numpy()),
+        array=weights.detach().cpu()[order].numpy(),
+        cmap=COLOURS,
+        norm=norm,
+        linewidths=1.1,
+        path_effects=[Stroke(linewidth=2.0, foreground="black", alpha=0.35), Normal()],
+    )
+    axes.add_collection(lines, autolim=False)
+    return lines
