@@ -122,7 +122,8 @@ def _groups(runs: Sequence[RunRecord]) -> list[tuple[dict[str, Any], list[RunRec
         ]
         for members in fitting or [groups.setdefault(_key(common), (common, []))[1]]:
             members.append(run)
-    return list(groups.values())
+    place = {id(run): number for number, run in enumerate(runs)}
+    return [(identity, sorted(members, key=lambda run: place[id(run)])) for identity, members in groups.values()]
 
 
 def _identity(run: RunRecord) -> dict[str, Any]:

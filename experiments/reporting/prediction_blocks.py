@@ -24,6 +24,7 @@ _TITLES = ("Class by class", "Calibration", "Confusion")
 _MOST = 10  # classes that gained or lost most
 _ALL = 20  # classes up to which all are shown
 _CONFUSED = 8
+_WHOLE = 10  # classes up to which the whole matrix is shown
 _BINS = 15
 
 
@@ -191,9 +192,9 @@ def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styl
         keys = ("ece", "confidence", "accuracy", "over")
         rows.append([name, *(cell(figures, key) for key in keys), cell(losses, "test/loss")])
         pooled = _calibration(list(runs.values()))
-        shown = plot_reliability(pooled, title=name, style=styles[name])
+        shown = plot_reliability(pooled, title=name, note=f"ECE {rows[-1][1]} %", style=styles[name])
         alt = (
-            f"Reliability of {name}: expected calibration error {100 * pooled.error:.1f} percent over all seeds, mean "
+            f"Reliability of {name}: expected calibration error {rows[-1][1]} percent, mean "
             f"confidence {mean(figure['confidence'] for figure in figures):.1f}, accuracy "
             f"{mean(figure['accuracy'] for figure in figures):.1f} percent."
         )
@@ -214,21 +215,41 @@ def _calibration(runs: list[PredictedRun]) -> Calibration:
 
 def _confusion_block(predictions: StudyPredictions, reference: str, compared: list[str]) -> Block:
     one = predictions.any_run
-    pictures = []
-    for name in compared:
-        seeds, changes = predictions.changes(name, reference)
-        centre = changes.mean(0).nan_to_num()
-        most = centre.abs().argsort(descending=True, stable=True)[:_CONFUSED].tolist()
-        most.sort(key=lambda label: -centre[label].item())
-        names = [_class_name(one, label, False) for label in most]
-        columns = [*names, "others"] if len(one.classes) > len(most) else names
-        shares = {each: among(predictions.confusion(each, seeds), most) for each in (reference, name)}
-        shares = {each: matrix[:, : len(columns)] for each, matrix in shares.items()}
-        alt = f"What {reference} and {name} take the images of {', '.join(names)} for, in percent of each class."
-        pictures.append(Picture("confusion", plot_confusion(shares, names, columns, width=4.6), alt))
-    lines = [
-        f"The {_CONFUSED if len(one.classes) > _CONFUSED else 'classes'} {'classes ' if len(one.classes) > _CONFUSED else ''}"
-        f"whose accuracy changed most against {reference}, gains first: of 100 images of the class in a row, how many "
-        "are taken for each class, over all seeds that both methods have."
-    ]
+    if len(one.classes) <= _WHOLE:
+        names = [_class_name(one, label, False) for label in range(len(one.classes))]
+        pictures = [
+            _confusion_picture({name: predictions.confusion(name, list(predictions.runs[name]))}, names, one)
+            for name in (reference, *compared)
+        ]
+        which = ""
+    else:
+        pictures = []
+        for name in compared:
+            seeds, changes = predictions.changes(name, reference)
+            names = [_class_name(one, label, False) for label in range(len(one.classes))]
+            matrices = {each: predictions.confusion(each, seeds) for each in (reference, name)}
+            pictures.append(_confusion_picture(matrices, names, one, _most_changed(changes.mean(0).nan_to_num())))
+        which = f"The {_CONFUSED} classes whose accuracy changed most against {reference}, gains first. "
+    lines = [f"{which}Of 100 images of the class of a row, how many are taken for each class, all seeds together."]
     return Block("Confusion", lines, pictures=pictures)
+
+
+def _confusion_picture(
+    matrices: dict[str, Tensor], names: list[str], run: PredictedRun, classes: list[int] | None = None
+) -> Picture:
+    """Draw the matrices of some methods, of some classes and all others, or of all classes."""
+    shown = list(range(len(run.classes))) if classes is None else classes
+    rows = [names[label] for label in shown]
+    columns = rows if classes is None else [*rows, "others"]
+    shares = {name: among(matrix, shown)[:, : len(columns)] for name, matrix in matrices.items()}
+    right = "; ".join(
+        f"{name} is right in {', '.join(f'{row} {share[i, i]:.0f}' for i, row in enumerate(rows))} percent"
+        for name, share in shares.items()
+    )
+    figure = plot_confusion(shares, rows, columns, width=3.8 if len(matrices) == 1 else 4.6)
+    return Picture("confusion", figure, f"What images of a class are taken for: {right}.")
+
+
+def _most_changed(changes: Tensor) -> list[int]:
+    most = changes.abs().argsort(descending=True, stable=True)[:_CONFUSED].tolist()
+    return sorted(most, key=lambda label: -changes[label].item())

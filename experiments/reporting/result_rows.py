@@ -1,11 +1,13 @@
 """The figures of a study's table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from experiments.paired_difference import Difference, paired_difference
 from experiments.reporting.comparison import ComparedStudy
 from experiments.table import COLUMNS, cell, last_epoch
+
+_COSTS = ("best epoch", "ms/step", "s/epoch")
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,14 @@ def result_rows(study: ComparedStudy) -> list[ResultRow]:
     return rows
 
 
-def table_of(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list[str]]:
-    """Return the titles and the cells of a study's table, the teacher first."""
-    keys = {key for row in rows for run in row.last for key in run}
-    columns = {title: key for title, key in COLUMNS.items() if key in keys}
-    several = len({tuple(row.seeds) for row in rows}) > 1
-    titles = ["method"]
-    if several:
-        titles.append("seeds")
+def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Return the titles and the cells of a study's accuracies after the last epoch, the teacher first."""
+    columns = _columns(rows, lambda title: title not in _COSTS)
+    several = ["seeds"] if len({tuple(row.seeds) for row in rows}) > 1 else []
+    compared = "" if study.reference is None else f"top-1 over {study.reference} [95 %]"
+    titles = ["method", *several]
     for title in columns:
-        titles += ["best epoch", "at epoch"] if title == "best epoch" else [title]
-    if study.reference is not None:
-        titles += [f"top-1 over {study.reference} [95 %]", "p"]
+        titles += [title, compared, "p"] if title == "top-1" and compared else [title]
     table = [titles]
     if study.teacher is not None:
         name, metrics = study.teacher
@@ -71,12 +69,31 @@ def table_of(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list[str]]
         table.append([f"teacher {name}", *(cells.get(title, "") for title in titles[1:])])
     for row in rows:
         cells = {title: cell(row.last, key) for title, key in columns.items()}
-        cells |= {"method": row.name, "seeds": numbers(row.seeds), "at epoch": _span(row.values("best/epoch"))}
-        if study.reference is not None:
-            cells[titles[-2]] = _difference(study, row)
+        cells |= {"method": row.name, "seeds": numbers(row.seeds)}
+        if compared:
+            cells[compared] = _difference(study, row)
             cells["p"] = "" if row.difference is None else _p(row.difference)
         table.append([cells.get(title, "") for title in titles])
     return table
+
+
+def cost_table(rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Return the titles and the cells of what is not of the last epoch: the best one, and costs."""
+    columns = _columns(rows, lambda title: title in _COSTS)
+    titles = ["method"]
+    for title in columns:
+        titles += [title, "at epoch"] if title == "best epoch" else [title]
+    table = [titles]
+    for row in rows:
+        cells = {title: cell(row.last, key) for title, key in columns.items()}
+        cells |= {"method": row.name, "at epoch": _span(row.values("best/epoch"))}
+        table.append([cells.get(title, "") for title in titles])
+    return table
+
+
+def _columns(rows: Sequence[ResultRow], wanted: Callable[[str], bool]) -> dict[str, str]:
+    keys = {key for row in rows for run in row.last for key in run}
+    return {title: key for title, key in COLUMNS.items() if key in keys and wanted(title)}
 
 
 def _difference(study: ComparedStudy, row: ResultRow) -> str:

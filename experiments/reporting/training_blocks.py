@@ -5,7 +5,7 @@ from statistics import mean
 
 from experiments.reporting.comparison import ComparedStudy
 from experiments.reporting.content import Block, Picture, Table
-from experiments.reporting.result_rows import ResultRow, numbers, table_of
+from experiments.reporting.result_rows import ResultRow, accuracy_table, cost_table, numbers
 from experiments.reporting.run_record import RunRecord
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
@@ -27,12 +27,15 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     shown = f"seeds {numbers(study.seeds)}" if len(seeds) == 1 else "the seeds of each row"
     lines.append(
         f"Accuracies of the last epoch on the {study.evaluated} images, in percent: mean ± standard deviation over "
-        f"{shown}. The best epoch, chosen on the same images, only stands beside it. Costs are wall time, the mean over "
-        "all epochs."
+        f"{shown}. The best epoch is chosen on the same images, so it only stands beside them. Costs are wall time, the "
+        "mean over all epochs."
     )
     lines += _about_differences(study, rows)
-    table = Table("results", table_of(study, rows), f"{study.title}, last epoch")
-    return Block("Results", lines, [table], _interval_picture(study, rows, styles))
+    tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
+    costs = cost_table(rows)
+    if len(costs[0]) > 1:
+        tables.append(Table("costs", costs, "Best epoch, and what a step and an epoch cost"))
+    return Block("Results", lines, tables, _interval_picture(study, rows, styles))
 
 
 def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[str]:

@@ -41,6 +41,8 @@ def plot_bars(
         if error is not None:
             axes.errorbar(mean(of_seeds), row, xerr=error, color=INK, linewidth=1.2, capsize=3)
             axes.plot(of_seeds, [row] * len(of_seeds), "|", color=INK, markersize=6, alpha=0.6, markeredgewidth=0.8)
+    if all(value >= 0 for of_seeds in values.values() for value in of_seeds):
+        axes.set_xlim(left=0)  # a standard deviation may reach below
     _name_rows(axes, list(values))
     axes.set_xlabel(xlabel)
     axes.set_title(shown_name(title, 60))

@@ -30,6 +30,8 @@ def plot_class_size(
         style: colour and marker.
         size: width and height of the figure in inches.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure = new_figure(*size)
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=0.8)
@@ -37,6 +39,9 @@ def plot_class_size(
         axes.axvline(bound, color="#888888", linewidth=0.8, linestyle=":")
     axes.plot(images, changes, linestyle="", marker=style.marker, color=style.color, markersize=4, alpha=0.7)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.invert_xaxis()
     axes.set_xlabel("training images of the class")
     axes.set_ylabel(ylabel)

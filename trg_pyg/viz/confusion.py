@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _NUMBERS = 12  # columns up to which the cells have room for their numbers
 _DARK = 60.0  # percent from which white numbers are read better
 _NAME = 14
+_UPRIGHT = 3  # letters that have room below a column
 
 
 @styled
@@ -37,9 +38,9 @@ def plot_confusion(
         axes.tick_params(length=0)
         if len(columns) <= _NUMBERS:
             _write_numbers(axes, matrix)
-    grid[-1].set_xticks(
-        range(len(columns)), [shown_name(name, _NAME) for name in columns], rotation=45, ha="right", rotation_mode="anchor"
-    )
+    shown = [shown_name(name, _NAME) for name in columns]
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, shown)) > _UPRIGHT else {}
+    grid[-1].set_xticks(range(len(columns)), shown, **slanted)
     grid[-1].set_xlabel("taken for, % of the images of the class")
     return figure
 

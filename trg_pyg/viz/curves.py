@@ -72,8 +72,19 @@ def _finish(axes, curves, ylabel: str, title: str, log: bool) -> None:  # type: 
     from matplotlib.ticker import MaxNLocator
 
     if log and all(value > 0 for of_seeds in curves.values() for curve in of_seeds for value in curve.values()):
-        axes.set_yscale("log")
+        _logarithmic(axes)
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)
     axes.set_title(shown_name(title, 60))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=8))
+
+
+def _logarithmic(axes) -> None:  # type: ignore[no-untyped-def]
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    # Plain numbers: what matplotlib writes itself is a formula. Within two decades powers of ten are too few.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 @styled
 def plot_reliability(
-    calibration: Calibration, *, title: str = "", style: LineStyle = REFERENCE_STYLE, size: float = 3.0
+    calibration: Calibration,
+    *,
+    title: str = "",
+    note: str | None = None,
+    style: LineStyle = REFERENCE_STYLE,
+    size: float = 2.75,
 ) -> "Figure":
     """Draw accuracy over confidence, a bar a bin, and below it how many predictions lie in each bin.
 
@@ -24,6 +29,7 @@ def plot_reliability(
     Args:
         calibration: of the predictions.
         title: of the figure.
+        note: written into the figure; ``None`` for the expected calibration error.
         style: colour and marker.
         size: width of the figure in inches.
     """
@@ -43,7 +49,8 @@ def plot_reliability(
         markersize=4,
         linewidth=1.2,
     )
-    upper.text(0.04, 0.93, f"ECE {100 * calibration.error:.1f} %", transform=upper.transAxes, color=INK, va="top")
+    told = f"ECE {100 * calibration.error:.1f} %" if note is None else shown_name(note)
+    upper.text(0.04, 0.95, told, transform=upper.transAxes, color=INK, va="top")
     upper.set_ylim(0, 1)
     upper.set_ylabel("accuracy")
     upper.set_title(shown_name(title))
