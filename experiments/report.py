@@ -115,7 +115,7 @@ def report(options: Namespace, command: str) -> None:
     track(page, options.wandb, options.wandb_project, sections, command)
     for study in studies:
         unfinished = f", {len(study.unfinished)} unfinished" if study.unfinished else ""
-        print(f"{study.title}: {len(study.runs)} runs of {len(study.methods)} methods{unfinished}")
+        print(f"{study.title}: {len(study.methods)} methods, {len(study.runs)} finished runs{unfinished}")
     print(f"written  {page}, {tables}")
 
 
@@ -134,16 +134,21 @@ def _section(study: ComparedStudy, styles: Styles, predictor: Predictor, command
 
 def _about(studies: Sequence[ComparedStudy], notes: Sequence[str]) -> list[str]:
     runs, unfinished = sum(len(study.runs) for study in studies), sum(len(study.unfinished) for study in studies)
-    lines = [f"{runs} finished runs" + (f", {unfinished} unfinished ones, which are left out" if unfinished else "")]
+    lines = [
+        f"{runs} finished run{'s' * (runs != 1)}"
+        + (f", {unfinished} unfinished ones, which are left out" if unfinished else "")
+    ]
     if len(studies) > 1:
         lines[0] += (
-            f"; {len(studies)} studies. Runs are compared within a study only: the same data, pair of networks and recipe"
+            f"; {len(studies)} studies. Runs are compared within a study only: the same data, pair of networks and "
+            "recipe"
         )
     return [f"{lines[0]}. Made by:", *notes]
 
 
 def _overview(studies: Sequence[ComparedStudy]) -> Table:
-    rows = [["study", "methods", "seeds", "compared with", "highest top-1", "unfinished"]]
+    unfinished = any(study.unfinished for study in studies)
+    rows = [["study", "methods", "seeds", "compared with", "highest top-1", *(["unfinished"] if unfinished else [])]]
     for study in studies:
         means = {row.name: sum(row.values("test/top1")) / len(row.seeds) for row in result_rows(study)}
         best = max(means, key=lambda name: means[name], default=None)
@@ -151,7 +156,7 @@ def _overview(studies: Sequence[ComparedStudy]) -> Table:
         rows.append(
             [
                 *(study.title, str(len(study.methods)), numbers(study.seeds), study.reference or ""),
-                *(shown, str(len(study.unfinished) or "")),
+                *(shown, *([str(len(study.unfinished))] if unfinished else [])),
             ]
         )
     return Table("studies", rows, "All studies; their accuracies are not to be compared with one another.")

@@ -92,8 +92,7 @@ def studies_of(found: Found, reference: str | None) -> list[ComparedStudy]:
     groups = _groups(found.runs)
     titles = _titles([identity for identity, _ in groups])
     studies = [
-        _study(title, identity, runs, found, reference)
-        for title, (identity, runs) in zip(titles, groups, strict=True)
+        _study(title, identity, runs, found, reference) for title, (identity, runs) in zip(titles, groups, strict=True)
     ]
     if reference is not None:
         known = {name for study in studies for name in study.methods}
@@ -117,9 +116,7 @@ def _groups(runs: Sequence[RunRecord]) -> list[tuple[dict[str, Any], list[RunRec
     with_teacher = list(groups.values())
     for run in alone:
         common = _identity(run)
-        fitting = [
-            members for identity, members in with_teacher if _key(_without(identity, "teacher")) == _key(common)
-        ]
+        fitting = [members for identity, members in with_teacher if _key(_without(identity, "teacher")) == _key(common)]
         for members in fitting or [groups.setdefault(_key(common), (common, []))[1]]:
             members.append(run)
     place = {id(run): number for number, run in enumerate(runs)}

@@ -12,7 +12,7 @@ class Picture:
     """A figure and what it shows, in words.
 
     Attributes:
-        name: short, the same for the same picture of other studies.
+        name: short, its own within the study, and the same for the same picture of other studies.
         figure: of matplotlib.
         alt: what can be seen, for those who do not see it.
     """

@@ -27,7 +27,8 @@ nav li { margin: .15rem 0; overflow-wrap: anywhere; }
 nav li li { display: inline; }
 nav li li:not(:last-child)::after { content: " · "; color: var(--soft); }
 nav ul ul { padding-left: 0; font-size: .92rem; }
-.scroll { overflow-x: auto; width: fit-content; max-width: 100%; margin: .8rem 0; border: 1px solid var(--line); border-radius: 6px; }
+.scroll { overflow-x: auto; width: fit-content; max-width: 100%; margin: .8rem 0; border: 1px solid var(--line);
+  border-radius: 6px; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .5rem .65rem; color: var(--soft); }
 th, td { padding: .35rem .65rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }

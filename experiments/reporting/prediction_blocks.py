@@ -122,8 +122,8 @@ def _class_block(
 ) -> Block:
     one = predictions.any_run
     lines = [
-        f"Accuracy within each class less that of {reference} for the same seed, in points, last epoch. Bars: mean over "
-        f"seeds; ticks: seeds. {_how_many(len(one.classes))}"
+        f"Accuracy within each class less that of {reference} for the same seed, in points, last epoch. Bars: mean "
+        f"over seeds; ticks: seeds. {_how_many(len(one.classes))}"
     ]
     if study.long_tailed:
         lines.append("Below: the change of every class over its number of training images; dotted: 100 and 20 images.")
@@ -137,7 +137,7 @@ def _class_block(
         shown = {_class_name(one, i, study.long_tailed): changes[:, i].tolist() for i in order}
         figure = plot_changes(shown, xlabel=f"accuracy over {reference}, points", title=name, width=3.9)
         alt = f"Change of class accuracy of {name} over {reference} in points: {_told(shown)}."
-        pictures.append(Picture("classes", figure, alt))
+        pictures.append(Picture(f"classes {name}", figure, alt))
         if study.long_tailed:
             sizes.append(_size_picture(one, centre, name, reference, styles))
     return Block("Class by class", lines, pictures=pictures + sizes)
@@ -170,7 +170,7 @@ def _size_picture(run: PredictedRun, changes: Tensor, name: str, reference: str,
     )
     up = sum(value > 0 for value in values)
     alt = f"Change of class accuracy of {name} over {reference} by training images: {up} of {len(values)} classes gain."
-    return Picture("class size", figure, alt)
+    return Picture(f"class size {name}", figure, alt)
 
 
 def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styles: Styles) -> Block:
@@ -198,11 +198,11 @@ def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styl
             f"confidence {mean(figure['confidence'] for figure in figures):.1f}, accuracy "
             f"{mean(figure['accuracy'] for figure in figures):.1f} percent."
         )
-        pictures.append(Picture("reliability", shown, alt))
+        pictures.append(Picture(f"reliability {name}", shown, alt))
     lines = [
-        f"Expected calibration error (ECE): the gap between accuracy and mean confidence in {_BINS} bins of equal width, "
-        "weighted by the predictions in each (Guo et al., ICML 2017). The table has mean ± standard deviation over "
-        "seeds; the pictures have the predictions of all seeds together: bars are accuracy, the dashed diagonal is "
+        f"Expected calibration error (ECE): the gap between accuracy and mean confidence in {_BINS} bins of equal "
+        "width, weighted by the predictions in each (Guo et al., ICML 2017). The table has mean ± standard deviation "
+        "over seeds; the pictures have the predictions of all seeds together: bars are accuracy, the dashed diagonal is "
         "perfect calibration, and a network is too sure of itself where bars stay below it."
     ]
     return Block("Calibration", lines, [Table("calibration", rows)], pictures)
@@ -247,7 +247,7 @@ def _confusion_picture(
         for name, share in shares.items()
     )
     figure = plot_confusion(shares, rows, columns, width=3.8 if len(matrices) == 1 else 4.6)
-    return Picture("confusion", figure, f"What images of a class are taken for: {right}.")
+    return Picture(f"confusion {list(matrices)[-1]}", figure, f"What images of a class are taken for: {right}.")
 
 
 def _most_changed(changes: Tensor) -> list[int]:

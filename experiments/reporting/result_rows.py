@@ -57,10 +57,13 @@ def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list
     """Return the titles and the cells of a study's accuracies after the last epoch, the teacher first."""
     columns = _columns(rows, lambda title: title not in _COSTS)
     several = ["seeds"] if len({tuple(row.seeds) for row in rows}) > 1 else []
-    compared = "" if study.reference is None else f"top-1 over {study.reference} [95 %]"
+    sure = any(row.difference is not None and row.difference.low is not None for row in rows)
+    compared = "" if study.reference is None else f"top-1 over {study.reference}{' [95 %]' if sure else ''}"
     titles = ["method", *several]
     for title in columns:
-        titles += [title, compared, "p"] if title == "top-1" and compared else [title]
+        titles.append(title)
+        if title == "top-1" and compared:
+            titles += [compared, "p"] if sure else [compared]
     table = [titles]
     if study.teacher is not None:
         name, metrics = study.teacher

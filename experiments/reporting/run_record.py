@@ -8,13 +8,9 @@ from typing import Any
 
 import yaml
 
-# Imported for its subclasses: the package's own methods say whether they need a teacher.
-import trg_pyg.distillers  # noqa: F401
 from experiments.results import Results, Run
 from experiments.table import History
 from experiments.trained import DataFacts
-from trg_pyg._discover import subclasses
-from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import InputError, few, require
 
 _PARTS = ("data", "student", "train")
@@ -71,13 +67,6 @@ class RunRecord:
         """Whether it has all epochs, and an evaluation of the last."""
         return self.done >= self.epochs and "test/top1" in self.history[-1]
 
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether its method compares with a teacher; of a class that is not the package's, whether it had one."""
-        name = str(self.distiller.get("class_path", "")).rpartition(".")[2]
-        known = {cls.__name__: cls for cls in subclasses(Distiller) if cls.__module__.startswith("trg_pyg.")}
-        return known[name].needs_teacher if name in known else self.teacher is not None
-
 
 @dataclass(frozen=True)
 class Found:
@@ -105,25 +94,8 @@ def find_runs(paths: Sequence[Path]) -> Found:
     Raises:
         InputError: a path is not there or holds no run, a file is damaged.
     """
-    found = Found([])
-    folders: dict[Path, None] = {}
-    files: dict[Path, None] = {}
-    for path in paths:
-        require(path.exists(), f"{path}: no such folder or file; name folders of runs, or .jsonl files beside a table")
-        if path.is_file():
-            files[path] = None
-            continue
-        inside = run_folders(path)
-        if not inside:
-            results = [file for file in sorted(path.rglob("*.jsonl")) if _is_results(file)]
-            require(
-                len(results) > 0,
-                f"{path} holds no run, which is a folder with config.yaml and metrics.jsonl, and no results of run.py; "
-                "name a folder such as runs/Digits/resnet20-resnet8",
-            )
-            files |= dict.fromkeys(results)
-        folders |= dict.fromkeys(inside)
-    found.runs.extend(sorted((read_folder(folder) for folder in folders), key=_order))
+    folders, files = _sources(paths)
+    found = Found(sorted((read_folder(folder) for folder in folders), key=_order))
     for file in files:
         results = Results.read(file)
         found.references[file] = results.reference
@@ -133,6 +105,29 @@ def find_runs(paths: Sequence[Path]) -> Found:
     _read_tables_beside(folders, found)
     require(len(found.runs) > 0, f"{few([str(path) for path in paths])}: no runs in it; name the folders of some")
     return found
+
+
+def _sources(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the folders of runs and the results files that are meant, each once."""
+    folders: list[Path] = []
+    files: list[Path] = []
+    for path in paths:
+        require(path.exists(), f"{path}: no such folder or file; name folders of runs, or .jsonl files beside a table")
+        inside = run_folders(path) if path.is_dir() else []
+        within = [path] if path.is_file() else []
+        if not inside and not within:
+            within = [file for file in sorted(path.rglob("*.jsonl")) if _is_results(file)]
+            require(
+                len(within) > 0,
+                f"{path} holds no run, which is a folder with config.yaml and metrics.jsonl, and no results of run.py; "
+                "name a folder such as runs/Digits/resnet20-resnet8",
+            )
+        folders += inside
+        files += within
+    # One folder may be given by two names, or lie in another.
+    return list({folder.resolve(): folder for folder in folders}.values()), list(
+        {file.resolve(): file for file in files}.values()
+    )
 
 
 def run_folders(path: Path) -> list[Path]:

@@ -13,9 +13,7 @@ from experiments.training_run import flatten
 
 def settings_block(study: ComparedStudy) -> Block:
     """Return methods with their options, what differs among the runs, and what is the same for all."""
-    runs = {
-        (name, seed): _facts(run) for name, method in study.methods.items() for seed, run in method.runs.items()
-    }
+    runs = {(name, seed): _facts(run) for name, method in study.methods.items() for seed, run in method.runs.items()}
     differing, common = _split(runs)
     tables = [Table("methods", _methods(study), "Options: those that differ where several rows are of one class.")]
     lines = []
@@ -73,7 +71,9 @@ def _runs(runs: Sequence[tuple[str, int]]) -> str:
     seeds: dict[str, list[int]] = {}
     for method, seed in runs:
         seeds.setdefault(method, []).append(seed)
-    return "; ".join(f"{method} (seed{'s' * (len(of_method) > 1)} {numbers(of_method)})" for method, of_method in seeds.items())
+    return "; ".join(
+        f"{method} (seed{'s' * (len(of_method) > 1)} {numbers(of_method)})" for method, of_method in seeds.items()
+    )
 
 
 def _text(value: Any) -> str:
@@ -83,8 +83,8 @@ def _text(value: Any) -> str:
 def commands_block(study: ComparedStudy, report: str) -> Block:
     """Return the commands of the runs, and that of the report."""
     lines = [
-        "The runs were made by the first of these, the report by the last; config.yaml in the folder of a run repeats it "
-        "(run.py --config)."
+        "The runs were made by the first of these, the report by the last; config.yaml in the folder of a run repeats "
+        "it (run.py --config)."
     ]
     return Block("Commands", lines, listing=[*commands_of(study), report])
 

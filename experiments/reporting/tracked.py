@@ -62,5 +62,5 @@ def _media(section: Section) -> dict[str, Any]:
             media[f"{study}/{table.name}"] = wandb.Table(columns=list(head), data=[list(row) for row in rows])
         for picture in block.pictures:
             image = wandb.Image(Image.open(io.BytesIO(to_png(picture.figure))), caption=picture.alt)
-            media.setdefault(f"{study}/{picture.name.replace('/', ' ')}", []).append(image)
+            media[f"{study}/{picture.name.replace('/', ' ')}"] = image
     return media

@@ -14,7 +14,7 @@ from trg_pyg.viz.line_style import LineStyle, line_styles
 
 Styles = Mapping[str, LineStyle]
 _TOGETHER = 12  # curves that can be told apart in one picture
-_PANEL = (3.4, 2.2)
+_PANEL = (3.8, 2.3)
 _GROUPS = {"many": "more than 100", "medium": "20 to 100", "few": "fewer than 20"}
 
 
@@ -23,12 +23,10 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     lines = list(study.notes)
     if not rows:
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
-    seeds = {tuple(row.seeds) for row in rows}
-    shown = f"seeds {numbers(study.seeds)}" if len(seeds) == 1 else "the seeds of each row"
     lines.append(
-        f"Accuracies of the last epoch on the {study.evaluated} images, in percent: mean ± standard deviation over "
-        f"{shown}. The best epoch is chosen on the same images, so it only stands beside them. Costs are wall time, the "
-        "mean over all epochs."
+        f"Accuracies of the last epoch on the {study.evaluated} images, in percent{_over_seeds(study, rows)}. The best "
+        "epoch is chosen on the same images, so it only stands beside them. Costs are wall time, the mean over all "
+        "epochs; students that were trained side by side have an equal share of it."
     )
     lines += _about_differences(study, rows)
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
@@ -36,6 +34,14 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     if len(costs[0]) > 1:
         tables.append(Table("costs", costs, "Best epoch, and what a step and an epoch cost"))
     return Block("Results", lines, tables, _interval_picture(study, rows, styles))
+
+
+def _over_seeds(study: ComparedStudy, rows: Sequence[ResultRow]) -> str:
+    if len(study.seeds) == 1:
+        return f", seed {study.seeds[0]}"
+    same = len({tuple(row.seeds) for row in rows}) == 1
+    which = f"seeds {numbers(study.seeds)}" if same else "the seeds of each row"
+    return f": mean ± standard deviation over {which}"
 
 
 def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[str]:
@@ -74,7 +80,9 @@ def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: S
     figure = plot_intervals(
         intervals,
         xlabel=f"top-1 over {study.reference}, points",
-        title="Difference, 95 % interval, seeds as ticks",
+        title="Difference, 95 % interval, seeds as ticks"
+        if any(each.low is not None for each in intervals.values())
+        else "Difference, a single seed",
         styles=styles,
     )
     return [Picture("difference", figure, f"Top-1 over {study.reference} in points: {'; '.join(told)}.")]
@@ -94,21 +102,25 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
 
 def curves_block(study: ComparedStudy, styles: Styles) -> Block:
     """Return top-1 over epochs, on evaluated and on training images."""
-    lines = ["Thick: mean over seeds; thin: each seed."]
-    pictures = []
+    several = any(len(method.runs) > 1 for method in study.methods.values())
+    lines: list[str] = []
+    pictures: list[Picture] = []
     metrics = {"test/top1": f"{study.evaluated} top-1, %", "train/top1": "training top-1, %"}
     for metric, label in metrics.items():
         curves = _curves(study, metric)
         points = {len(curve) for of_seeds in curves.values() for curve in of_seeds}
         if not curves or max(points) < 2:
-            epoch = "" if not curves else f" at epoch {max(next(iter(curves.values()))[0])}"
-            lines.append(f"No curve of {label.rstrip(' %,')}: it was measured once{epoch}.")
+            epoch = "" if not curves else f", at epoch {max(next(iter(curves.values()))[0])}"
+            once = f"it was measured once{epoch}" if curves else "no run has it"
+            lines.append(f"No curve of {label.rstrip(' %,')}: {once}.")
         elif len(curves) <= _TOGETHER:
             alt = f"{label} over epochs. At the end: {_ends(curves)}."
             pictures.append(Picture(metric, plot_curves(curves, ylabel=label, styles=styles), alt))
         else:
             pictures += _curve_panels(study, metric, label, curves, styles)
-    return Block("Training curves", lines if pictures else lines[1:], pictures=pictures)
+    if pictures and several:
+        lines.insert(0, "Thick: mean over seeds; thin: each seed.")
+    return Block("Training curves", lines, pictures=pictures)
 
 
 def _curve_panels(
@@ -117,7 +129,7 @@ def _curve_panels(
     reference = {} if study.reference is None else {study.reference: curves[study.reference]}
     return [
         Picture(
-            metric,
+            f"{metric} {name}",
             plot_curves({name: of_seeds} | reference, ylabel=label, styles=styles, size=_PANEL),
             f"{label} over epochs. At the end: {_ends({name: of_seeds} | reference)}.",
         )
@@ -160,7 +172,9 @@ def losses_block(study: ComparedStudy) -> Block:
         curves = {key.removeprefix("train/"): [_curve(run, key) for run in runs] for key in keys}
         if curves:
             figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)
-            pictures.append(Picture("losses", figure, f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}."))
+            pictures.append(
+                Picture(f"losses {name}", figure, f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}.")
+            )
     lines = ["Means over the images of an epoch, before weights; a logarithmic axis where all values are positive."]
     return Block("Loss parts", lines, pictures=pictures)
 
