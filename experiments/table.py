@@ -7,7 +7,8 @@ from experiments.paired_difference import paired_difference
 
 History = list[dict[str, float]]
 
-_COLUMNS = {
+# Title of a column, and the metric that it shows.
+COLUMNS = {
     "top-1": "test/top1",
     "top-5": "test/top5",
     "many": "test/many",
@@ -21,7 +22,7 @@ _COLUMNS = {
 
 def shown_in_table(metric: str) -> bool:
     """Return whether a metric of an epoch, or a test metric of a teacher without its prefix, has a column."""
-    return metric in _COLUMNS.values() or f"test/{metric}" in _COLUMNS.values()
+    return metric in COLUMNS.values() or f"test/{metric}" in COLUMNS.values()
 
 
 def results_table(
@@ -42,21 +43,21 @@ def results_table(
     Raises:
         InputError: there is a reference, and a method has not as many seeds.
     """
-    last = {method: [_last(history) for history in histories] for method, histories in results.items()}
+    last = {method: [last_epoch(history) for history in histories] for method, histories in results.items()}
     keys = {key for runs in last.values() for run in runs for key in run}
-    columns = {title: key for title, key in _COLUMNS.items() if key in keys}
+    columns = {title: key for title, key in COLUMNS.items() if key in keys}
     compared = [] if reference is None else [f"top-1 over {reference} [95 %]"]
     rows = [["method", *columns, *compared]]
     if teacher is not None:
         name, metrics = teacher
         measured = {f"test/{key}": value for key, value in metrics.items()}
-        rows.append([f"teacher {name}", *(_cell([measured], key) for key in columns.values()), *("" for _ in compared)])
+        rows.append([f"teacher {name}", *(cell([measured], key) for key in columns.values()), *("" for _ in compared)])
     for method, runs in last.items():
-        row = [method, *(_cell(runs, key) for key in columns.values())]
+        row = [method, *(cell(runs, key) for key in columns.values())]
         if reference is not None:
             row.append("" if method == reference else _difference(runs, last[reference]))
         rows.append(row)
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
@@ -64,20 +65,23 @@ def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]])
     return str(paired_difference(a, b))
 
 
-def _last(history: History) -> dict[str, float]:
+def last_epoch(history: History) -> dict[str, float]:
+    """Return the metrics of the last epoch, with what a step and an epoch cost on average over all of them."""
     # Not the last epoch's, which may be one of few that have an evaluation.
     costs = {key: [epoch[key] for epoch in history if key in epoch] for key in ("ms_per_step", "seconds")}
     return history[-1] | {key: mean(values) for key, values in costs.items() if values}
 
 
-def _cell(runs: list[dict[str, float]], key: str) -> str:
+def cell(runs: list[dict[str, float]], key: str) -> str:
+    """Return mean and standard deviation of a metric as the table shows them; nothing where no run has it."""
     values = [run[key] for run in runs if key in run]
     if not values:
         return ""
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def markdown_table(rows: list[list[str]]) -> str:
+    """Return rows, the first of which has the titles, as a table of Markdown whose columns line up."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

@@ -49,6 +49,9 @@ class Tracker:
         config: plain settings to be shown beside the metrics.
         resume: go on with the wandb run of the folder, if there is one.
         limits: how long wandb may take.
+        job_type: kind of run, by which wandb can group; a training has none.
+        kept: what is said to have the same where wandb is off.
+        unit: what is logged, in the plural.
     """
 
     def __init__(
@@ -62,8 +65,11 @@ class Tracker:
         config: dict[str, Any],
         resume: bool,
         limits: Limits = Limits(),
+        job_type: str | None = None,
+        kept: str = "metrics.jsonl goes on",
+        unit: str = "epochs",
     ) -> None:
-        self._limits = limits
+        self._limits, self._kept, self._unit = limits, kept, unit
         self._run: Any = None
         self._files = (folder / "wandb", "*")
         # Epochs that were given to this object, and by it to wandb.
@@ -88,6 +94,7 @@ class Tracker:
                 project=project,
                 group=group,
                 name=name,
+                job_type=job_type,
                 config=config,
                 settings=wandb.Settings(
                     silent=True,
@@ -113,7 +120,7 @@ class Tracker:
         if not self._call(start).wait(limits.init):
             self._hangs(f"wandb.init did not return within {limits.init:g} s")
 
-    def log(self, metrics: dict[str, float]) -> None:
+    def log(self, metrics: dict[str, Any]) -> None:
         """Send the metrics of an epoch, or let them wait where those before still do."""
 
         def send() -> None:
@@ -125,7 +132,7 @@ class Tracker:
         if self._off:
             return
         if waiting == self._limits.waiting:
-            self._hangs(f"its log did not return while {waiting} epochs waited")
+            self._hangs(f"its log did not return while {waiting} {self._unit} waited")
             return
         done = self._call(send)
         if waiting == 0:  # usually wandb is done at once, and at rest while the training goes on
@@ -171,12 +178,12 @@ class Tracker:
         self._calls.put(None)
         missing = self._given - self._sent
         if missing:
-            reason += f"; not sent: {missing} of {self._given} epochs"
+            reason += f"; not sent: {missing} of {self._given} {self._unit}"
         where, pattern = self._files
         files = sorted(where.glob(pattern))
         if files:
             reason += f"; what it has so far can be sent by: wandb sync {shlex.join(map(str, files))}"
-        print(f"wandb failed and is off for this run, metrics.jsonl goes on: {reason}", file=sys.stderr)
+        print(f"wandb failed and is off for this run, {self._kept}: {reason}", file=sys.stderr)
 
 
 # Those that use wandb's service, a process that all runs of this one share.
