@@ -5,6 +5,7 @@ drawn by MathJax, which the pages load over the network; without it they show as
 """
 
 import pkgutil
+import re
 import shutil
 import sys
 import warnings
@@ -12,6 +13,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 # So that a clone runs without having been installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -22,12 +24,29 @@ import trg_pyg  # noqa: E402
 from trg_pyg.errors import InputError, require  # noqa: E402
 
 _TEMPLATE = Path(__file__).with_name("api_template")
+_REFERENCE = re.compile(r":(class|func|meth|attr|mod|exc|data|obj):`~?([\w.]+)`")
 
 
 def public_modules() -> list[str]:
     """Return the names of the library's public packages and modules, sorted."""
     found = (info.name for info in pkgutil.walk_packages(trg_pyg.__path__, f"{trg_pyg.__name__}."))
     return [trg_pyg.__name__, *sorted(name for name in found if "._" not in name)]
+
+
+def with_full_names(docstring: str, module: ModuleType) -> str:
+    """Return a docstring whose references name what the module imports by its full name, as pdoc's links need it.
+
+    Args:
+        docstring: with Sphinx's references, such as :class:`InputError`, by the names that the module knows.
+        module: whose docstring it is.
+    """
+
+    def full(reference: re.Match[str]) -> str:
+        role, name = reference.groups()
+        home = getattr(vars(module).get(name.partition(".")[0]), "__module__", None) or module.__name__
+        return f":{role}:`{name if home == module.__name__ else f'{home}.{name}'}`"
+
+    return _REFERENCE.sub(full, docstring)
 
 
 def build(folder: Path, sources: bool = True) -> int:
@@ -46,6 +65,7 @@ def build(folder: Path, sources: bool = True) -> int:
     others = folder.exists() and any(folder.iterdir()) and not (folder / "search.js").is_file()
     require(not others, f"{folder} holds something other than an API reference: name a new folder")
     render.configure(docformat="google", math=True, show_source=sources, template_directory=_TEMPLATE)
+    render.env.filters["with_full_names"] = with_full_names
     modules = {name: doc.Module.from_name(name) for name in public_modules()}
     pages = {f"{name.replace('.', '/')}.html": render.html_module(module, modules) for name, module in modules.items()}
     pages["index.html"] = render.html_index(modules)
