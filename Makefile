@@ -7,13 +7,17 @@ BIN := .venv/bin
 # make run LOCKED=1 sets .venv up with the versions of requirements.lock.
 PINS := $(if $(LOCKED),--constraint requirements.lock)
 
-.PHONY: run test faults lint lock audit clean
+.PHONY: run test docs faults lint lock audit clean
 
 run: .venv/ready
 	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# The API reference, to begin with build/docs/index.html; the guides are Markdown, in experiments/guide.
+docs: .venv/ready-docs
+	$(BIN)/python experiments/guide/api.py build/docs
 
 # Goes on where it was interrupted; every process of it trains on one thread.
 faults: .venv/ready
@@ -58,7 +62,11 @@ build/audit/ready:
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,timm,viz]"
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,docs,timm,viz]"
+	touch $@
+
+.venv/ready-docs: .venv/ready
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[docs]"
 	touch $@
 
 clean:

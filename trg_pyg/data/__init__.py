@@ -1,3 +1,5 @@
+"""Image data sets: in memory or streamed from files, long-tailed, held-out splits, augmentation, batches."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

@@ -1,3 +1,5 @@
+"""Methods: compositions of losses with their weights, as a training calls them."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

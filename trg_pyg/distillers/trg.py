@@ -30,7 +30,7 @@ class TRG(TermDistiller):
     .. math:: L = L_{CE} + \lambda L_{KD} + \alpha L_{inner} + \beta L_{local} + \gamma L_{global} + \delta L_{graph}
 
     The last tap of each network is cut in tokens at the same places; a part whose weight is 0 is not computed.
-    :math:`L_{graph}` is ours; :class:`TRGPaper` is the paper's own objective.
+    :math:`L_{graph}` is ours; :class:`~trg_pyg.distillers.trg_paper.TRGPaper` is the paper's own objective.
 
     Args:
         student: the student's classes and tapped features.

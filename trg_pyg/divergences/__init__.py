@@ -1,3 +1,5 @@
+"""How far a student's relations are from its teacher's: squared error, KL, InfoNCE, memory banks."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

@@ -1,3 +1,5 @@
+"""Graph builders: from tokens or images to PyG graphs."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

@@ -1,3 +1,5 @@
+"""Losses: (student, teacher) to a scalar."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

@@ -1,3 +1,5 @@
+"""Networks, their features by module path, and their weights."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

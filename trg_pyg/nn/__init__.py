@@ -1,3 +1,5 @@
+"""Message passing, readout and projections."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

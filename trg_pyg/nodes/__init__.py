@@ -1,3 +1,5 @@
+"""What the graphs of a relational method are made of: tokens, images, stages, embeddings."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

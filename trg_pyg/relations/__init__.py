@@ -1,3 +1,5 @@
+"""What an edge or a node of a graph stands for: a differentiable function of the graph."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

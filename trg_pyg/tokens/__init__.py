@@ -1,3 +1,5 @@
+"""Tokens: patches of feature maps and of transformers' sequences, the same ones of both networks."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

@@ -1,3 +1,5 @@
+"""The training loop, its options, checkpoints, several processes; it knows no method by name."""
+
 import sys
 from typing import TYPE_CHECKING, Any
 

@@ -1,0 +1,1 @@
+"""Networks for images of 32x32 pixels, with RepDistiller's parameter names."""
