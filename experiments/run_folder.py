@@ -81,13 +81,14 @@ class RunFolder:
         return has_checkpoint(self.path / "checkpoint.pt")
 
     @contextmanager
-    def owned(self, wait: bool = False) -> Iterator[None]:
+    def owned(self, wait: bool = False, quiet: bool = False) -> Iterator[None]:
         """Keep other runs out of the folder for a while; the system ends it with the process, however that dies.
 
         Files that a process which was killed has left half-written are deleted.
 
         Args:
             wait: for a run that has it, instead of refusing.
+            quiet: do not say so.
 
         Raises:
             InputError: another run has the folder, or it cannot be written to.
@@ -105,7 +106,7 @@ class RunFolder:
                     wait,
                     f"{self.path}: another run writes there ({owner}); wait until it ends, or choose another output",
                 )
-                if not told:
+                if not told and not quiet:
                     print(f"waiting for another run ({owner}), which writes to {self.path}", flush=True)
                     told = True
                 time.sleep(_POLL_SECONDS)

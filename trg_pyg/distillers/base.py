@@ -137,7 +137,7 @@ class Distiller(nn.Module, ABC):
 
     @property
     def num_tokens(self) -> int | None:
-        """Tokens that the method takes of an image; ``None`` where it cuts none. For a reader; nothing depends on it."""
+        """Tokens that the method takes of an image, for a reader; ``None`` where it cuts none."""
         return None
 
     def graph_sizes(self, images: int) -> dict[str, GraphSize]:
