@@ -1,6 +1,5 @@
 """The runs of a study in their order: which are done, and how long the others may take."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from experiments.config import Method
-from experiments.run_folder import RunFolder
+from experiments.run_folder import resumable_history
 from experiments.study import Study, fingerprint
 from experiments.variants import WITH_KD, folder_name
 
@@ -85,7 +84,7 @@ class Agenda:
         together = [choices.methods] if study.config.share_teacher else [[method] for method in choices.methods]
         groups = [[planned(study, method, seed) for method in group] for group in together for seed in choices.seeds]
         histories = {}
-        if choices.resume:
+        if choices.resume and study.world.is_main:  # which alone says anything of it
             histories = {run.folder: resumable_history(run.folder) for group in groups for run in group}
         return cls(groups, study.config.train.epochs, histories)
 
@@ -162,18 +161,3 @@ class Agenda:
         seconds = [epoch["seconds"] for epoch in history if "seconds" in epoch]
         if seconds:
             self._costs.setdefault(run.method.name, []).append(mean(seconds))
-
-
-def resumable_history(folder: Path) -> list[dict[str, float]]:
-    """Return the metrics of the epochs that a resumed run goes on from; empty where it would start anew.
-
-    It is read from ``metrics.jsonl``, which lacks the last epoch where the run was killed at its end.
-    """
-    if not folder.is_dir() or not RunFolder(folder).has_checkpoint:
-        return []
-    try:
-        lines = (folder / "metrics.jsonl").read_text().splitlines()
-        epochs = [json.loads(line) for line in lines]
-    except (OSError, ValueError):  # it only tells; the run itself goes by its checkpoint
-        return []
-    return [epoch for epoch in epochs if isinstance(epoch, dict)]

@@ -22,7 +22,7 @@ import yaml
 
 from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError, require
-from trg_pyg.training.checkpoint import has_checkpoint
+from trg_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
 _PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
 
@@ -147,6 +147,23 @@ class RunFolder:
             with suppress(OSError):
                 os.truncate(self.metrics, size)
             raise
+
+
+def resumable_history(folder: Path) -> list[dict[str, float]]:
+    """Return the metrics of the epochs that a resumed run goes on from; none where it would start anew.
+
+    The checkpoint knows, not ``metrics.jsonl``: that may lack the last epoch, and is emptied by a new start, which
+    leaves the checkpoint until it has one of its own.
+    """
+    if not has_checkpoint(folder / "checkpoint.pt"):
+        return []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the run itself will say that its last checkpoint is damaged
+            history = load_checkpoint(folder / "checkpoint.pt").get("history")
+    except InputError:
+        return []
+    return history if isinstance(history, list) else []
 
 
 def _lock(file: IO[str]) -> bool | None:

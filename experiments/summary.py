@@ -5,8 +5,9 @@ from math import ceil
 from shutil import get_terminal_size
 from textwrap import wrap
 
-from experiments.agenda import Agenda, resumable_history
+from experiments.agenda import Agenda
 from experiments.config import NetworkConfig
+from experiments.run_folder import resumable_history
 from experiments.study import Objective, Study, build_network
 from experiments.teacher import teacher_run
 from trg_pyg.distillers.base import GraphSize

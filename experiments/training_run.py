@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.agenda import Agenda, resumable_history
+from experiments.agenda import Agenda
 from experiments.config import NetworkConfig
 from experiments.display import Bars, Display, make_bars
-from experiments.run_folder import RunFolder, environment
+from experiments.run_folder import RunFolder, environment, resumable_history
 from experiments.study import Study, build_network, without_reading
 from experiments.tracking import Tracker
 from experiments.trained import DataFacts
@@ -212,7 +212,7 @@ class Report:
             resume=resume,
         )
         quiet = study.choices.quiet or not main
-        so_far = resumable_history(run.folder) if resume and main else []
+        so_far = resumable_history(run.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
         self._display = Display(run.title, run.recipe.epochs, bars, quiet, study.splits.evaluated, last)
 
