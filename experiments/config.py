@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 # Imported for their subclasses: every dataset and distiller in these packages is known by its class name.
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
+from experiments.help_text import FullHelp, GroupedParser
 from experiments.parse_errors import class_at, one_line, options_of
 from experiments.published import PublishedTeacher, find_published
 from experiments.variants import WITH_KD, check_known, check_variants
@@ -79,7 +80,7 @@ class TeacherConfig(NetworkConfig):
         trained: whether args load trained weights (weights of torchvision, pretrained of timm): true uses the network
             as it is built, false trains it further, null trains a new network and refuses args that load weights.
         train: recipe by which the teacher is trained where it does not come trained.
-        seed: of that training.
+        seed: of the teacher's training.
         accuracy_tolerance: points by which the measured test accuracy may differ from what comes with the weights
             before the run is refused; null only reports it.
     """
@@ -186,7 +187,7 @@ class Choices:
         reference: the method that the others are compared with; ``None`` for none.
         table: where the table is written, and results beside it; ``None`` for the study's folder.
         resume: continue runs that stopped, and keep those that are finished.
-        quiet: no bars and no line an epoch.
+        quiet: nothing but warnings, errors and the table at the end.
         command: what was typed.
     """
 
@@ -217,11 +218,13 @@ _MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
 LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> GroupedParser:
     """Return the parser of ``experiments/run.py``."""
-    parser = ArgumentParser(
+    parser = GroupedParser(
         prog="run.py", description="Distil a student and print a table of methods.", exit_on_error=False
     )
+    parser.short = True
+    parser.add_argument("--help_all", action=FullHelp, help="the whole text of every option")
     parser.add_argument("--config", action="config", help="YAML file; what is typed after it wins")
     parser.add_argument(
         "--methods",
@@ -242,8 +245,13 @@ def build_parser() -> ArgumentParser:
         action="store_true",
         help="continue runs that stopped, keep those that finished, start the others",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars and no line an epoch")
+    parser.add_argument("--quiet", action="store_true", help="nothing but warnings, errors and the table at the end")
     parser.add_class_arguments(Config)
+    for action in parser._actions:
+        if any(name in ("--data.help", "--distiller.help") for name in action.option_strings):
+            action.nargs = None  # without a name there is nothing to be said
+        if "--distiller.help" in action.option_strings:  # the networks are no options of a method
+            action.sub_add_kwargs = {"skip": {"student", "teacher"}}
     parser.set_defaults({"data": "Digits"})
     return parser
 

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
+from experiments.agenda import Agenda  # noqa: E402
 from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.diagnosis import Diagnosis, diagnosis_table, draw_probe, read_lines  # noqa: E402
 from experiments.exit_codes import exit_code_of  # noqa: E402
@@ -82,12 +83,14 @@ def run(choices: Choices, world: World, probe_images: int, probe_batch: int | No
     )
     study = prepare(choices, world)
     probe = draw_probe(study, probe_images, probe_batch)
-    announce(study)
+    agenda = Agenda.of(study)
+    if study.speaks:
+        announce(study, agenda)
     # Also where no method needs one: the graphs of a student are compared with a teacher's.
-    teacher = obtain_teacher(study)
+    teacher = obtain_teacher(study, agenda)
     diagnosis = Diagnosis(study, teacher.network, probe)
     watched = WatchedStudy(**{each.name: getattr(study, each.name) for each in fields(study)}, watch=diagnosis.watch)
-    results = distil_all(watched, teacher)
+    results = distil_all(watched, teacher, agenda)
     tables = [results_table((teacher.name, teacher.metrics), results)]
     for title, file in diagnosis.files.items():
         lines = read_lines(file)

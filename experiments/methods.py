@@ -1,59 +1,62 @@
 """The student, distilled by every method."""
 
-from typing import Any
-
 import torch
 
-from experiments.config import Method
-from experiments.study import Study, fingerprint, tapped
+from experiments.agenda import Agenda, Planned
+from experiments.display import duration, say
+from experiments.study import Study, tapped
 from experiments.teacher import Teacher
 from experiments.training_run import History, TrainingRun, train_together
-from experiments.variants import WITH_KD, folder_name
 from trg_pyg.models.taps import TappedModel
 
 
-def distil_all(study: Study, teacher: Teacher | None) -> dict[str, list[History]]:
+def distil_all(study: Study, teacher: Teacher | None, agenda: Agenda | None = None) -> dict[str, list[History]]:
     """Train the study's student by every method, once for each seed, and return the metrics of every epoch by method.
 
     The student's initial weights and its batches depend on the seed alone, so that all methods see the same.
+
+    Args:
+        study: with its methods and seeds.
+        teacher: trained; ``None`` where no method needs one.
+        agenda: of the study, by default made here.
     """
-    methods, seeds, resume = study.choices.methods, study.choices.seeds, study.choices.resume
-    results: dict[str, list[History]] = {method.name: [] for method in methods}
-    groups = [methods] if study.config.share_teacher else [[method] for method in methods]
-    for group in groups:
-        for seed in seeds:
-            runs = [_run(study, method, seed, teacher) for method in group]
-            for method, (_, history) in zip(group, train_together(runs, study, resume), strict=True):
-                results[method.name].append(history)
+    agenda = agenda or Agenda.of(study)
+    results: dict[str, list[History]] = {method.name: [] for method in study.choices.methods}
+    for group in agenda.groups:
+        agenda.begin(group)
+        if study.speaks and len(agenda.runs) > 1:
+            _say_what_begins(agenda)
+        runs = [_run(study, planned, teacher) for planned in group]
+        histories = [history for _, history in train_together(runs, study, study.choices.resume, agenda=agenda)]
+        agenda.finish(histories)
+        for planned, history in zip(group, histories, strict=True):
+            results[planned.method.name].append(history)
     return results
 
 
-def _run(study: Study, method: Method, seed: int, teacher: Teacher | None) -> tuple[TrainingRun, TappedModel | None]:
+def _say_what_begins(agenda: Agenda) -> None:
+    left = agenda.seconds_left()
+    titles = ", ".join(planned.title for planned in agenda.current)
+    if all(planned in agenda.finished for planned in agenda.current):
+        say(f"{agenda.place()}: {titles}, finished before")
+    else:
+        say(f"{agenda.place()}: {titles}" + ("" if left is None else f", about {duration(left)} left"))
+
+
+def _run(study: Study, planned: Planned, teacher: Teacher | None) -> tuple[TrainingRun, TappedModel | None]:
     """Return a training of the student, and the teacher as the method looks at it."""
+    method, seed = planned.method, planned.seed
     teacher = teacher if method.needs_teacher else None
-    # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
-    names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
-    settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
-    name = folder_name(method.name) if method.is_variant else method.name
     torch.manual_seed(seed)
     run = TrainingRun(
-        title=f"{method.name} seed {seed}",
-        folder=study.folder / f"{name}-{fingerprint(settings)}" / f"seed{seed}",
+        title=planned.title,
+        folder=planned.folder,
         network=study.config.student,
         taps=method.taps,
         distiller=method.build(*study.pairs[method.taps]),
         recipe=study.config.train,
         seed=seed,
-        settings=_named(settings, method) | {"seeds": [seed]},
+        settings=planned.settings | {"seeds": [seed]},
         notes={"teacher": teacher.provenance()} if teacher else {},
     )
     return run, tapped(teacher.network, study.config.teacher, method.taps) if teacher else None
-
-
-def _named(settings: dict[str, Any], method: Method) -> dict[str, Any]:
-    """Return the settings as a configuration that gives the method its name again, where that is not its class's."""
-    if method.is_variant:
-        return {name: value for name, value in settings.items() if name != "distiller"} | {
-            "variants": {method.name: method.settings}
-        }
-    return settings | ({"methods": [method.name]} if method.name.endswith(WITH_KD) else {})

@@ -25,6 +25,10 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         if base != name and base in known:
             return f"{key}={name}: no such class; name it in methods, or choose {base} with its option kd_weight"
         return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
+    if unknown_help := re.search(r"--(data|distiller)\.help: (?:Expected a dot import path string: (\S+))?", message):
+        known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(unknown_help[1], Distiller))]
+        name = unknown_help[2]
+        return f"{unknown_help[1]}.help" + (f"={name}: no such class{near(name, known)}" if name else ": name a class")
     if line := _dotted_path(message):
         return line
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))

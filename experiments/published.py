@@ -107,7 +107,7 @@ def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = True) -> Path:
     Args:
         teacher: whose file.
         folder: where it is kept; a file that was fetched by hand can be put there.
-        quiet: no progress bar.
+        quiet: no progress bar, and no line.
 
     Raises:
         InputError: the download fails, is led away from https, or the file is another one than the hash is of; it is
@@ -127,7 +127,8 @@ def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = True) -> Path:
     doubt = "" if known else "; nobody published its hash, so its content is unverified"
     if not known and urlsplit(teacher.url).scheme == "http":
         doubt += " and may have been changed on its way"
-    print(f"teacher {teacher.name}: downloading {teacher.url}{doubt}", flush=True)
+    if not quiet:
+        print(f"teacher {teacher.name}: downloading {teacher.url}{doubt}", flush=True)
     with replaced_whole(file) as temporary:
         try:
             _download(teacher.url, temporary, quiet)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
+from experiments.agenda import Agenda  # noqa: E402
 from experiments.config import Choices, read_choices  # noqa: E402
 from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.methods import distil_all  # noqa: E402
@@ -40,10 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(choices: Choices, world: World) -> str:
     """Run a study as one of the processes that share it, and return its table."""
     study = prepare(choices, world)
-    if world.is_main:
-        announce(study)
-    teacher = obtain_teacher(study) if any(method.needs_teacher for method in choices.methods) else None
-    results = _results(study, teacher, distil_all(study, teacher))
+    agenda = Agenda.of(study)
+    if study.speaks:
+        announce(study, agenda)
+    teacher = obtain_teacher(study, agenda) if any(method.needs_teacher for method in choices.methods) else None
+    results = _results(study, teacher, distil_all(study, teacher, agenda))
     report = results.report()
     if world.is_main:
         table = choices.table or study.folder / "table.md"

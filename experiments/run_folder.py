@@ -22,7 +22,7 @@ import yaml
 
 from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError, require
-from trg_pyg.training.checkpoint import has_checkpoint
+from trg_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
 _PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
 
@@ -81,13 +81,14 @@ class RunFolder:
         return has_checkpoint(self.path / "checkpoint.pt")
 
     @contextmanager
-    def owned(self, wait: bool = False) -> Iterator[None]:
+    def owned(self, wait: bool = False, quiet: bool = False) -> Iterator[None]:
         """Keep other runs out of the folder for a while; the system ends it with the process, however that dies.
 
         Files that a process which was killed has left half-written are deleted.
 
         Args:
             wait: for a run that has it, instead of refusing.
+            quiet: do not say so.
 
         Raises:
             InputError: another run has the folder, or it cannot be written to.
@@ -105,7 +106,7 @@ class RunFolder:
                     wait,
                     f"{self.path}: another run writes there ({owner}); wait until it ends, or choose another output",
                 )
-                if not told:
+                if not told and not quiet:
                     print(f"waiting for another run ({owner}), which writes to {self.path}", flush=True)
                     told = True
                 time.sleep(_POLL_SECONDS)
@@ -146,6 +147,23 @@ class RunFolder:
             with suppress(OSError):
                 os.truncate(self.metrics, size)
             raise
+
+
+def resumable_history(folder: Path) -> list[dict[str, float]]:
+    """Return the metrics of the epochs that a resumed run goes on from; none where it would start anew.
+
+    The checkpoint knows, not ``metrics.jsonl``: that may lack the last epoch, and is emptied by a new start, which
+    leaves the checkpoint until it has one of its own.
+    """
+    if not has_checkpoint(folder / "checkpoint.pt"):
+        return []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the run itself will say that its last checkpoint is damaged
+            history = load_checkpoint(folder / "checkpoint.pt").get("history")
+    except InputError:
+        return []
+    return history if isinstance(history, list) else []
 
 
 def _lock(file: IO[str]) -> bool | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from experiments.config import Channels, Choices, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.long_tail import shots
-from trg_pyg.distillers.base import Distiller, Taps
+from trg_pyg.distillers.base import Distiller, GraphSize, Taps
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.normalize import Normalize
@@ -21,7 +21,7 @@ from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.step import Step
-from trg_pyg.training.config import without_off
+from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
@@ -38,6 +38,24 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What a method minimises, for a reader.
+
+    Attributes:
+        weights: weight of each part at the start of the training and at its end; empty where the method does not sum
+            its parts by :meth:`~trg_pyg.distillers.base.Distiller.weigh`.
+        tokens: that are taken of an image; ``None`` where there are none.
+        images: that the losses of a step see at once.
+        graphs: sizes of the graphs of so many images.
+    """
+
+    weights: dict[str, tuple[float, float]]
+    tokens: int | None
+    images: int
+    graphs: dict[str, GraphSize]
+
+
+@dataclass(frozen=True)
 class Study:
     """Methods x seeds on one data set and one pair of networks.
 
@@ -50,6 +68,7 @@ class Study:
             no method needs one.
         folder: where the runs of this study go.
         world: the processes that share every training; the main one writes and reports.
+        objectives: what each method minimises, by its name.
     """
 
     choices: Choices
@@ -59,11 +78,17 @@ class Study:
     pairs: dict[Taps, Pair]
     folder: Path
     world: World = SINGLE_PROCESS
+    objectives: dict[str, Objective] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
         """The configuration as objects."""
         return self.choices.config
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process says what it does."""
+        return self.world.is_main and not self.choices.quiet
 
     @property
     def name(self) -> str:
@@ -91,6 +116,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         )
         for taps in dict.fromkeys(method.taps for method in choices.methods)
     }
+    objectives = {}
     for method in choices.methods:
         try:
             distiller = method.build(*pairs[method.taps])
@@ -101,7 +127,9 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
                 raise
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
-        _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
+        weights = _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
+        seen = _images_at_once(len(splits.train), config.train, world)
+        objectives[method.name] = Objective(weights, distiller.num_tokens, seen, distiller.graph_sizes(seen))
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
     if need_teacher and choices.trains_teacher:
@@ -119,6 +147,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         pairs=pairs,
         folder=config.output / f"{data}{tail}{held_out}" / pair,
         world=world,
+        objectives=objectives,
     )
 
 
@@ -214,17 +243,37 @@ def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest: int) -> None:
-    """Compute a loss once on noise, so that what fails in a step fails before a teacher is trained for it."""
+def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest: int) -> dict[str, tuple[float, float]]:
+    """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
+
+    Returns:
+        The weight of each part at the start of the training and at its end.
+    """
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
     index = torch.randperm(len(targets), generator=generator)[:smallest]
     student, teacher = (None if info is None else _noise(info, smallest, generator) for info in pair)
     assert student is not None
     try:
-        distiller(student, teacher, Step(targets[index], 0.0, generator, index))
+        start, end = (
+            {
+                part: float(weight)
+                for part, (weight, _) in distiller.weighted_parts(
+                    student, teacher, Step(targets[index], progress, generator, index)
+                ).items()
+            }
+            for progress in (0.0, 1.0)
+        )
     except InputError as error:
         raise InputError(f"{name} in a batch of {smallest} images, the smallest of an epoch: {error}") from error
+    return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}
+
+
+def _images_at_once(train_images: int, recipe: TrainConfig, world: World) -> int:
+    """Return how many images the losses of a full step compare with one another."""
+    batch = min(recipe.batch_size, train_images)
+    share = world.part(batch)[0] if recipe.loss_scope == "local" else batch
+    return -(-share // recipe.accumulate)
 
 
 def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Outputs:

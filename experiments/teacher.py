@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from experiments.agenda import Agenda
 from experiments.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from experiments.study import Study, build_network, fingerprint, short_name
 from experiments.training_run import TrainingRun, train
@@ -61,20 +62,24 @@ class Teacher:
         }
 
 
-def obtain_teacher(study: Study) -> Teacher:
+def obtain_teacher(study: Study, agenda: Agenda | None = None) -> Teacher:
     """Load the teacher, or train it, and measure it on the split that the students are evaluated on.
+
+    Args:
+        study: that it teaches in.
+        agenda: of the study, to show what comes after.
 
     Raises:
         InputError: the weights can't be had or are not the network's; the accuracy is not the one that comes with them.
     """
     config = study.config.teacher
-    network, weights = _find(study)
+    network, weights = _find(study, agenda)
     network.to(study.device)
     test, batch_size = study.splits.test, config.train.eval_batch_size
     metrics = evaluate(network, test, batch_size, study.shots, device=study.device, world=study.world)
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
-    if study.world.is_main:
+    if study.speaks:
         images = f"{len(test):,} {study.splits.evaluated} images"
         print(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})", flush=True)
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
@@ -92,13 +97,13 @@ def _seen(study: Study) -> str:
     return ", as it may have been trained on the images that data.validation holds out"
 
 
-def _find(study: Study) -> tuple[TappedModel, Weights]:
+def _find(study: Study, agenda: Agenda | None) -> tuple[TappedModel, Weights]:
     config = study.config.teacher
     if study.choices.published is not None:
         return _published(study, study.choices.published)
     if config.weights is not None:
         return _from_file(study, config.weights)
-    return _trained_here(study) if study.choices.trains_teacher else _from_args(study)
+    return _trained_here(study, agenda) if study.choices.trains_teacher else _from_args(study)
 
 
 def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
@@ -156,8 +161,8 @@ def digest_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
-    """Train the teacher by this study's own means, or take up the training that was done before."""
+def teacher_run(study: Study) -> TrainingRun:
+    """Return the training of the study's teacher, where it is trained here."""
     config = study.config.teacher
     of_teacher = study.choices.settings["teacher"]
     network = {name: of_teacher[name] for name in study.choices.settings["student"]}
@@ -169,7 +174,7 @@ def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
         "seeds": [config.seed],
     }
     folder = study.config.output / "teachers" / study.folder.parent.name
-    run = TrainingRun(
+    return TrainingRun(
         title=f"teacher {config.name}",
         folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
         network=config,
@@ -180,6 +185,11 @@ def _trained_here(study: Study) -> tuple[TappedModel, Weights]:
         seed=config.seed,
         settings=settings,
     )
-    teacher, history = train(run, study, teacher=None, resume=True, wait=True)
+
+
+def _trained_here(study: Study, agenda: Agenda | None) -> tuple[TappedModel, Weights]:
+    """Train the teacher by this study's own means, or take up the training that was done before."""
+    run = teacher_run(study)
+    teacher, history = train(run, study, teacher=None, resume=True, wait=True, agenda=agenda)
     file = run.folder / "last.safetensors"
     return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

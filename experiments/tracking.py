@@ -2,7 +2,6 @@
 
 import secrets
 import shlex
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Any, Literal
 
+from experiments.display import say
 from experiments.run_folder import write_text
 
 
@@ -183,7 +183,7 @@ class Tracker:
         files = sorted(where.glob(pattern))
         if files:
             reason += f"; what it has so far can be sent by: wandb sync {shlex.join(map(str, files))}"
-        print(f"wandb failed and is off for this run, {self._kept}: {reason}", file=sys.stderr)
+        say(f"wandb failed and is off for this run, {self._kept}: {reason}", error=True)
 
 
 # Those that use wandb's service, a process that all runs of this one share.

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.agenda import Agenda
 from experiments.config import NetworkConfig
-from experiments.display import Display
+from experiments.display import Bars, Display, make_bars
 from experiments.graph_probe import graph_probe
-from experiments.run_folder import RunFolder, environment
+from experiments.run_folder import RunFolder, environment, resumable_history
 from experiments.study import Study, build_network, without_reading
 from experiments.tracking import Tracker
 from experiments.trained import DataFacts
@@ -67,14 +68,23 @@ class WatchedStudy(Study):
 
 
 def train(
-    run: TrainingRun, study: Study, teacher: TappedModel | None, resume: bool, wait: bool = False
+    run: TrainingRun,
+    study: Study,
+    teacher: TappedModel | None,
+    resume: bool,
+    wait: bool = False,
+    agenda: Agenda | None = None,
 ) -> tuple[TappedModel, History]:
     """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
-    return train_together([(run, teacher)], study, resume, wait)[0]
+    return train_together([(run, teacher)], study, resume, wait, agenda)[0]
 
 
 def train_together(
-    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool, wait: bool = False
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]],
+    study: Study,
+    resume: bool,
+    wait: bool = False,
+    agenda: Agenda | None = None,
 ) -> list[tuple[TappedModel, History]]:
     """Train networks on the same batches and return each with the metrics of every epoch.
 
@@ -84,6 +94,7 @@ def train_together(
         study: its data, device, processes and tracking.
         resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
         wait: for another process that trains in one of the folders; for what it leaves, resume.
+        agenda: of the study, to show where it is.
 
     Raises:
         InputError: another process trains in one of the folders, beside what :func:`fit_together` raises.
@@ -91,13 +102,13 @@ def train_together(
     with ExitStack() as folders:
         if study.world.is_main:
             for run, _ in runs:
-                folders.enter_context(RunFolder(run.folder).owned(wait))
+                folders.enter_context(RunFolder(run.folder).owned(wait, quiet=study.choices.quiet))
         runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
         # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
         done: dict[Path, tuple[TappedModel, History]] = {}
         for group, resumed in zip(runs_of, (True, False), strict=True):
             if group:
-                results = _train(group, study, resumed)
+                results = _train(group, study, resumed, agenda)
                 done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
     return [done[run.folder] for run, _ in runs]
 
@@ -108,10 +119,13 @@ def _resumes(run: TrainingRun, study: Study, resume: bool) -> bool:
 
 
 def _train(
-    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool, agenda: Agenda | None
 ) -> list[tuple[TappedModel, History]]:
     config, first = study.config, runs[0][0]
-    reports = [Report(run, study, resume) for run, _ in runs]
+    quiet = study.choices.quiet or not study.world.is_main
+    title = first.title if len(runs) == 1 else f"{len(runs)} students, seed {first.seed}"
+    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, quiet)
+    reports = [Report(run, study, resume, bars) for run, _ in runs]
     networks = [build_network(run.network, study.splits, run.seed, run.taps) for run, _ in runs]
     for network in networks:
         network.describe(study.splits.image_size)
@@ -149,6 +163,8 @@ def _train(
             )
         finished = True
     finally:
+        if bars is not None:
+            bars.close()
         for report in reports:
             report.close(failed=not finished)
     for report, history in zip(reports, histories, strict=True):
@@ -177,9 +193,10 @@ class Report:
         run: the training.
         study: that it belongs to.
         resume: whether it goes on with what the folder has.
+        bars: at the bottom of the terminal, if there are any.
     """
 
-    def __init__(self, run: TrainingRun, study: Study, resume: bool) -> None:
+    def __init__(self, run: TrainingRun, study: Study, resume: bool, bars: Bars | None = None) -> None:
         config, main = study.config, study.world.is_main
         self._folder = RunFolder(run.folder) if main else None
         if self._folder is not None:
@@ -197,7 +214,9 @@ class Report:
             resume=resume,
         )
         quiet = study.choices.quiet or not main
-        self._display = Display(run.title, run.recipe.epochs, run.recipe.batch_size, quiet)
+        so_far = resumable_history(run.folder) if resume and bars is not None else []
+        last = so_far[-1] if so_far else None
+        self._display = Display(run.title, run.recipe.epochs, bars, quiet, study.splits.evaluated, last)
 
     def step(self, progress: Progress) -> None:
         """Show a step."""
@@ -215,8 +234,7 @@ class Report:
         self._display.epoch(metrics)
 
     def close(self, failed: bool) -> None:
-        """End what is shown and sent."""
-        self._display.close()
+        """End what is sent."""
         self._tracker.finish(failed=failed)
 
     def complete(self, history: History) -> None:

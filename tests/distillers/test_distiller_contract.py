@@ -11,12 +11,15 @@ import trg_pyg.distillers
 from trg_pyg._discover import subclasses
 from trg_pyg.distillers import Distiller, Losses
 from trg_pyg.errors import InputError
+from trg_pyg.graphs import GraphBuilder
 from trg_pyg.models.taps import Outputs
 from trg_pyg.step import Step
 from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.guard import Buffers
 
 PER_IMAGE = {"AT", "DKD", "KD", "LSP", "VID", "Vanilla"}
+WITH_GRAPHS = {"CC", "HKD", "IRG", "LSP", "PKT", "RKD", "SP", "TRG", "TRGPaper"}
+TOKENS = {"LSP": 16, "TRG": 16, "TRGPaper": 16}
 DISTILLERS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
 
 
@@ -158,6 +161,24 @@ def test_half_precision_outputs(distiller, dtype, outputs, step):
     assert total.dtype == torch.float32
     assert total.isfinite()
     assert student.logits.grad.isfinite().all()
+
+
+def test_the_graphs_that_are_told_are_those_that_are_built(distiller, outputs, step, monkeypatch):
+    images = distiller.min_images + 2
+    built = set()
+    make = GraphBuilder.__call__
+
+    def watched(builder, *args):
+        graph = make(builder, *args)
+        built.add((type(builder).__name__, graph.num_graphs, graph.num_nodes, graph.num_edges))
+        return graph
+
+    monkeypatch.setattr(GraphBuilder, "__call__", watched)
+    distiller(*outputs(images), step(images))
+    assert {tuple(size) for size in distiller.graph_sizes(images).values()} == built
+    assert bool(built) == (type(distiller).__name__ in WITH_GRAPHS)
+    tokens = TOKENS.get(type(distiller).__name__)
+    assert distiller.num_tokens == tokens
 
 
 def test_a_teacher_is_demanded_where_it_is_needed(distiller, networks, outputs, step):

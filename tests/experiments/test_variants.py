@@ -247,7 +247,7 @@ def test_variants_run_side_by_side_stop_resume_and_repeat_from_their_configs(
         pass
 
     def stop(display, metrics):
-        if "TRG k=4 seed 1" in display._title:
+        if "TRG k=4 seed 1" in display.title:
             raise Stopped
 
     with monkeypatch.context() as patch:

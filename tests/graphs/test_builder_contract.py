@@ -60,6 +60,13 @@ def test_there_are_builders():
     }
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_number_of_edges_that_is_told_is_that_of_a_graph(builder, images):
+    batch = call(builder, make_tokens("random", images))
+    told = builder.num_edges(batch.num_nodes // batch.num_graphs)
+    assert told == (None if type(builder).__name__ == "LabelGraph" else batch.num_edges // batch.num_graphs)
+
+
 @INPUTS
 @pytest.mark.parametrize("images", [1, 3])
 def test_batch_is_valid_and_sorted_by_target(builder, kind, images):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, require
+from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.losses.base import check_target
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
@@ -24,6 +25,30 @@ class Losses(NamedTuple):
 
     total: Tensor
     parts: dict[str, Tensor]
+
+
+class GraphSize(NamedTuple):
+    """Size of what a method builds of a batch, for each network.
+
+    Attributes:
+        builder: class of the graph builder.
+        graphs: number of graphs.
+        nodes: of all graphs together.
+        edges: of all graphs together; ``None`` where they depend on what the nodes are.
+    """
+
+    builder: str
+    graphs: int
+    nodes: int
+    edges: int | None
+
+
+def graph_size(builder: GraphBuilder, graphs: int, nodes: int) -> GraphSize:
+    """Return the size of what a builder makes of graphs of that many nodes each, tokens of an image in image scope."""
+    if builder.scope == "batch":
+        graphs, nodes = 1, graphs * nodes
+    each = builder.num_edges(nodes)
+    return GraphSize(type(builder).__name__, graphs, graphs * nodes, None if each is None else graphs * each)
 
 
 class Distiller(nn.Module, ABC):
@@ -109,6 +134,19 @@ class Distiller(nn.Module, ABC):
         finally:
             del vars(self)["weigh"]
         return seen
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens that the method takes of an image, for a reader; ``None`` where it cuts none."""
+        return None
+
+    def graph_sizes(self, images: int) -> dict[str, GraphSize]:
+        """Return the size of each graph by name, for a reader; a method without graphs has none.
+
+        Args:
+            images: of a batch.
+        """
+        return {}
 
     @staticmethod
     def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:

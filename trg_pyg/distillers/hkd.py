@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import TAGConv
 
-from trg_pyg.distillers.base import check_networks, check_weights
+from trg_pyg.distillers.base import GraphSize, check_networks, check_weights, graph_size
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.divergences.bank_info_nce import bank_info_nce
 from trg_pyg.divergences.pair_memory import PairMemory
@@ -98,6 +98,10 @@ class _Holistic(Term):
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make the memories."""
         self.memory.bind(targets, generator)
+
+    def graph_size(self, images: int) -> GraphSize:
+        """Return the size of the graph of the images."""
+        return graph_size(self.neighbours, 1, images)
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the sum of the four contrasts; in training mode, remember the embeddings afterwards."""

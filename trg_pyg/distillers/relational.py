@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from trg_pyg.distillers.base import GraphSize, graph_size
 from trg_pyg.distillers.terms import Term
 from trg_pyg.divergences.bank_info_nce import BankInfoNCE
 from trg_pyg.divergences.base import Divergence
@@ -119,6 +120,17 @@ class Relational(Term):
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Let the divergence see the training set's labels, for its memory banks."""
         self.loss.divergence.bind(targets, generator)
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens of an image, where its nodes are tokens."""
+        return self.nodes.num_tokens
+
+    def graph_size(self, images: int) -> GraphSize | None:
+        """Return the size of the graph of a batch; ``None`` where the nodes do not say how many an image has."""
+        if not self.nodes.per_image:
+            return graph_size(self.edges, 1, self.nodes.layers * images)
+        return None if self.nodes.num_tokens is None else graph_size(self.edges, images, self.nodes.num_tokens)
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the divergence of the batch's graphs."""

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, Losses, check_networks, check_weights
+from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights
 from trg_pyg.errors import require
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -24,6 +25,15 @@ class Term(nn.Module, ABC):
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make what depends on the training set, see :meth:`Distiller.bind`."""
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens that the term takes of an image, see :attr:`Distiller.num_tokens`."""
+        return None
+
+    def graph_size(self, images: int) -> GraphSize | None:
+        """Return the size of its graph of a batch, see :meth:`Distiller.graph_sizes`."""
+        return None
 
 
 class TermDistiller(Distiller):
@@ -75,6 +85,19 @@ class TermDistiller(Distiller):
         for term in self.terms.values():
             assert isinstance(term, Term)
             term.bind(targets, generator)
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens of an image, of the term that takes most."""
+        return max((term.num_tokens for term in self._terms() if term.num_tokens is not None), default=None)
+
+    def graph_sizes(self, images: int) -> dict[str, GraphSize]:
+        """Return the size of each term's graph by the name of the term."""
+        sizes = {name: term.graph_size(images) for name, term in zip(self.terms, self._terms(), strict=True)}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+    def _terms(self) -> list[Term]:
+        return [cast(Term, term) for term in self.terms.values()]
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the total with parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from trg_pyg.distillers.base import check_networks, check_weights
+from trg_pyg.distillers.base import GraphSize, check_networks, check_weights, graph_size
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.base import Reduction
 from trg_pyg.errors import check_choice, check_positive, require
@@ -161,6 +161,24 @@ class TRG(TermDistiller):
             f"k={k} neighbours within images of {self.tokenize.num_tokens} tokens: a token has "
             f"{self.tokenize.num_tokens - 1} others; lower k or raise tokens_per_image",
         )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are taken of an image."""
+        return self.tokenize.num_tokens
+
+    def graph_sizes(self, images: int) -> dict[str, GraphSize]:
+        """Return the sizes of the graphs of L_local, L_inner and L_graph, those whose weights are positive."""
+        alpha, beta, _, delta = self.weights.values()
+        sizes: dict[str, GraphSize] = {}
+        if beta:
+            sizes["local"] = graph_size(self.joint_graph, images, self.num_tokens)
+        if alpha:
+            builder = self.image_graph if self.inner_on_graph else self.inner.all_tokens
+            sizes["inner"] = graph_size(builder, images, self.num_tokens)
+        if delta:
+            sizes["graph"] = graph_size(self.image_graph, images, self.num_tokens)
+        return sizes
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts whose weights are positive."""

@@ -151,6 +151,10 @@ class GraphBuilder(BaseTransform):
         set_edges(scored, graph.edge_index, weight)
         return scored
 
+    def num_edges(self, nodes: int) -> int | None:
+        """Return the edges of a graph of that many nodes; ``None`` where they depend on what the nodes are."""
+        return None
+
     def _features(self, x: Tensor) -> Tensor:
         return l2_normalize(x) if self.normalize else full_precision(x)
 
@@ -161,7 +165,10 @@ class GraphBuilder(BaseTransform):
         return None if self.weight is None else self.weight.between(features, edge_index, num_graphs)
 
     def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
-        """Count the edges of each graph; a builder whose count is fixed overrides this to save a sync."""
+        """Count the edges of each graph; where the count is fixed, without a wait for the device."""
+        fixed = self.num_edges(nodes)
+        if fixed is not None:
+            return [fixed] * graphs
         return torch.bincount(edge_index[1] // nodes, minlength=graphs).tolist()
 
     def _connect_ragged(self, x: Tensor, sizes: list[int], labels: Tensor | None) -> tuple[Tensor, list[int]]:

@@ -43,5 +43,6 @@ class CompleteGraph(GraphBuilder):
         edge_index = torch.stack([source.flatten(), target.flatten()])
         return (edge_index.unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
 
-    def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
-        return [nodes * (nodes if self.self_loops else nodes - 1)] * graphs
+    def num_edges(self, nodes: int) -> int:
+        """Return N (N - 1), or N^2 with loops."""
+        return nodes * (nodes if self.self_loops else nodes - 1)

@@ -51,5 +51,6 @@ class GivenGraph(GraphBuilder):
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
         return (self.edge_index.to(x.device).unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
 
-    def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
-        return [self.edge_index.shape[1]] * graphs
+    def num_edges(self, nodes: int) -> int:
+        """Return the number of the given edges."""
+        return self.edge_index.shape[1]

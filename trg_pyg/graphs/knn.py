@@ -55,7 +55,6 @@ class KNNGraph(GraphBuilder):
             edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
         return edge_index
 
-    def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
-        if self.symmetric:
-            return super()._edges_per_graph(edge_index, graphs, nodes)
-        return [nodes * self.k] * graphs
+    def num_edges(self, nodes: int) -> int | None:
+        """Return N K; ``None`` for undirected graphs, whose edges and reverses may coincide."""
+        return None if self.symmetric else nodes * self.k

@@ -40,5 +40,6 @@ class LayerGraph(GraphBuilder):
         target = torch.arange(graphs * nodes, device=x.device).view(graphs, nodes)[:, step:].flatten()
         return torch.stack([target - step, target])
 
-    def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
-        return [nodes - nodes // self.layers] * graphs
+    def num_edges(self, nodes: int) -> int:
+        """Return one edge for each node of all layers but the first."""
+        return nodes - nodes // self.layers

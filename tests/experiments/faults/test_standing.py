@@ -162,7 +162,7 @@ class Stopped(Exception):
 
 def stop_after_the_first_epoch(tree, monkeypatch):
     def stop(display, metrics):
-        if "teacher" not in display._title:
+        if "teacher" not in display.title:
             raise Stopped
 
     with monkeypatch.context() as patch:
