@@ -144,6 +144,11 @@ class ImageFiles(ImageData):
         self.std = std
         self._shorter = round(size / crop_share)
 
+    @property
+    def shorter(self) -> int:
+        """Pixels that the shorter side is resized to before the centre is cut out, at least ``size``."""
+        return self._shorter
+
     @abstractmethod
     def _list(self) -> Listing:
         """Return the files of both splits."""
