@@ -118,7 +118,7 @@ def _contrast(images: Tensor, factor: float, generators: _Generators) -> Tensor:
 
 
 def _brightness(images: Tensor, added: float, generators: _Generators) -> Tensor:
-    """Add to the value of HSV; hue and saturation stay, so that all channels are scaled alike, and black becomes grey."""
+    """Add to the value of HSV. Hue and saturation stay: channels are scaled alike, and black becomes grey."""
     scaled = _scaled(images)
     value = scaled.amax(dim=1, keepdim=True)
     brighter = (value + added).clamp(max=1)
