@@ -251,7 +251,7 @@ def build_parser() -> GroupedParser:
         if any(name in ("--data.help", "--distiller.help") for name in action.option_strings):
             action.nargs = None  # without a name there is nothing to be said
         if "--distiller.help" in action.option_strings:  # the networks are no options of a method
-            action.sub_add_kwargs = {"skip": {"student", "teacher"}}
+            setattr(action, "sub_add_kwargs", {"skip": {"student", "teacher"}})  # noqa: B010
     parser.set_defaults({"data": "Digits"})
     return parser
 

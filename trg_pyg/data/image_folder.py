@@ -12,7 +12,8 @@ from trg_pyg.data.holdout import holdout_indices
 from trg_pyg.data.image_files import ImageFiles, Listing
 from trg_pyg.errors import InputError, few, require
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+# How files that are taken for images end, in small letters.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
 class ImageFolder(ImageFiles):
@@ -84,7 +85,7 @@ def _class_files(root: Path, split: str) -> dict[str, list[str]]:
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     files = {name: _image_files(root, os.path.join(split, name)) for name in classes}
     if not any(files.values()):
-        kinds = ", ".join(sorted(suffix[1:] for suffix in _SUFFIXES))
+        kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise InputError(f"no images under {folder}; put them into {folder}/<class>/ as {kinds}")
     empty = [name for name in classes if not files[name]]
     if empty:
@@ -95,7 +96,7 @@ def _class_files(root: Path, split: str) -> dict[str, list[str]]:
 def _image_files(root: Path, folder: str) -> list[str]:
     # Entries are not asked whether they are files: a dangling link is an image that has to be reported as unreadable.
     names = sorted(name for name in os.listdir(root / folder) if not name.startswith("."))
-    return [os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in _SUFFIXES]
+    return [os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
 
 
 def _targets(files: dict[str, list[str]]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import require
-from trg_pyg.training.metrics import _evaluating
+from trg_pyg.training.metrics import evaluating
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def top_predictions(
     require(len(image_set) > 0, "the set has 0 images: nothing to predict; choose a set with images")
     device = torch.device(device)
     confidences, classes = [], []
-    with _evaluating(model):
+    with evaluating(model):
         for images, _, _ in make_loader(image_set, batch_size, shuffle=False, device=device):
             probability = model(images.to(device)).logits.float().softmax(1)
             confidence, predicted = probability.max(dim=1)

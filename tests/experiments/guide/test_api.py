@@ -76,7 +76,9 @@ def test_every_reference_in_a_docstring_is_a_link(pages):
 
 
 def test_sphinx_is_not_seen_and_equations_are_left_for_mathjax(pages):
-    assert [page for page, text in pages.items() if re.search(r":(class|func|meth|math|attr):`|\.\. math::", text)] == []
+    assert [
+        page for page, text in pages.items() if re.search(r":(class|func|meth|math|attr):`|\.\. math::", text)
+    ] == []
     assert "MathJax" in pages["trg_pyg/distillers/trg.html"]
     assert "$$L = L_{CE} + \\lambda L_{KD}" in pages["trg_pyg/distillers/trg.html"]
 
