@@ -14,9 +14,10 @@ The page needs no network and no script; report.md beside it has the tables.
 import shlex
 import sys
 import warnings
-from argparse import ArgumentError, ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 # So that a clone runs without having been installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -54,19 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else list(argv)
 
     def work() -> None:
-        try:
-            options = _parser().parse_args(given)
-        except ArgumentError as error:
-            raise InputError(str(error)) from error
+        options = _parser().parse_args(given)
         report(options, shlex.join(["python", "experiments/report.py", *given]))
 
     return exit_code_of(work, "report.py")
 
 
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help shows what can be chosen")
+
+
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="report.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter, exit_on_error=False
-    )
+    parser = _Parser(prog="report.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs, or results files (.jsonl)")
     parser.add_argument(
         "--reference",

@@ -102,12 +102,12 @@ def _check(results: Results) -> None:
     if teacher is not None:
         _expect(isinstance(teacher, dict) and teacher.keys() >= {"name", "metrics"}, "teacher", teacher)
         _expect(isinstance(teacher["name"], str), "name of the teacher", teacher["name"])
-        _expect(_are_metrics(teacher["metrics"]), "metrics of the teacher", teacher["metrics"])
+        _expect(are_metrics(teacher["metrics"]), "metrics of the teacher", teacher["metrics"])
     for run in results.runs:
         _expect(isinstance(run.method, str), "method", run.method)
         _expect(type(run.seed) is int, f"seed of {run.method}", run.seed)
         _expect(isinstance(run.distiller, dict), f"distiller of {run.method}", run.distiller)
-        sound = isinstance(run.history, list) and len(run.history) > 0 and all(map(_are_metrics, run.history))
+        sound = isinstance(run.history, list) and len(run.history) > 0 and all(map(are_metrics, run.history))
         _expect(sound, f"history of {run.method}, seed {run.seed}", run.history)
         _expect("test/top1" in run.history[-1], f"last epoch of {run.method}, seed {run.seed}", run.history[-1])
     methods = {run.method for run in results.runs}
@@ -121,7 +121,8 @@ def _expect(condition: bool, place: str, value: Any) -> None:
         raise ValueError(f"{place}: {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'} is not what it writes")
 
 
-def _are_metrics(metrics: Any) -> bool:
+def are_metrics(metrics: Any) -> bool:
+    """Return whether a value that was read is what is kept of an epoch: numbers by name, fit for a table."""
     return isinstance(metrics, dict) and all(
         type(value) in (int, float) and (not shown_in_table(name) or abs(value) < _MOST)
         for name, value in metrics.items()

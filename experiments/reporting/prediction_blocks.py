@@ -202,8 +202,8 @@ def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styl
     lines = [
         f"Expected calibration error (ECE): the gap between accuracy and mean confidence in {_BINS} bins of equal "
         "width, weighted by the predictions in each (Guo et al., ICML 2017). The table has mean ± standard deviation "
-        "over seeds; the pictures have the predictions of all seeds together: bars are accuracy, the dashed diagonal "
-        "is perfect calibration, and a network is too sure of itself where bars stay below it."
+        "over seeds; the pictures have those of all seeds together: bars are accuracy, the dashed diagonal is "
+        "perfect calibration, and a network is too sure of itself where bars stay below it."
     ]
     return Block("Calibration", lines, [Table("calibration", rows)], pictures)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from experiments.results import Results, Run
+from experiments.results import Results, Run, are_metrics
 from experiments.table import History
 from experiments.trained import DataFacts
 from trg_pyg.errors import InputError, few, require
@@ -148,19 +148,18 @@ def read_folder(folder: Path) -> RunRecord:
         InputError: a file is damaged.
     """
     config = _read(folder / "config.yaml", yaml.safe_load)
-    environment = dict(_read(folder / "environment.json", json.loads))
+    environment = _read(folder / "environment.json", json.loads)
     history = _read(folder / "metrics.jsonl", lambda text: [json.loads(line) for line in text.splitlines()])
     try:
         method, distiller = _method(config)
         settings = {name: config[name] for name in _PARTS}
         (seed,) = config["seeds"]
         sound = type(seed) is int and type(settings["train"]["epochs"]) is int and isinstance(distiller, dict)
-        sound = sound and isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
-        if not sound:
+        if not (sound and isinstance(environment, dict) and all(map(are_metrics, history))):
             raise ValueError("a value of another kind")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{folder}: config.yaml or metrics.jsonl is none of a run ({error}); leave the folder out"
+            f"{folder}: config.yaml, environment.json or metrics.jsonl is none of a run ({error}); leave the folder out"
         ) from error
     if "teacher" in config:
         settings["teacher"] = config["teacher"]

@@ -47,3 +47,15 @@ def test_one_seed_has_no_interval():
 def test_values_that_are_no_pairs_are_refused(a, b, message):
     with pytest.raises(InputError, match=message):
         paired_difference(a, b)
+
+
+def test_the_p_value_is_that_of_the_paired_t_test():
+    stats = pytest.importorskip("scipy.stats")
+    a, b = [51.0, 73.0, 62.0, 55.0], [50.0, 70.0, 64.0, 51.5]
+    assert paired_difference(a, b).p == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=1e-12)
+
+
+def test_differences_without_spread_have_no_p_value():
+    # Not equal to the last bit.
+    assert paired_difference([0.1 + 0.2, 1.3], [0.0, 1.0]).p is None
+    assert paired_difference([1.0], [0.0]).p is None

@@ -31,7 +31,7 @@ def _style(number: int) -> LineStyle:
     colors = len(_COLORS)
     return LineStyle(
         _COLORS[number % colors],
-        _MARKERS[(number + number // colors) % len(_MARKERS)],
+        _MARKERS[(number % colors + number // colors) % len(_MARKERS)],
         _DASHES[number // colors % len(_DASHES)],
     )
 
