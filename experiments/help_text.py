@@ -32,9 +32,9 @@ class GroupedParser(ArgumentParser):
 
     short = False
 
-    def format_help(self) -> str:
+    def format_help(self, *formatter: Any) -> str:
         """Return the help: an overview of the options, where :attr:`short` is set."""
-        return overview(self) if self.short else super().format_help()
+        return overview(self) if self.short else super().format_help(*formatter)
 
     def format_full_help(self) -> str:
         """Return the whole text of every option."""
@@ -62,7 +62,7 @@ def overview(parser: ArgumentParser) -> str:
     width = min(get_terminal_size().columns, _MOST_COLUMNS)
     actions = [action for action in parser._actions if _is_shown(action)]
     pieces = [f"usage: {parser.prog} [--config FILE] [--OPTION VALUE ...]", "", parser.description or ""]
-    for subject, starts in _SUBJECTS.items():
+    for subject in _SUBJECTS:
         own = [action for action in actions if _subject(action) == subject]
         pieces += ["", f"{subject}:", *(line for action in own for line in _entry(action, width))]
         pieces += [line for text in _NOTES.get(subject, ()) for line in _wrapped(text(), width)]
