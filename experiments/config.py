@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -251,7 +251,7 @@ def build_parser() -> GroupedParser:
         if any(name in ("--data.help", "--distiller.help") for name in action.option_strings):
             action.nargs = None  # without a name there is nothing to be said
         if "--distiller.help" in action.option_strings:  # the networks are no options of a method
-            setattr(action, "sub_add_kwargs", {"skip": {"student", "teacher"}})  # noqa: B010
+            vars(action)["sub_add_kwargs"] = {"skip": {"student", "teacher"}}
     parser.set_defaults({"data": "Digits"})
     return parser
 
@@ -267,7 +267,7 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
     try:
         return _read(parser, given)
     except ArgumentError as error:
-        raise InputError(one_line(str(error), parser)) from error
+        raise InputError(_of_file(str(error), given) or one_line(str(error), parser)) from error
     except RecursionError as error:
         raise InputError(
             "the configuration is nested too deeply to be read; write its keys as --help has them"
@@ -322,17 +322,39 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     )
 
 
-def _undecodable(argv: list[str]) -> str:
-    """Return the first of the files named as a configuration that is no text."""
+def _config_files(argv: list[str]) -> Iterator[str]:
     for option, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = option.partition("=")
         file = value if equals else following
         if name == "--config" and Path(file).is_file():
-            try:
-                Path(file).read_text("utf-8")
-            except UnicodeDecodeError:
-                return file
+            yield file
+
+
+def _undecodable(argv: list[str]) -> str:
+    """Return the first of the files named as a configuration that is no text."""
+    for file in _config_files(argv):
+        try:
+            Path(file).read_text("utf-8")
+        except UnicodeDecodeError:
+            return file
     return "a file"
+
+
+def _of_file(message: str, argv: list[str]) -> str:
+    """Return what is wrong with the first of the files that is no configuration, or an empty line."""
+    if not message.startswith(("Unexpected config", "Problems parsing config")):
+        return ""
+    for file in _config_files(argv):
+        try:
+            content = yaml.safe_load(Path(file).read_text("utf-8"))
+        except RecursionError:
+            return f"config={file}: nested too deeply to be read; write its keys as --help has them"
+        except (yaml.YAMLError, ValueError) as error:
+            return f"config={file}: no YAML ({' '.join(str(error).split())}); mend it, or leave it out"
+        if not isinstance(content, dict):
+            what = "it is empty" if content is None else f"it holds a {type(content).__name__}"
+            return f"config={file}: {what}; write keys with values, as --print_config shows them"
+    return ""
 
 
 def _is_typed(option: str, argv: list[str]) -> bool:

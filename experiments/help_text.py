@@ -32,9 +32,9 @@ class GroupedParser(ArgumentParser):
 
     short = False
 
-    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+    def format_help(self, *formatter: Any) -> str:
         """Return the help: an overview of the options, where :attr:`short` is set."""
-        return overview(self) if self.short else super().format_help(formatter)
+        return overview(self) if self.short else super().format_help(*formatter)
 
     def format_full_help(self) -> str:
         """Return the whole text of every option."""

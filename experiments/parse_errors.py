@@ -11,9 +11,18 @@ from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import near
 
+# How a value of a kind is written that has no form of its own on a command line.
+_EXAMPLES = {"list": ", such as [1, 2]", "dict": ", such as {key: value}"}
+
 
 def one_line(message: str, parser: ArgumentParser) -> str:
     """Return the line for a message of the parser's ``ArgumentError``."""
+    stray = re.search(r"unrecognized arguments: ([^-\s]\S*)", message)
+    if stray:
+        return (
+            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG, and --resume and "
+            "--quiet take none"
+        )
     unknown = re.search(r"[Oo]ption '([^']+)'|unrecognized arguments: (\S+)", message)
     if unknown:
         return _unknown_key((unknown[1] or unknown[2]).lstrip("-").partition("=")[0], message, parser)
@@ -29,15 +38,29 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(unknown_help[1], Distiller))]
         name = unknown_help[2]
         return f"{unknown_help[1]}.help" + (f"={name}: no such class{near(name, known)}" if name else ": name a class")
+    if without := re.search(r"Dict must include a class_path.*(?:NestedArg\(key='([^']+)'|got (\{.*\}))", message):
+        given = f"distiller.{without[1]}" if without[1] else f"distiller={without[2]}"
+        return (
+            f"{given}: of which method? Name it first, as --distiller TRG --distiller.OPTION, or in a file as "
+            "{class_path: TRG, init_args: {OPTION: value}}"
+        )
     if line := _dotted_path(message):
         return line
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
-    value = re.search(r"Got value: (.+?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
+    value = re.search(r"Got value: (.*?)(?:\. Got value|$)|Given value: (.+)", message, re.MULTILINE)
     expected = re.findall(r"Expected a (?:<class '([^']+)'>|typing\.Literal\[([^\]]+)\])", message)
     choices = dict.fromkeys(plain or literal.replace("'", "") for plain, literal in expected)
     choices.pop("NoneType", None)
     if value and choices:
-        return f"{key}={value[1] or value[2]}: expected {' or '.join(choices)}"
+        given = value[1] or value[2] or ""
+        remedy = next((text for kind, text in _EXAMPLES.items() if kind in choices), "")
+        if " element " in message and "," in given:
+            remedy = "; separate values by spaces"
+        return f"{key}={given}: expected {' or '.join(choices)}{remedy}"
+    missing = re.search(r"class_path '[^']*?(\w+)':\s+the following arguments are required: ([\w, ]+)", message)
+    if missing and key:
+        options = ", ".join(f"--{key}.{name}" for name in missing[2].split(", "))
+        return f"{key}={missing[1]}: it needs {options}; {key}.help={missing[1]} describes its options"
     reason = " ".join(re.sub(r"Parser key \"[^\"]+\":|Problem with given class_path '[^']+':", "", message).split())
     return f"{key}: {reason}" if key else reason
 

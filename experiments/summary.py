@@ -97,7 +97,7 @@ def _origin(study: Study) -> str:
         done, epochs = len(resumable_history(run.folder)), config.train.epochs
         if done >= epochs:
             return f"trained before, {run.folder}"
-        return f"trained first, {epochs} epochs" + (f", of which {done} are done" if done else "")
+        return f"trained first, {_count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")
     return "as its args load it"
 
 
@@ -138,8 +138,11 @@ def _size(size: GraphSize) -> str:
 
 def _recipe(recipe: TrainConfig, images: int) -> str:
     steps = ceil(images / recipe.batch_size)
+    of_step = f"{min(images, recipe.batch_size):,} images"
+    if recipe.batch_size > images:
+        of_step += f" (all there are; batch_size is {recipe.batch_size:,})"
     pieces = [
-        f"{recipe.epochs} epochs of {steps:,} steps of {recipe.batch_size:,} images",
+        f"{_count(recipe.epochs, 'epoch')} of {_count(steps, 'step')} of {of_step}",
         f"{recipe.optimizer}, lr {recipe.lr:g}, weight decay {recipe.weight_decay:g}",
         _schedule(recipe),
         recipe.precision,
@@ -159,12 +162,13 @@ def _schedule(recipe: TrainConfig) -> str:
 
 def _runs(study: Study, agenda: Agenda) -> str:
     methods, seeds = study.choices.methods, study.choices.seeds
-    text = f"{len(agenda.runs)}: {len(methods)} method{_s(methods)} x seed{_s(seeds)} {', '.join(map(str, seeds))}"
+    text = f"{len(agenda.runs)}: {_count(len(methods), 'method')} x seed{'s' * (len(seeds) > 1)} "
+    text += ", ".join(map(str, seeds))
     return text + (", methods side by side" if study.config.share_teacher and len(methods) > 1 else "")
 
 
-def _s(several: list) -> str:
-    return "s" if len(several) > 1 else ""
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _device(study: Study) -> str:

@@ -76,6 +76,7 @@ def check_known(name: str, variants: Iterable[str]) -> None:
     Raises:
         InputError: the name is unknown, or is that of a variant with ``+KD``.
     """
+    require("," not in name or name in variants, f"methods={name}: separate names by spaces, such as KD TRG")
     base, variants = name.removesuffix(WITH_KD), list(variants)
     require(
         base not in variants,

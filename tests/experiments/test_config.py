@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,17 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--method_options={TRG: {}, trg_pyg.distillers.trg.TRG: {}}"], "TRG is there twice"),
         (["--method_options={TRG: {}}", "--distiller=TRG"], "method_options.TRG: distiller gives options of TRG too"),
         (["--config=nowhere.yaml"], "config: File does not exist: "),
-        (["--data=ImageFolder"], "data: the following arguments are required: root"),
+        (["--data=ImageFolder"], "data=ImageFolder: it needs --data.root; data.help=ImageFolder describes its options"),
+        (["--distiller.alpha=3"], "distiller.alpha: of which method? Name it first, as --distiller TRG"),
+        (["--methods", "TRG", "--distiller.alpha", "3"], "distiller.alpha: of which method? Name it first"),
+        (["--distiller={alpha: 3}"], "distiller={'alpha': 3}: of which method? Name it first"),
+        (["KD", "TRG"], "unexpected argument KD: values follow an option, such as --methods KD TRG"),
+        (["--resume", "true"], "unexpected argument true: values follow an option"),
+        (["--methods", "KD,TRG"], "methods=KD,TRG: separate names by spaces, such as KD TRG"),
+        (["--seeds", "0,1"], "seeds=0,1: expected int; separate values by spaces"),
+        (["--train.milestones=5"], "train.milestones=5: expected list, such as [1, 2]"),
+        (["--student.args=depth=3"], "student.args=depth=3: expected dict, such as {key: value}"),
+        (["--train.weight_decay="], "train.weight_decay=: expected float"),
         (["--teacher.accuracy_tolerance=-1"], "teacher.accuracy_tolerance=-1.0"),
     ],
 )
@@ -253,7 +264,7 @@ def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path, text, line):
     ("content", "message"),
     [
         (b"seeds: [0]  # \xff", r"config=.*study.yaml: byte 14 is no UTF-8 \(invalid start byte\); save it as UTF-8"),
-        (b"[" * 3000, "nested too deeply|Problems parsing config"),
+        (b"[" * 3000, "nested too deeply|no YAML"),
     ],
     ids=["no UTF-8", "deep"],
 )
@@ -263,6 +274,23 @@ def test_a_file_that_is_no_configuration_is_refused(content, message, tmp_path):
     for argv in ([f"--config={file}"], ["--seeds=1", "--config", str(file)]):
         with pytest.raises(InputError, match=message):
             read_choices(argv)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "it is empty; write keys with values, as --print_config shows them"),
+        ("just text", "it holds a str; write keys with values"),
+        ("- 1", "it holds a list; write keys with values"),
+        ("seeds: [1", r"no YAML \(while parsing a flow sequence .*\); mend it, or leave it out"),
+    ],
+)
+def test_the_file_that_is_no_configuration_is_named(content, message, tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("seeds: [1]")
+    bad.write_text(content)
+    with pytest.raises(InputError, match=f"config={re.escape(str(bad))}: {message}"):
+        read_choices([f"--config={good}", "--config", str(bad)])
 
 
 @pytest.mark.parametrize("argument", ["--seeds=18446744073709551616", "--teacher.seed=-9223372036854775808"])

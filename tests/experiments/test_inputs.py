@@ -90,6 +90,7 @@ def configured(content: str | bytes) -> Work:
 CASES["it is there"] = typed("--config=no.yaml")
 CASES["it is UTF-8 text"] = configured(b"seeds: [0]  # \xff")
 CASES["it is YAML"] = configured("train: {epochs: 1")
+CASES["it holds keys with values"] = configured("- 1")
 CASES["a key is known"] = typed("--trian.epochs=3")
 CASES["a key of a group is known"] = configured("train: {epoch: 1}")
 CASES["an option of a method or data set is known"] = typed("--distiller=TRG", "--distiller.alfa=1")

@@ -36,7 +36,7 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
     arguments = [*small, "--methods", "Vanilla", "KD", "TRG", "SP+KD", "--seeds", "0", "1", "--distiller=TRG"]
     _, lines = announced([*arguments, "--distiller.alpha=0", "--distiller.warmup=0.1"], capsys)
     assert lines[1:-1] == [
-        "teacher   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4; trained first, 1 epochs",
+        "teacher   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4; trained first, 1 epoch",
         "student   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4",
         "methods   Vanilla  1 ce",
         "          KD       0.1 ce + 0.9 kd",
@@ -57,6 +57,12 @@ def test_the_graphs_are_those_of_a_part_where_a_step_is_computed_in_parts(small,
     assert "graphs    RKD: distance, angle: 1 CompleteGraph of 9 nodes, 81 edges, of 9 images" in lines
     (training,) = (line for line in lines if line.startswith("training"))
     assert training.endswith("; multistep x 0.1 at 1; fp32; 2 parts a step; compile")
+
+
+def test_a_batch_of_more_images_than_there_are_is_said_to_have_them_all(small, capsys):
+    _, lines = announced([*small, "--methods", "Vanilla", "--train.batch_size=1000"], capsys)
+    (training,) = (line for line in lines if line.startswith("training"))
+    assert "2 epochs of 1 step of 36 images (all there are; batch_size is 1,000); SGD" in training
 
 
 def test_it_is_said_where_the_teacher_comes_from(small, capsys, tmp_path):
