@@ -123,7 +123,7 @@ def test_a_file_put_there_by_hand_is_taken_if_its_hash_is_the_known_one(publish,
 
 def test_a_hash_that_nobody_published_is_written_down_for_the_next_start(publish, source, tmp_path, capsys):
     teacher = publish()
-    file = fetch(teacher, tmp_path)
+    file = fetch(teacher, tmp_path, quiet=False)
     assert "unverified" in capsys.readouterr().out
     record(teacher, file, sha256_of(file))
     assert sha256_of(source) in capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_a_record_that_holds_no_hash_is_not_taken_for_one(publish, tmp_path):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/ckpt.pth", "file:///nowhere/ckpt.pth"])
 def test_a_failed_download_is_one_line_with_the_address_and_the_place_for_a_file(publish, tmp_path, url, capsys):
     with pytest.raises(InputError) as error:
-        fetch(publish(url=url), tmp_path / "kept")
+        fetch(publish(url=url), tmp_path / "kept", quiet=False)
     for piece in (url, "failed", str(tmp_path / "kept" / "mine_resnet8_colours.pth")):
         assert piece in str(error.value)
     assert "\n" not in str(error.value)

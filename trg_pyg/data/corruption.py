@@ -26,7 +26,7 @@ class Corruption:
     which is also a mean over 15 kinds.
 
     Args:
-        name: one of :data:`CORRUPTIONS`.
+        name: one of ``CORRUPTIONS``.
         severity: 1 to 5.
         seed: of the noise, >= 0.
 

@@ -53,7 +53,7 @@ class Tokenizer:
         """Draw the tokens that are kept of each image, as a call does.
 
         Returns:
-            Numbers of tokens, row by row of :attr:`token_grid`, ``[images, n]``, ascending in each row.
+            Numbers of tokens, row by row of ``token_grid``, ``[images, n]``, ascending in each row.
         """
         return sample_positions(images, self.grid_tokens, self.num_tokens, generator, device)
 
