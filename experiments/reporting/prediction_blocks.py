@@ -13,7 +13,7 @@ from experiments.reporting.predicted import PredictedRun, Predictor, reasons
 from experiments.reporting.training_blocks import Styles
 from experiments.table import cell
 from trg_pyg.errors import InputError
-from trg_pyg.training.calibration import Calibration, measure_calibration
+from trg_pyg.training.calibration import Calibration, calibration
 from trg_pyg.training.confusion import among, class_accuracy, confusion_matrix
 from trg_pyg.viz.bars import plot_changes
 from trg_pyg.viz.class_size import plot_class_size
@@ -219,7 +219,7 @@ def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styl
 
 def _calibration(runs: list[PredictedRun]) -> Calibration:
     confidence = torch.cat([run.predictions.confidence for run in runs])
-    return measure_calibration(confidence, torch.cat([run.predictions.correct for run in runs]), _BINS)
+    return calibration(confidence, torch.cat([run.predictions.correct for run in runs]), _BINS)
 
 
 def _confusion_block(predictions: StudyPredictions, reference: str, compared: list[str]) -> Block:

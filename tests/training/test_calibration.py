@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trg_pyg.errors import InputError
-from trg_pyg.training.calibration import measure_calibration
+from trg_pyg.training.calibration import calibration
 
 
 def transcribed(confidence: list[float], correct: list[bool], bins: int) -> float:
@@ -26,14 +26,12 @@ def test_the_error_is_that_of_the_paper(bins, seed):
     confidence = torch.rand(200, generator=generator)
     correct = torch.rand(200, generator=generator) < confidence
     expected = transcribed(confidence.double().tolist(), correct.tolist(), bins)
-    assert measure_calibration(confidence, correct, bins).error == pytest.approx(expected, abs=1e-12)
+    assert calibration(confidence, correct, bins).error == pytest.approx(expected, abs=1e-12)
 
 
 def test_bins_by_hand():
     # Two bins: (0, 0.5] has 0.4 right and 0.5 wrong, (0.5, 1] has 1.0 right.
-    found = measure_calibration(
-        torch.tensor([0.4, 0.5, 1.0], dtype=torch.float64), torch.tensor([True, False, True]), 2
-    )
+    found = calibration(torch.tensor([0.4, 0.5, 1.0], dtype=torch.float64), torch.tensor([True, False, True]), 2)
     assert found.count.tolist() == [2, 1]
     assert found.confidence.tolist() == pytest.approx([0.45, 1.0])
     assert found.accuracy.tolist() == [0.5, 1.0]
@@ -42,11 +40,11 @@ def test_bins_by_hand():
 
 def test_edges_belong_to_the_bin_below_and_zero_to_the_first():
     edges = torch.arange(16, dtype=torch.float64) / 15
-    assert measure_calibration(edges, torch.ones(16, dtype=torch.bool)).count.tolist() == [2] + [1] * 14
+    assert calibration(edges, torch.ones(16, dtype=torch.bool)).count.tolist() == [2] + [1] * 14
 
 
 def test_an_empty_bin_is_nan_and_counts_nothing():
-    found = measure_calibration(torch.tensor([1.0]), torch.tensor([True]))
+    found = calibration(torch.tensor([1.0]), torch.tensor([True]))
     assert found.error == 0
     assert math.isnan(found.accuracy[0])
     assert math.isnan(found.confidence[0])
@@ -64,4 +62,4 @@ def test_an_empty_bin_is_nan_and_counts_nothing():
 )
 def test_what_is_no_prediction_is_refused(confidence, correct, bins, message):
     with pytest.raises(InputError, match=message):
-        measure_calibration(torch.tensor(confidence), torch.tensor(correct, dtype=torch.bool), bins)
+        calibration(torch.tensor(confidence), torch.tensor(correct, dtype=torch.bool), bins)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trg_pyg.errors import InputError
-from trg_pyg.training.calibration import measure_calibration
+from trg_pyg.training.calibration import calibration
 from trg_pyg.viz.figure import figure_style, shown_name, to_png, to_svg
 
 HOSTILE = "_<b>$\\frac{&\"'%s"
@@ -72,7 +72,7 @@ def test_intervals_stand_where_they_are():
 def test_reliability_has_the_accuracy_of_every_bin():
     from trg_pyg.viz.reliability import plot_reliability
 
-    found = measure_calibration(torch.tensor([0.1, 0.9, 1.0]), torch.tensor([True, False, True]), 5)
+    found = calibration(torch.tensor([0.1, 0.9, 1.0]), torch.tensor([True, False, True]), 5)
     figure = plot_reliability(found, title=HOSTILE)
     assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 0, 0, 0, 0.5]
     assert f"ECE {100 * found.error:.1f} %" in texts(figure)

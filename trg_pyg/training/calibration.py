@@ -25,7 +25,7 @@ class Calibration:
     error: float
 
 
-def measure_calibration(confidence: Tensor, correct: Tensor, bins: int = 15) -> Calibration:
+def calibration(confidence: Tensor, correct: Tensor, bins: int = 15) -> Calibration:
     r"""Return the reliability of predictions and their expected calibration error.
 
     .. math::
