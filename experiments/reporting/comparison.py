@@ -316,7 +316,10 @@ def _teacher(
     if key not in own:
         notes.append("The runs do not say what their teacher's accuracy is, so its row is left out.")
         return None
-    notes.append("Of the teacher the runs say its top-1 only; a results file beside their table has the rest.")
+    notes.append(
+        "The runs say only the teacher's top-1; its other accuracies are in the results file that run.py writes when a "
+        "study ends."
+    )
     return name, {"top1": own[key]}
 
 

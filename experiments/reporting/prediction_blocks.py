@@ -24,6 +24,7 @@ _TITLES = ("Class by class", "Calibration", "Confusion")
 _MOST = 10  # classes that gained or lost most
 _ALL = 20  # classes up to which all are shown
 _CONFUSED = 8
+_TAKEN = 3  # further classes that they are taken for
 _WHOLE = 10  # classes up to which the whole matrix is shown
 _BINS = 15
 
@@ -104,7 +105,8 @@ def prediction_blocks(study: ComparedStudy, predictions: StudyPredictions, style
         compared = [name for name in predictions.runs if name != reference]
         compared = [name for name in compared if predictions.changes(name, reference)[0]]
         if compared:
-            blocks.insert(0, _class_block(study, predictions, reference, compared, styles))
+            sizes = [_size_block(predictions, reference, compared, styles)] if study.long_tailed else []
+            blocks[:0] = [_class_block(study, predictions, reference, compared), *sizes]
             blocks.append(_confusion_block(predictions, reference, compared))
         else:
             line = f"Left out, since no other method has predictions of a seed that {reference} has."
@@ -117,36 +119,43 @@ def _list(lines: list[str]) -> str:
     return "; ".join(line.rstrip(".") for line in lines) + "."
 
 
-def _class_block(
-    study: ComparedStudy, predictions: StudyPredictions, reference: str, compared: list[str], styles: Styles
-) -> Block:
+def _class_block(study: ComparedStudy, predictions: StudyPredictions, reference: str, compared: list[str]) -> Block:
     one = predictions.any_run
     lines = [
         f"Accuracy within each class less that of {reference} for the same seed, in points, last epoch. Bars: mean "
         f"over seeds; ticks: seeds. {_how_many(len(one.classes))}"
     ]
-    if study.long_tailed:
-        lines.append("Below: the change of every class over its number of training images; dotted: 100 and 20 images.")
-    pictures, sizes = [], []
+    pictures = []
     for name in compared:
         _, changes = predictions.changes(name, reference)
         centre = changes.mean(0)
         order = [i for i in centre.argsort(descending=True, stable=True).tolist() if centre[i] == centre[i]]
         if len(order) > _ALL:
-            order = order[:_MOST] + order[-_MOST:]
+            gained = [i for i in order if centre[i] > 0][:_MOST]
+            order = gained + [i for i in order if centre[i] < 0][-_MOST:]
+            if not order:  # equal networks
+                continue
         shown = {_class_name(one, i, study.long_tailed): changes[:, i].tolist() for i in order}
         figure = plot_changes(shown, xlabel=f"accuracy over {reference}, points", title=name, width=3.9)
         alt = f"Change of class accuracy of {name} over {reference} in points: {_told(shown)}."
         pictures.append(Picture(f"classes {name}", figure, alt))
-        if study.long_tailed:
-            sizes.append(_size_picture(one, centre, name, reference, styles))
-    return Block("Class by class", lines, pictures=pictures + sizes)
+    return Block("Class by class", lines, pictures=pictures)
+
+
+def _size_block(predictions: StudyPredictions, reference: str, compared: list[str], styles: Styles) -> Block:
+    lines = [
+        f"The same change of every class over {reference}, mean over seeds, by the number of training images that the "
+        "class has; dotted: 100 and 20 images."
+    ]
+    changes = {name: predictions.changes(name, reference)[1].mean(0) for name in compared}
+    pictures = [_size_picture(predictions.any_run, change, name, reference, styles) for name, change in changes.items()]
+    return Block("Classes by size", lines, pictures=pictures)
 
 
 def _how_many(classes: int) -> str:
     if classes <= _ALL:
         return "All classes, sorted."
-    return f"The {_MOST} classes that gained most and the {_MOST} that lost most of {classes}."
+    return f"Of {classes} classes the {_MOST} that gained most and the {_MOST} that lost most, if so many did."
 
 
 def _class_name(run: PredictedRun, label: int, with_count: bool) -> str:
@@ -229,7 +238,10 @@ def _confusion_block(predictions: StudyPredictions, reference: str, compared: li
             names = [_class_name(one, label, False) for label in range(len(one.classes))]
             matrices = {each: predictions.confusion(each, seeds) for each in (reference, name)}
             pictures.append(_confusion_picture(matrices, names, one, _most_changed(changes.mean(0).nan_to_num())))
-        which = f"The {_CONFUSED} classes whose accuracy changed most against {reference}, gains first. "
+        which = (
+            f"The {_CONFUSED} classes whose accuracy changed most against {reference}, gains first, and {_TAKEN} more "
+            "that they are taken for most. "
+        )
     lines = [f"{which}Of 100 images of the class of a row, how many are taken for each class, all seeds together."]
     return Block("Confusion", lines, pictures=pictures)
 
@@ -239,15 +251,23 @@ def _confusion_picture(
 ) -> Picture:
     """Draw the matrices of some methods, of some classes and all others, or of all classes."""
     shown = list(range(len(run.classes))) if classes is None else classes
+    # Beside the classes themselves, those that their images are taken for most often.
+    taken = shown if classes is None else [*shown, *_most_taken(matrices, classes)]
     rows = [names[label] for label in shown]
-    columns = rows if classes is None else [*rows, "others"]
-    shares = {name: among(matrix, shown)[:, : len(columns)] for name, matrix in matrices.items()}
+    columns = [*(names[label] for label in taken), *([] if classes is None else ["others"])]
+    shares = {name: among(matrix, shown, taken)[:, : len(columns)] for name, matrix in matrices.items()}
     right = "; ".join(
         f"{name} is right in {', '.join(f'{row} {share[i, i]:.0f}' for i, row in enumerate(rows))} percent"
         for name, share in shares.items()
     )
     figure = plot_confusion(shares, rows, columns, width=3.8 if len(matrices) == 1 else 4.6)
     return Picture(f"confusion {list(matrices)[-1]}", figure, f"What images of a class are taken for: {right}.")
+
+
+def _most_taken(matrices: dict[str, Tensor], classes: list[int]) -> list[int]:
+    counts = torch.stack(list(matrices.values())).sum(0)[classes].sum(0)
+    counts[classes] = 0
+    return [label for label in counts.argsort(descending=True, stable=True)[:_TAKEN].tolist() if counts[label] > 0]
 
 
 def _most_changed(changes: Tensor) -> list[int]:

@@ -33,7 +33,11 @@ def _facts(run: RunRecord) -> dict[str, Any]:
 
 def _methods(study: ComparedStudy) -> Rows:
     options = {name: flatten(method.distiller.get("init_args") or {}) for name, method in study.methods.items()}
-    classes = {name: str(method.distiller.get("class_path", "")) for name, method in study.methods.items()}
+    # The package's own by name, as run.py takes them.
+    classes = {
+        name: str(method.distiller.get("class_path", "")).removeprefix("trg_pyg.distillers.")
+        for name, method in study.methods.items()
+    }
     rows = [["method", "class", "options"]]
     for name, own in options.items():
         alike = [options[other] for other in options if classes[other] == classes[name]]

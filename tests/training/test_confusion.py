@@ -21,6 +21,7 @@ def test_the_accuracy_of_each_class():
 def test_some_classes_and_all_others():
     shares = among(confusion_matrix(TARGETS, PREDICTED, 4), [1, 0])
     assert shares.tolist() == [[100, 0, 0], pytest.approx([100 / 3] * 3)]
+    assert among(confusion_matrix(TARGETS, PREDICTED, 4), [0], [3]).tolist() == [pytest.approx([100 / 3, 200 / 3])]
     assert among(confusion_matrix(TARGETS, PREDICTED, 4), [2]).isnan().all()
 
 

@@ -45,18 +45,19 @@ def class_accuracy(confusion: Tensor) -> Tensor:
     return 100 * confusion.diagonal().double() / confusion.sum(1)
 
 
-def among(confusion: Tensor, classes: Sequence[int]) -> Tensor:
-    """Return what images of some classes are taken for, in percent of each class: those classes, or another.
+def among(confusion: Tensor, classes: Sequence[int], predicted: Sequence[int] | None = None) -> Tensor:
+    """Return what images of some classes are taken for, in percent of each class: some classes, or another.
 
     Args:
         confusion: int64 [C, C], see :func:`confusion_matrix`.
-        classes: K different classes.
+        classes: R classes, whose images are looked at.
+        predicted: K different classes that they are taken for; ``None`` for ``classes``.
 
     Returns:
-        float64 [K, K + 1]; the last column has the images that are taken for a class which is not among them, rows sum
+        float64 [R, K + 1]; the last column has the images that are taken for a class which is not among the K, rows sum
         to 100. A row is NaN where the class has no image.
     """
     rows = confusion[list(classes)].double()
-    inner = rows[:, list(classes)]
+    inner = rows[:, list(classes if predicted is None else predicted)]
     other = rows.sum(1, keepdim=True) - inner.sum(1, keepdim=True)
     return 100 * torch.cat([inner, other], dim=1) / rows.sum(1, keepdim=True)
