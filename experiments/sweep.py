@@ -28,16 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 
-from experiments.config import read_choices
-from experiments.display import duration
-from experiments.exit_codes import STOPPED, exit_code_of
-from experiments.results import Results
-from experiments.run_folder import RunFolder, write_text, written
-from experiments.study import fingerprint
-from experiments.sweep_file import Sweep, read_sweep
-from experiments.trial import check_trial
-from trg_pyg.errors import InputError, near, require
-from trg_pyg.training.loop import TrainingStopped
+from experiments.config import read_choices  # noqa: E402
+from experiments.display import duration  # noqa: E402
+from experiments.exit_codes import STOPPED, exit_code_of  # noqa: E402
+from experiments.results import Results  # noqa: E402
+from experiments.run_folder import RunFolder, write_text, written  # noqa: E402
+from experiments.study import fingerprint  # noqa: E402
+from experiments.sweep_file import Sweep, read_sweep  # noqa: E402
+from experiments.trial import check_trial  # noqa: E402
+from trg_pyg.errors import InputError, near, require  # noqa: E402
+from trg_pyg.training.loop import TrainingStopped  # noqa: E402
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Options of run.py that the sweep sets itself.
@@ -156,15 +156,7 @@ def plan(
     values = sweep.trials(count, seed)
     common = [*others] if any(each.partition("=")[0] == "--wandb" for each in others) else [*others, "--wandb=offline"]
     if folder is None:
-        told = {
-            **asdict(sweep),
-            "file": "",
-            "cap": None,
-            "nested": sorted(sweep.nested),
-            "seed": seed,
-            "others": [*others],
-        }
-        # As YAML has them: tuples are lists.
+        told = {**asdict(sweep), "file": "", "cap": None, "nested": sorted(sweep.nested), "seed": seed}
         folder = Path("runs") / "sweeps" / f"{sweep.file.stem}-{fingerprint(json.loads(json.dumps(told, default=str)))}"
     trials: list[Trial] = []
     known: dict[str, int] = {}
@@ -232,7 +224,19 @@ def _earlier(trial: Trial) -> Outcome | None:
         outcome = Outcome(**json.loads((trial.folder / "trial.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return outcome if outcome.metric and outcome.arguments == trial.arguments else None
+    same = _lasting(outcome.arguments) == _lasting(trial.arguments)
+    return outcome if outcome.metric and same else None
+
+
+def _lasting(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without those that change no result."""
+    lasting, skip = [], False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not skip and name not in ("--device", "--wandb"):
+            lasting.append(argument)
+        skip = name in ("--device", "--wandb") and not equals
+    return lasting
 
 
 def _run(sweep: Sweep, trial: Trial, resume: bool) -> Outcome:
@@ -367,7 +371,7 @@ def _report(sweep: Sweep, trials: Sequence[Trial], outcomes: dict[int, Outcome],
 def test_command(sweep: Sweep, trial: Trial, others: Sequence[str]) -> str:
     """Return the command that trains a trial's setting on all training images and measures it on the test images."""
     given = [*sweep.arguments(trial.values), *others]
-    arguments = [each for each in given if not each.startswith(("--wandb=", "--data.validation="))]
+    arguments = [each for each in _lasting(given) if not each.startswith("--data.validation=")]
     seeds = [] if "seeds" in trial.values else ["--seeds", "0", "1", "2"]
     return shlex.join(["python", sweep.program, *arguments, "--data.validation=null", *seeds])
 

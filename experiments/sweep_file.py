@@ -263,7 +263,7 @@ def _parameters(given: dict[str, Any], prefix: str) -> Iterator[Parameter]:
 
 def _parameter(name: str, given: dict[str, Any]) -> Parameter:
     where = f"parameters.{name}"
-    distribution = given.get("distribution", _implied(where, given))
+    distribution = given["distribution"] if "distribution" in given else _implied(where, given)
     require(
         distribution in _DISTRIBUTIONS,
         f"{where}.distribution={distribution}: not supported{near(str(distribution), _DISTRIBUTIONS)}",
