@@ -126,7 +126,7 @@ def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weig
             raise InputError(f"{error}; or delete {file} to download it again") from error
         # Only now, since what could not be read, such as a page that reports an error, must not become the known
         # content.
-        record(entry, file, weights.sha256)
+        record(entry, file, weights.sha256, study.choices.quiet)
     if weights.stated is None:
         weights = replace(weights, stated=entry.accuracy, stated_by=f"{entry.source} ({entry.name})")
     return network, weights
