@@ -99,7 +99,7 @@ def find_published(weights: Path | None) -> PublishedTeacher | None:
     return teachers.get(name)
 
 
-def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = True) -> Path:
+def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = False) -> Path:
     """Return the teacher's file, downloaded if it is not in ``folder`` yet, once its hash is the known one.
 
     Where nobody published a hash, the one that :func:`record` wrote down has to be met.
@@ -107,7 +107,7 @@ def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = True) -> Path:
     Args:
         teacher: whose file.
         folder: where it is kept; a file that was fetched by hand can be put there.
-        quiet: no progress bar, and no line.
+        quiet: no progress bar, and no line but a warning, on standard error, where nobody published the hash.
 
     Raises:
         InputError: the download fails, is led away from https, or the file is another one than the hash is of; it is
@@ -127,8 +127,12 @@ def fetch(teacher: PublishedTeacher, folder: Path, quiet: bool = True) -> Path:
     doubt = "" if known else "; nobody published its hash, so its content is unverified"
     if not known and urlsplit(teacher.url).scheme == "http":
         doubt += " and may have been changed on its way"
-    if not quiet:
-        print(f"teacher {teacher.name}: downloading {teacher.url}{doubt}", flush=True)
+    if doubt or not quiet:  # a doubt is a warning
+        print(
+            f"teacher {teacher.name}: downloading {teacher.url}{doubt}",
+            file=sys.stderr if quiet else sys.stdout,
+            flush=True,
+        )
     with replaced_whole(file) as temporary:
         try:
             _download(teacher.url, temporary, quiet)
@@ -146,17 +150,20 @@ def is_verified(teacher: PublishedTeacher, file: Path) -> bool:
     return teacher.sha256 is not None or _record(file).is_file()
 
 
-def record(teacher: PublishedTeacher, file: Path, sha256: str) -> None:
+def record(teacher: PublishedTeacher, file: Path, sha256: str, quiet: bool = False) -> None:
     """Write down the hash of a file that has none published, for the next start to hold the file to.
 
     Args:
         teacher: whose file.
         file: which could be read.
         sha256: its hash.
+        quiet: do not say so.
     """
     if not is_verified(teacher, file):
         with replaced_whole(_record(file)) as temporary:
             temporary.write_text(f"{sha256}  {file.name}\n")  # sha256sum --check reads it
+        if quiet:
+            return
         print(f"teacher {teacher.name}: sha256 {sha256}, kept in {_record(file)}; pin it in {TEACHERS}", flush=True)
 
 

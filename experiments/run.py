@@ -21,6 +21,7 @@ from experiments.study import Study, prepare, prepare_process  # noqa: E402
 from experiments.summary import announce  # noqa: E402
 from experiments.teacher import Teacher, obtain_teacher  # noqa: E402
 from experiments.training_run import History  # noqa: E402
+from experiments.trial import check_trial_of_wandb, is_of_wandb  # noqa: E402
 from trg_pyg.training.distributed import World, process_group  # noqa: E402
 
 
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         choices = read_choices(argv)
+        if is_of_wandb():
+            check_trial_of_wandb(choices)
         prepare_process(choices)
         with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world)

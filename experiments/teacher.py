@@ -11,6 +11,7 @@ from experiments.agenda import Agenda
 from experiments.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from experiments.study import Study, build_network, fingerprint, short_name
 from experiments.training_run import TrainingRun, train
+from experiments.trial import is_of_wandb
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import TappedModel
@@ -125,7 +126,7 @@ def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weig
             raise InputError(f"{error}; or delete {file} to download it again") from error
         # Only now, since what could not be read, such as a page that reports an error, must not become the known
         # content.
-        record(entry, file, weights.sha256)
+        record(entry, file, weights.sha256, study.choices.quiet)
     if weights.stated is None:
         weights = replace(weights, stated=entry.accuracy, stated_by=f"{entry.source} ({entry.name})")
     return network, weights
@@ -184,6 +185,7 @@ def teacher_run(study: Study) -> TrainingRun:
         recipe=config.train,
         seed=config.seed,
         settings=settings,
+        tracked=not is_of_wandb(),  # to wandb's agent, all that this process does is the one run of the trial
     )
 
 

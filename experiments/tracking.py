@@ -1,5 +1,6 @@
 """wandb, which neither stops a run nor holds it up."""
 
+import os
 import secrets
 import shlex
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from experiments.display import say
 from experiments.run_folder import write_text
+from experiments.trial import is_of_wandb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +86,17 @@ class Tracker:
 
             id_file = folder / "wandb_id"
             run_id = id_file.read_text().strip() if resume and id_file.exists() else secrets.token_hex(4)
+            # A trial that wandb's agent has started has its id and project from there, and wandb refuses others.
+            in_sweep = is_of_wandb()
+            run_id = os.environ.get("WANDB_RUN_ID", run_id) if in_sweep else run_id
             self._files = (folder / "wandb", f"*-{run_id}")
             run = wandb.init(
-                id=run_id,
+                id=None if in_sweep else run_id,
                 resume="allow",
                 reinit="create_new",  # several trainings may run side by side, each in a run of its own
                 mode=mode,
                 dir=folder,
-                project=project,
+                project=None if in_sweep else project,
                 group=group,
                 name=name,
                 job_type=job_type,

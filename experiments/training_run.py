@@ -38,6 +38,7 @@ class TrainingRun:
         seed: of its initial weights, batches and draws.
         settings: plain settings that ``run.py --config`` takes to do the same again.
         notes: what else to write down with the environment.
+        tracked: whether wandb is told of it.
     """
 
     title: str
@@ -49,6 +50,7 @@ class TrainingRun:
     seed: int
     settings: dict[str, Any]
     notes: dict[str, Any] = field(default_factory=dict)
+    tracked: bool = True
 
 
 # Told of a training that is about to start: the run, its network, whether it goes on from a checkpoint. It returns what
@@ -206,7 +208,7 @@ class Report:
                 self._folder.write_history([])
         self._tracker = Tracker(
             run.folder,
-            config.wandb if main else "disabled",
+            config.wandb if main and run.tracked else "disabled",
             project=config.wandb_project,
             group=study.name,
             name=run.title,

@@ -382,3 +382,15 @@ def test_a_file_of_another_hash_is_not_read(publish, study, monkeypatch, capsys)
     publish(sha256="0" * 8)
     assert main(study) == 2
     assert "was not read" in capsys.readouterr().err
+
+
+def test_quiet_leaves_the_warning_of_a_hash_that_nobody_published(publish, source, tmp_path, capsys):
+    entry = publish()
+    file = fetch(entry, tmp_path / "kept", quiet=True)
+    record(entry, file, sha256_of(file), quiet=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "nobody published its hash, so its content is unverified" in err
+    fetch(publish(sha256=sha256_of(source)), tmp_path / "pinned", quiet=True)
+    assert capsys.readouterr() == ("", "")
