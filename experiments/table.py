@@ -56,7 +56,7 @@ def results_table(
         if reference is not None:
             row.append("" if method == reference else _difference(runs, last[reference]))
         rows.append(row)
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
@@ -77,7 +77,8 @@ def _cell(runs: list[dict[str, float]], key: str) -> str:
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def markdown_table(rows: list[list[str]]) -> str:
+    """Return rows, the first of which has the titles, as a table of Markdown whose columns line up."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

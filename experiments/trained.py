@@ -141,13 +141,13 @@ def load_trained(run: str | Path, which: Which = "last", taps: Taps = "none") ->
     require(file.is_file(), f"{folder} has no {file.name}: its first epoch has not ended; resume the run")
     choices = read_choices(["--config", str(config_file)])
     facts = DataFacts.read(folder) or DataFacts.of(choices.config.data.load())
-    network = build_network(_untrained(choices.config.student), facts, seed=0, taps=taps)
+    network = build_network(untrained(choices.config.student), facts, seed=0, taps=taps)
     weights = load_weights(network.model, file)
     network.eval().requires_grad_(False)
     return Trained(folder, choices, facts, network, weights)
 
 
-def _untrained(config: NetworkConfig) -> NetworkConfig:
+def untrained(config: NetworkConfig) -> NetworkConfig:
     """Return the network without the weights that its training began with: they may be gone, or be a download."""
     args = {name: value for name, value in config.args.items() if name not in LOADING_ARGS}
     return replace(config, weights=None, args=args)

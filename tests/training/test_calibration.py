@@ -1,53 +1,65 @@
+import math
+
 import pytest
 import torch
 
 from trg_pyg.errors import InputError
-from trg_pyg.training.calibration import expected_calibration_error
+from trg_pyg.training.calibration import calibration
 
 
-def with_confidence(values):
-    confidence = torch.tensor(values)
-    return torch.stack([confidence, 1 - confidence], dim=1)
+def transcribed(confidence: list[float], correct: list[bool], bins: int) -> float:
+    """Guo et al., 2017, equations 1 to 3 and 5, word by word."""
+    n, error = len(confidence), 0.0
+    for m in range(1, bins + 1):
+        inside = [i for i in range(n) if (m - 1) / bins < confidence[i] <= m / bins]
+        if inside:
+            acc = sum(correct[i] for i in inside) / len(inside)
+            conf = sum(confidence[i] for i in inside) / len(inside)
+            error += len(inside) / n * abs(acc - conf)
+    return error
 
 
-def test_by_hand():
-    # One bin of confidence 0.6 with half of it right, one of confidence 0.9 with all of it right.
-    probabilities = with_confidence([0.6, 0.6, 0.9, 0.9])
-    targets = torch.tensor([0, 1, 0, 0])
-    assert expected_calibration_error(probabilities, targets, bins=10) == pytest.approx(100 * (0.5 * 0.1 + 0.5 * 0.1))
+@pytest.mark.parametrize("bins", [1, 2, 10, 15])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_error_is_that_of_the_paper(bins, seed):
+    generator = torch.Generator().manual_seed(seed)
+    confidence = torch.rand(200, generator=generator)
+    correct = torch.rand(200, generator=generator) < confidence
+    expected = transcribed(confidence.double().tolist(), correct.tolist(), bins)
+    assert calibration(confidence, correct, bins).error == pytest.approx(expected, abs=1e-12)
 
 
-def test_gaps_of_one_bin_cancel_and_those_of_two_do_not():
-    probabilities, targets = with_confidence([0.75, 0.85]), torch.tensor([1, 0])
-    assert expected_calibration_error(probabilities, targets, bins=1) == pytest.approx(30)
-    assert expected_calibration_error(probabilities, targets, bins=5) == pytest.approx(100 * (0.75 + 0.15) / 2)
+def test_bins_by_hand():
+    # Two bins: (0, 0.5] has 0.4 right and 0.5 wrong, (0.5, 1] has 1.0 right.
+    found = calibration(torch.tensor([0.4, 0.5, 1.0], dtype=torch.float64), torch.tensor([True, False, True]), 2)
+    assert found.count.tolist() == [2, 1]
+    assert found.confidence.tolist() == pytest.approx([0.45, 1.0])
+    assert found.accuracy.tolist() == [0.5, 1.0]
+    assert found.error == pytest.approx(2 / 3 * 0.05)
 
 
-def test_a_network_that_is_right_as_often_as_it_says_has_none():
-    generator = torch.Generator().manual_seed(0)
-    probabilities = (2 * torch.randn(50_000, 10, generator=generator)).softmax(dim=1)
-    targets = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-    assert expected_calibration_error(probabilities, targets) < 1
-    sharper = (3 * probabilities.log()).softmax(dim=1)
-    assert expected_calibration_error(sharper, targets) > 20
+def test_edges_belong_to_the_bin_below_and_zero_to_the_first():
+    edges = torch.arange(16, dtype=torch.float64) / 15
+    assert calibration(edges, torch.ones(16, dtype=torch.bool)).count.tolist() == [2] + [1] * 14
 
 
-def test_certainty_falls_into_the_last_bin():
-    assert expected_calibration_error(torch.eye(4), torch.arange(4)) == 0
-    assert expected_calibration_error(torch.eye(4), torch.arange(4).roll(1)) == 100
+def test_an_empty_bin_is_nan_and_counts_nothing():
+    found = calibration(torch.tensor([1.0]), torch.tensor([True]))
+    assert found.error == 0
+    assert math.isnan(found.accuracy[0])
+    assert math.isnan(found.confidence[0])
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "targets", "bins", "message"),
+    ("confidence", "correct", "bins", "message"),
     [
-        (torch.ones(2, 3), torch.zeros(2), 15, "rows that sum to 1; take the softmax of logits"),
-        (torch.tensor([[2.0, -1.0]]), torch.zeros(1), 15, "must be at least 0"),
-        (torch.full((1, 2), float("nan")), torch.zeros(1), 15, "must be at least 0"),
-        (torch.eye(2), torch.zeros(3), 15, r"probabilities \[2, 2\] and targets \[3\]"),
-        (torch.zeros(0, 2), torch.zeros(0), 15, "N >= 1"),
-        (torch.eye(2), torch.zeros(2), 0, "bins 0 is below 1"),
+        ([], [], 15, "at least one prediction"),
+        ([0.5], [True, False], 15, r"confidence \[1\] and correct \[2\]"),
+        ([1.5], [True], 15, r"confidence holds \[1.5\], which is no probability"),
+        ([float("nan")], [True], 15, r"confidence holds \[nan\]"),
+        ([0.5], [True], 0, "bins=0: give at least one"),
     ],
 )
-def test_odd_inputs_are_refused(probabilities, targets, bins, message):
+def test_what_is_no_prediction_is_refused(confidence, correct, bins, message):
     with pytest.raises(InputError, match=message):
-        expected_calibration_error(probabilities, targets, bins)
+        calibration(torch.tensor(confidence), torch.tensor(correct, dtype=torch.bool), bins)

@@ -1,4 +1,6 @@
-"""How far the probabilities of a network are from how often it is right."""
+"""How far a network's confidence is from its accuracy."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -6,36 +8,57 @@ from torch import Tensor
 from trg_pyg.errors import require
 
 
-def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int = 15) -> float:
-    r"""Return the expected calibration error, in percent.
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Predictions in M bins of equal width by their confidence, and what they come to.
 
-    .. math:: 100 \sum_m \frac{|B_m|}{N} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|
+    Attributes:
+        count: predictions in each bin, int64 [M].
+        confidence: their mean confidence, float64 [M], in [0, 1]; NaN where a bin is empty.
+        accuracy: the share of them that is right, float64 [M], in [0, 1]; NaN where a bin is empty.
+        error: the expected calibration error, in [0, 1].
+    """
 
-    where :math:`B_m` are the images whose largest probability lies in :math:`((m - 1) / M, m / M]`. Source: Guo et
-    al., On Calibration of Modern Neural Networks (ICML 2017), equation 3.
+    count: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+    error: float
+
+
+def calibration(confidence: Tensor, correct: Tensor, bins: int = 15) -> Calibration:
+    r"""Return the reliability of predictions and their expected calibration error.
+
+    .. math::
+        \mathrm{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \, |\mathrm{acc}(B_m) - \mathrm{conf}(B_m)|, \qquad
+        B_m = \{i : \hat p_i \in ((m - 1) / M, \; m / M]\}
+
+    from Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equations 1 to 3 and 5. The first bin takes
+    a confidence of 0 as well.
 
     Args:
-        probabilities: softmax of the logits, ``[N, C]``, N >= 1.
-        targets: class of each image, int64 ``[N]``.
-        bins: M, of equal width, >= 1.
+        confidence: probability that each prediction is given, [N], in [0, 1].
+        correct: whether it is right, bool [N].
+        bins: M >= 1; the paper has 15.
 
     Raises:
-        InputError: the shapes do not match, there is no image or no bin, or the rows do not sum to 1.
+        InputError: there is no prediction, the lengths differ, a confidence is outside [0, 1], or there is no bin.
     """
-    require(bins >= 1, f"bins {bins} is below 1")
+    require(bins >= 1, f"bins={bins}: give at least one")
     require(
-        probabilities.ndim == 2 and len(probabilities) >= 1 and targets.shape == probabilities.shape[:1],
-        f"probabilities {list(probabilities.shape)} and targets {list(targets.shape)} must be [N, C] and [N], N >= 1",
+        confidence.dim() == 1 and confidence.shape == correct.shape,
+        f"confidence {list(confidence.shape)} and correct {list(correct.shape)}: give one value of each a prediction",
     )
-    probabilities = probabilities.double()
-    sums = probabilities.sum(dim=1)
+    require(len(confidence) > 0, "a calibration needs at least one prediction")
+    confidence, right = confidence.detach().double(), correct.double()
+    inside = (confidence >= 0) & (confidence <= 1)  # false for NaN
     require(
-        bool((probabilities >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4),
-        "probabilities must be at least 0 with rows that sum to 1; take the softmax of logits",
+        bool(inside.all()),
+        f"confidence holds {confidence[~inside][:1].tolist()}, which is no probability; give softmax of the logits",
     )
-    confidence, guess = probabilities.max(dim=1)
-    right = (guess == targets).double()
-    place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
-    # Of a bin, count times the gap of the means is the gap of the sums.
-    gaps = torch.zeros(bins, dtype=torch.float64, device=place.device).index_add_(0, place, right - confidence)
-    return 100 * gaps.abs().sum().item() / len(targets)
+    edges = torch.arange(1, bins + 1, dtype=torch.float64, device=confidence.device) / bins
+    index = torch.bucketize(confidence, edges)
+    count = torch.bincount(index, minlength=bins)
+    mean_confidence = torch.bincount(index, confidence, bins) / count
+    accuracy = torch.bincount(index, right, bins) / count
+    gap = (accuracy - mean_confidence).abs().nan_to_num()
+    return Calibration(count, mean_confidence, accuracy, float((gap * count).sum() / len(confidence)))
