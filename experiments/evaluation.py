@@ -199,12 +199,16 @@ def _table(evaluations: Sequence[Evaluation]) -> str:
     columns = {title: key for title, key in _COLUMNS.items() if key in keys}
     rows = [["network", "method", "seed", "weights", *columns, "checkpoint"]]
     for each in evaluations:
-        trained = each.loaded.trained
-        method, seed = ("", "") if trained is None else (trained.method, str(trained.seed))
-        # Losses are small numbers; two digits of percent are all that some thousand images tell.
-        cells = [f"{each.metrics[key]:.{3 if key == 'loss' else 2}f}" if key in each.metrics else "" for key in columns.values()]
-        rows.append([each.loaded.name, method, seed, _weights(each.loaded), *cells, str(each.loaded.path)])
+        loaded = each.loaded
+        about = [loaded.name, loaded.method or "", loaded.seed or "", _weights(loaded)]
+        rows.append([*about, *(_cell(each.metrics, key) for key in columns.values()), str(loaded.path)])
     return markdown_table(rows)
+
+
+def _cell(metrics: Mapping[str, float], key: str) -> str:
+    if key not in metrics:
+        return ""
+    return f"{metrics[key]:.{3 if key == 'loss' else 2}f}"
 
 
 def _weights(loaded: Loaded) -> str:
