@@ -58,7 +58,7 @@ build/audit/ready:
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,timm,viz]"
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,timm,viz,export]"
 	touch $@
 
 clean:

@@ -77,7 +77,7 @@ def _teacher(runs: Sequence[Trained]) -> tuple[str, TappedModel] | None:
         other = run.choices.config.teacher
         require(
             (other.name, other.args) == (config.name, config.args),
-            f"{run.folder}: its teacher is {other.name}, that of {found[0].folder} {config.name}; compare them one by one",
+            f"{run.folder}: its teacher is {other.name}, that of {found[0].folder} {config.name}; compare one by one",
         )
     return config.name, build_network(untrained(config), found[0].facts, seed=0)
 
@@ -114,7 +114,12 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of one seed of a run")
     parser.add_argument(
-        "--batches", metavar="N", type=int, nargs="+", default=[1, 256], help="images of a forward pass (default: 1 256)"
+        "--batches",
+        metavar="N",
+        type=int,
+        nargs="+",
+        default=[1, 256],
+        help="images of a forward pass (default: 1 256)",
     )
     parser.add_argument("--rounds", metavar="N", type=int, default=20, help="of each network (default: 20)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default) takes a GPU if there is one")

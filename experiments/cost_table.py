@@ -123,7 +123,9 @@ def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int)
             for name, timer in timers.items():
                 taken[name].append(timer.timeit(calls[name]).mean)
     except torch.OutOfMemoryError as error:
-        raise InputError(f"the memory does not suffice for a batch of {len(images)} images; give a smaller one") from error
+        raise InputError(
+            f"the memory does not suffice for a batch of {len(images)} images; give a smaller one"
+        ) from error
     return {name: median(values) for name, values in taken.items()}
 
 

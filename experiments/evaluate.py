@@ -8,7 +8,7 @@ from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 # So that a clone runs without having been installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,7 +32,7 @@ from experiments.loaded import Loaded, load  # noqa: E402
 from experiments.parse_errors import one_line  # noqa: E402
 from experiments.run_folder import environment, write_text  # noqa: E402
 from experiments.study import build_network, pick_device  # noqa: E402
-from experiments.trained import DataFacts, Which  # noqa: E402
+from experiments.trained import Which  # noqa: E402
 from trg_pyg.data.base import ImageData  # noqa: E402
 from trg_pyg.data.corruption import CORRUPTIONS, SEVERITIES, Corruption  # noqa: E402
 from trg_pyg.errors import InputError, check_choice, require  # noqa: E402

@@ -268,7 +268,8 @@ def _joined(splits: Splits) -> ImageSource:
     if isinstance(train, FileSet) and isinstance(test, FileSet):
         files = np.concatenate([train.files, test.files])
         return FileSet(train.root, files, targets, train.image_size, train.shorter, train.workers, train.prefetch)
-    assert isinstance(train, ImageSet) and isinstance(test, ImageSet)
+    assert isinstance(train, ImageSet)
+    assert isinstance(test, ImageSet)
     return ImageSet(torch.cat([train.images, test.images]), targets)
 
 

@@ -36,6 +36,7 @@ from experiments.run_folder import write_text, written  # noqa: E402
 from experiments.trained import DataFacts, Trained, Which, load_trained  # noqa: E402
 from trg_pyg._files import made_whole  # noqa: E402
 from trg_pyg.errors import InputError, require  # noqa: E402
+from trg_pyg.models.image_classifier import ImageClassifier  # noqa: E402
 
 _DESCRIPTION = """\
 Export a trained student. The folder that is made holds
@@ -90,7 +91,7 @@ def _check(output: Path, names: list[FormatName]) -> None:
 
 def _write_verified(
     name: FormatName,
-    classifier: torch.nn.Module,
+    classifier: ImageClassifier,
     size: int,
     strings: dict[str, str],
     folder: Path,
@@ -103,7 +104,9 @@ def _write_verified(
         try:
             gap = difference(FORMATS[name].read(folder), images.float() / 255, expected)
         except InputError as error:
-            raise InputError(f"{file}, loaded again, {error}: nothing is exported; leave {name} out of --formats") from error
+            raise InputError(
+                f"{file}, loaded again, {error}: nothing is exported; leave {name} out of --formats"
+            ) from error
     most = tolerance(expected)
     require(
         gap <= most,
@@ -111,7 +114,9 @@ def _write_verified(
         f"exported; leave {name} out of --formats",
     )
     megabytes = (folder / file).stat().st_size / 1e6
-    print(f"{file:<18} {megabytes:8.2f} MB  verified: logits differ by {gap:.1e} at most ({most:.1e} allowed)", flush=True)
+    print(
+        f"{file:<18} {megabytes:8.2f} MB  verified: logits differ by {gap:.1e} at most ({most:.1e} allowed)", flush=True
+    )
 
 
 def _about(trained: Trained) -> About:
@@ -141,7 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         _check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
         export(load_trained(chosen.run, chosen.which), chosen.output, chosen.formats)
-        print(f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training")
+        print(
+            f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training"
+        )
 
     return exit_code_of(work, "export.py")
 

@@ -60,8 +60,8 @@ def load(path: str | Path, which: Which = "last", own_code: bool = False) -> Loa
     folder = path.parent if path.is_file() else path
     require(
         folder == path or any((folder / name).is_file() for name in (ABOUT, "config.yaml")),
-        f"{path} lies in no folder of a run; python experiments/evaluate.py --weights {path} --student.name NAME --data "
-        "SET evaluates weights of other programs",
+        f"{path} lies in no folder of a run; weights of other programs are evaluated by python experiments/evaluate.py "
+        f"--weights {path} --student.name NAME --data SET",
     )
     if (folder / ABOUT).is_file() and not (folder / "config.yaml").is_file():
         about, network, weights = load_exported(folder, own_code)

@@ -15,6 +15,7 @@ from trg_pyg.errors import InputError, few
 from trg_pyg.models.cost import cost
 
 _SHOWN_CLASSES = 20
+_PACKAGES = ("torch", "torchvision", "timm")
 
 
 def told_of(trained: Trained) -> dict[str, str]:
@@ -184,7 +185,10 @@ def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, 
             f"({recipe.schedule}), weight decay {recipe.weight_decay:g}, {recipe.precision}",
         ),
         ("commit", f"`{commit}`{changed}" if commit else "not known"),
-        ("packages", ", ".join(f"{name} {packages[name]}" for name in ("torch", "torchvision", "timm") if packages.get(name))),
+        (
+            "packages",
+            ", ".join(f"{name} {packages[name]}" for name in ("torch", "torchvision", "timm") if packages.get(name)),
+        ),
         ("device", str(environment.get("gpu") or environment.get("processor") or "not known")),
         ("weights", f"`{trained.weights.path.name}` of the run, sha256 `{trained.weights.sha256}`"),
     ]

@@ -63,17 +63,19 @@ def test_a_damaged_or_missing_file_is_refused(folder):
     with pytest.raises(InputError, match=r"model.json is missing or damaged \(.*\); export the run again"):
         load_exported(folder)
     (folder / "model.json").unlink()
-    with pytest.raises(InputError, match="model.json is missing or damaged"):
+    with pytest.raises(InputError, match=r"model\.json is missing or damaged"):
         load_exported(folder)
     ABOUT.write(folder)
     change(folder, **{"mean": None})
-    with pytest.raises(InputError, match="model.json is missing or damaged"):
+    with pytest.raises(InputError, match=r"model\.json is missing or damaged"):
         load_exported(folder)
 
 
 def test_code_is_imported_only_where_it_is_allowed(folder):
     change(folder, network="trg_pyg.models.cifar.resnet.resnet8")
-    with pytest.raises(InputError, match="its network is code, trg_pyg.models.cifar.resnet.resnet8, .* add --own_code"):
+    with pytest.raises(
+        InputError, match=r"its network is code, trg_pyg\.models\.cifar\.resnet\.resnet8, .* add --own_code"
+    ):
         load_exported(folder)
     _, network, _ = load_exported(folder, own_code=True)
     assert network(torch.zeros(1, 3, 16, 16)).logits.shape == (1, 3)

@@ -42,8 +42,8 @@ def test_the_best_weights_can_be_asked_for(finished_run):
 def test_what_is_neither_is_refused(tmp_path):
     with pytest.raises(InputError, match="nothing: there is no such file or folder"):
         load(tmp_path / "nothing")
-    with pytest.raises(InputError, match="no config.yaml in"):
+    with pytest.raises(InputError, match=r"no config\.yaml in"):
         load(tmp_path)
     (tmp_path / "net.pth").touch()
-    with pytest.raises(InputError, match=r"net.pth lies in no folder of a run; python .* --weights .*net.pth"):
+    with pytest.raises(InputError, match=r"net.pth lies in no folder of a run; weights .* --weights .*net.pth"):
         load(tmp_path / "net.pth")
