@@ -62,7 +62,7 @@ build/audit/ready:
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,docs,timm,viz]"
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,docs,timm,viz,export]"
 	touch $@
 
 .venv/ready-docs: .venv/ready

@@ -9,6 +9,7 @@ from experiments.config import LOADING_ARGS
 from experiments.run_folder import write_text
 from experiments.trained import DataFacts
 from trg_pyg.errors import InputError, require
+from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import LoadedWeights, load_weights
@@ -77,15 +78,15 @@ class About:
         require(not loading, f"{file}: args has {', '.join(loading)}, which may load another file: take it out")
         return about
 
-    def build(self) -> TappedModel:
-        """Return the network with random weights, in evaluation mode.
+    def build(self) -> ImageClassifier:
+        """Return the network with random weights, in evaluation mode, without gradients.
 
         Raises:
             InputError: there is no such network, or it takes other arguments.
         """
         model = build_model(self.network, len(self.facts.classes), **self.args)
-        network = TappedModel(model, [], Normalize(self.facts.mean, self.facts.std))
-        return network.eval().requires_grad_(False)
+        classifier = ImageClassifier(model, Normalize(self.facts.mean, self.facts.std))
+        return classifier.eval().requires_grad_(False)
 
 
 def load_exported(folder: Path, own_code: bool = False) -> tuple[About, TappedModel, LoadedWeights]:
@@ -105,8 +106,9 @@ def load_exported(folder: Path, own_code: bool = False) -> tuple[About, TappedMo
         f"{folder / ABOUT}: its network is code, {about.network}, which would be imported and called; add --own_code "
         "if you trust it",
     )
-    network = about.build()
-    return about, network, load_weights(network.model, folder / WEIGHTS)
+    classifier = about.build()
+    weights = load_weights(classifier.network, folder / WEIGHTS)
+    return about, TappedModel(classifier.network, [], classifier.normalize).eval(), weights
 
 
 def _facts(stored: dict[str, Any]) -> DataFacts:

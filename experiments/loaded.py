@@ -33,6 +33,16 @@ class Loaded:
     weights: LoadedWeights
     trained: Trained | None = None
 
+    @property
+    def method(self) -> str | None:
+        """Name of the method that trained it, as far as it is known."""
+        return self.weights.metadata.get("method") if self.trained is None else self.trained.method
+
+    @property
+    def seed(self) -> str | None:
+        """Seed of the training, as far as it is known."""
+        return self.weights.metadata.get("seed") if self.trained is None else str(self.trained.seed)
+
 
 def load(path: str | Path, which: Which = "last", own_code: bool = False) -> Loaded:
     """Load the network of a run or of an exported folder; neither needs its data.
@@ -48,6 +58,11 @@ def load(path: str | Path, which: Which = "last", own_code: bool = False) -> Loa
     path = Path(path)
     require(path.exists(), f"{path}: there is no such file or folder")
     folder = path.parent if path.is_file() else path
+    require(
+        folder == path or any((folder / name).is_file() for name in (ABOUT, "config.yaml")),
+        f"{path} lies in no folder of a run; weights of other programs are evaluated by python experiments/evaluate.py "
+        f"--weights {path} --student.name NAME --data SET",
+    )
     if (folder / ABOUT).is_file() and not (folder / "config.yaml").is_file():
         about, network, weights = load_exported(folder, own_code)
         return Loaded(path, about.network, network, about.facts, about.resize, weights)

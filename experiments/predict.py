@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, get_args
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+# Transparency is left out, as it was of the test images.
+warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
 
 import torch  # noqa: E402
 
@@ -115,20 +117,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(predictions: Iterator[Prediction], files: list[Path], loaded: Loaded, chosen: Namespace) -> int:
     """Print the predictions and return how many files could not be read."""
     unread = 0
-    width = max(len(str(file)) for file in files)
+    width = max(len(_shown(file)) for file in files)
     named = max(map(len, loaded.facts.classes))
     for prediction in predictions:
         if prediction.error is not None:
             unread += 1
-            print(f"{_COMMAND}: cannot read {prediction.file}: {prediction.error}", file=sys.stderr)
+            print(f"{_COMMAND}: cannot read {_shown(prediction.file)}: {prediction.error}", file=sys.stderr)
         if chosen.json:
             print(prediction.as_json())
         elif prediction.error is None:
             cells = [f"{name:<{named}} {100 * share:6.2f} %" for name, share in prediction.classes]
-            print(f"{prediction.file!s:<{width}}  {'   '.join(cells)}")
+            print(f"{_shown(prediction.file):<{width}}  {'   '.join(cells)}")
     if 0 < unread < len(files):
         print(f"{_COMMAND}: {unread} of {len(files)} images cannot be read", file=sys.stderr)
     return unread
+
+
+def _shown(file: Path) -> str:
+    """Return a name on one line, also one with a line break or with bytes that are no text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(file))
 
 
 def _parser() -> ArgumentParser:

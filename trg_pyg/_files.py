@@ -1,7 +1,8 @@
-"""Files that a reader sees whole or not at all."""
+"""Files and folders that a reader sees whole or not at all."""
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,31 @@ def replaced_whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to be filled in the place of ``folder``, which must not be there yet.
+
+    When the block ends without an error the folder is renamed, otherwise it is deleted: an interruption at any moment
+    leaves the whole folder or none. Folders above it that are missing are made.
+
+    Args:
+        folder: to make.
+
+    Raises:
+        OSError: the folder is there and not empty, or cannot be made.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.replace(folder)
+        _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

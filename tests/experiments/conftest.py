@@ -6,6 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.run import main
+
 
 def write_images(root: Path, counts: dict[str, dict[str, int]], size: int = 16) -> Path:
     """Write ``{split: {class: images}}``, every class in a colour of its own with some noise."""
@@ -35,3 +37,20 @@ def small(images, tmp_path):
         *("--train.epochs=2", "--train.batch_size=18", "--teacher.train.epochs=1", "--teacher.train.batch_size=18"),
         *("--wandb=disabled", "--device=cpu", f"--output={tmp_path / 'runs'}"),
     ]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A run of KD with its teacher, two epochs on images of 16x16; many tests read it, none may change it."""
+    place = tmp_path_factory.mktemp("finished")
+    counts = {"red": 12, "green": 12, "blue": 12}
+    images = write_images(place / "images", {"train": counts, "test": dict.fromkeys(counts, 4)})
+    given = [
+        *("--data=ImageFolder", f"--data.root={images}", "--data.size=16", "--data.crop_share=0.8"),
+        *("--data.imbalance=3", "--student.name=resnet8", "--teacher.name=resnet14"),
+        *("--train.epochs=2", "--train.batch_size=12", "--teacher.train.epochs=1", "--teacher.train.batch_size=12"),
+        *("--wandb=disabled", "--device=cpu", f"--output={place / 'runs'}", "--methods", "KD", "--quiet"),
+    ]
+    assert main(given) == 0
+    (folder,) = (place / "runs").glob("ImageFolder-LT3/*/KD-*/seed0")
+    return folder

@@ -1,0 +1,140 @@
+"""What a network costs on this machine, measured beside that of another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.utils.benchmark import Timer
+
+from experiments.table import markdown_table
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.cost import cost
+from trg_pyg.models.image_classifier import ImageClassifier
+
+_WARM_UP = 3
+# A round is as many calls as take that long at least, so that the clock does not matter.
+_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a network costs.
+
+    Attributes:
+        parameters: of it.
+        megabytes: 10^6 bytes of its weights and buffers, which is the size of a safetensors file but for the header.
+        flops: of an image, a multiply-add counted as two.
+        milliseconds: by batch size, of a forward pass.
+    """
+
+    parameters: int
+    megabytes: float
+    flops: int
+    milliseconds: dict[int, float]
+
+    def images_per_second(self, batch: int) -> float:
+        """Return the rate at a batch size that was timed."""
+        return 1000 * batch / self.milliseconds[batch]
+
+
+def measure(
+    networks: Mapping[str, ImageClassifier],
+    image_size: int,
+    batches: Sequence[int],
+    rounds: int,
+    device: torch.device | str = "cpu",
+) -> dict[str, Measured]:
+    """Measure networks side by side.
+
+    Times are medians over rounds, after a warm-up. In each round every network has its turn, so that what else the
+    machine does falls on all of them. Images lie on the device, float32; all threads of PyTorch are used.
+
+    Args:
+        networks: by name; moved to the device and set to evaluation mode.
+        image_size: height and width of the images, in pixels.
+        batches: images of a forward pass, each >= 1.
+        rounds: of each network and batch size, >= 1.
+        device: where they run.
+
+    Raises:
+        InputError: a number is below 1, or the memory does not suffice for a batch.
+    """
+    require(rounds >= 1, f"rounds {rounds} is below 1")
+    require(len(batches) > 0 and min(batches) >= 1, f"batches {list(batches)} must be numbers of at least 1")
+    ready = {name: network.to(device).eval() for name, network in networks.items()}
+    counted = {name: cost(network, image_size) for name, network in ready.items()}
+    times: dict[str, dict[int, float]] = {name: {} for name in ready}
+    for batch in batches:
+        images = torch.rand(batch, 3, image_size, image_size, device=device)
+        for name, seconds in _times(ready, images, rounds).items():
+            times[name][batch] = 1000 * seconds
+    return {
+        name: Measured(counted[name].parameters, _megabytes(network), counted[name].flops, times[name])
+        for name, network in ready.items()
+    }
+
+
+def cost_table(measured: Mapping[str, Measured], reference: str | None = None) -> str:
+    """Return a Markdown table: one row a network, and how many times cheaper or faster it is.
+
+    Args:
+        measured: by the name of the row, all at the same batch sizes.
+        reference: row that the others are compared with; ``None`` leaves the comparison out.
+    """
+    batches = list(next(iter(measured.values())).milliseconds)
+    titles = ["", "parameters", "MB", "MFLOPs", *(f"ms, batch {batch}" for batch in batches)]
+    rows = [[*titles, f"images/s, batch {batches[-1]}"]]
+    for name, row in measured.items():
+        rows.append([name, *_cells(row, batches)])
+        if reference not in (None, name):
+            rows.append(["  gain", *_ratios(measured[str(reference)], row, batches)])
+    return markdown_table(rows)
+
+
+def _cells(row: Measured, batches: Sequence[int]) -> list[str]:
+    times = [f"{row.milliseconds[batch]:.2f}" for batch in batches]
+    rate = f"{row.images_per_second(batches[-1]):,.0f}"
+    return [f"{row.parameters:,}", f"{row.megabytes:.2f}", f"{row.flops / 1e6:,.1f}", *times, rate]
+
+
+def _ratios(reference: Measured, row: Measured, batches: Sequence[int]) -> list[str]:
+    times = [reference.milliseconds[batch] / row.milliseconds[batch] for batch in batches]
+    sizes = [reference.parameters / row.parameters, reference.megabytes / row.megabytes, reference.flops / row.flops]
+    return [f"{ratio:.2f}x" for ratio in (*sizes, *times, times[-1])]
+
+
+def _megabytes(network: ImageClassifier) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6
+
+
+@torch.inference_mode()
+def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int) -> dict[str, float]:
+    """Return the median time of a forward pass of each network, in seconds."""
+    timers = {
+        name: Timer("network(images)", globals={"network": network, "images": images}, num_threads=_threads())
+        for name, network in networks.items()
+    }
+    try:
+        calls = {name: _calls(timer) for name, timer in timers.items()}
+        taken: dict[str, list[float]] = {name: [] for name in timers}
+        for _ in range(rounds):
+            for name, timer in timers.items():
+                taken[name].append(timer.timeit(calls[name]).mean)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the memory does not suffice for a batch of {len(images)} images; give a smaller one"
+        ) from error
+    return {name: median(values) for name, values in taken.items()}
+
+
+def _calls(timer: Timer) -> int:
+    """Warm up, and return how many calls make a round."""
+    timer.timeit(_WARM_UP)
+    return max(1, round(_SECONDS / timer.timeit(1).mean))
+
+
+def _threads() -> int:
+    # A timer would take one by itself.
+    return torch.get_num_threads()
