@@ -181,7 +181,7 @@ def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, 
         ("seed", str(trained.seed)),
         (
             "recipe",
-            f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
+            f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
             f"({recipe.schedule}), weight decay {recipe.weight_decay:g}, {recipe.precision}",
         ),
         ("commit", f"`{commit}`{changed}" if commit else "not known"),
