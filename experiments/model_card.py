@@ -172,6 +172,7 @@ logits = program(torch.from_numpy(prepare("image.png")))
 def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, Any] | None) -> str:
     config = trained.choices.config
     recipe = config.train
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     packages = environment.get("packages") or {}
     changed = ", with uncommitted changes" if environment.get("uncommitted_changes") else ""
     commit = environment.get("commit")
@@ -181,7 +182,7 @@ def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, 
         ("seed", str(trained.seed)),
         (
             "recipe",
-            f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
+            f"{epochs}, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
             f"({recipe.schedule}), weight decay {recipe.weight_decay:g}, {recipe.precision}",
         ),
         ("commit", f"`{commit}`{changed}" if commit else "not known"),
