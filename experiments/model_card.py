@@ -188,7 +188,7 @@ def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, 
         ("commit", f"`{commit}`{changed}" if commit else "not known"),
         (
             "packages",
-            ", ".join(f"{name} {packages[name]}" for name in ("torch", "torchvision", "timm") if packages.get(name)),
+            ", ".join(f"{name} {packages[name]}" for name in _PACKAGES if packages.get(name)),
         ),
         ("device", str(environment.get("gpu") or environment.get("processor") or "not known")),
         ("weights", f"`{trained.weights.path.name}` of the run, sha256 `{trained.weights.sha256}`"),
