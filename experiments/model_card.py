@@ -172,6 +172,7 @@ logits = program(torch.from_numpy(prepare("image.png")))
 def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, Any] | None) -> str:
     config = trained.choices.config
     recipe = config.train
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     packages = environment.get("packages") or {}
     changed = ", with uncommitted changes" if environment.get("uncommitted_changes") else ""
     commit = environment.get("commit")
@@ -181,13 +182,13 @@ def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, 
         ("seed", str(trained.seed)),
         (
             "recipe",
-            f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
+            f"{epochs}, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
             f"({recipe.schedule}), weight decay {recipe.weight_decay:g}, {recipe.precision}",
         ),
         ("commit", f"`{commit}`{changed}" if commit else "not known"),
         (
             "packages",
-            ", ".join(f"{name} {packages[name]}" for name in ("torch", "torchvision", "timm") if packages.get(name)),
+            ", ".join(f"{name} {packages[name]}" for name in _PACKAGES if packages.get(name)),
         ),
         ("device", str(environment.get("gpu") or environment.get("processor") or "not known")),
         ("weights", f"`{trained.weights.path.name}` of the run, sha256 `{trained.weights.sha256}`"),

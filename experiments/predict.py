@@ -1,6 +1,7 @@
 """Classify image files by a trained student: ``python experiments/predict.py --help``."""
 
 import json
+import os
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -107,7 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = pick_device(chosen.device)
         files = find_images(chosen.images)
         loaded = load(chosen.source, chosen.which, chosen.own_code)
-        unread = _show(predict(loaded, files, chosen.top, device, chosen.batch_size), files, loaded, chosen)
+        try:
+            unread = _show(predict(loaded, files, chosen.top, device, chosen.batch_size), files, loaded, chosen)
+        except BrokenPipeError:
+            # Whoever reads has enough, as head has; what is left in the buffer must not fail once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         if unread == len(files):
             raise InputError(f"none of {len(files)} images can be read" if unread > 1 else "the image cannot be read")
 
@@ -128,6 +134,7 @@ def _show(predictions: Iterator[Prediction], files: list[Path], loaded: Loaded, 
         elif prediction.error is None:
             cells = [f"{name:<{named}} {100 * share:6.2f} %" for name, share in prediction.classes]
             print(f"{_shown(prediction.file):<{width}}  {'   '.join(cells)}")
+    sys.stdout.flush()
     if 0 < unread < len(files):
         print(f"{_COMMAND}: {unread} of {len(files)} images cannot be read", file=sys.stderr)
     return unread

@@ -73,9 +73,7 @@ def test_a_damaged_or_missing_file_is_refused(folder):
 
 def test_code_is_imported_only_where_it_is_allowed(folder):
     change(folder, network="trg_pyg.models.cifar.resnet.resnet8")
-    with pytest.raises(
-        InputError, match=r"its network is code, trg_pyg\.models\.cifar\.resnet\.resnet8, .* add --own_code"
-    ):
+    with pytest.raises(InputError, match=r"its network is code, trg_pyg\.models\.cifar\.\S+, .* add --own_code"):
         load_exported(folder)
     _, network, _ = load_exported(folder, own_code=True)
     assert network(torch.zeros(1, 3, 16, 16)).logits.shape == (1, 3)
