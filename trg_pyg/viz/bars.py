@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from trg_pyg.viz.figure import INK, new_figure, shown_name, styled
+from trg_pyg.viz.figure import INK, label_rows, new_figure, styled
 from trg_pyg.viz.line_style import LineStyle, line_styles
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def plot_bars(
             axes.plot(of_seeds, [row] * len(of_seeds), "|", color=INK, markersize=6, alpha=0.6, markeredgewidth=0.8)
     if all(value >= 0 for of_seeds in values.values() for value in of_seeds):
         axes.set_xlim(left=0)  # a standard deviation may reach below
-    _name_rows(axes, list(values))
-    axes.set_xlabel(xlabel)
-    axes.set_title(shown_name(title, 60))
+    label_rows(axes, list(values), xlabel, title)
     return figure
 
 
@@ -69,14 +67,5 @@ def plot_changes(
         if len(of_seeds) > 1:
             axes.plot(of_seeds, [row] * len(of_seeds), "|", color=INK, markersize=6, markeredgewidth=0.8)
     axes.axvline(0, color=INK, linewidth=0.8)
-    _name_rows(axes, list(changes))
-    axes.set_xlabel(xlabel)
-    axes.set_title(shown_name(title, 60))
+    label_rows(axes, list(changes), xlabel, title)
     return figure
-
-
-def _name_rows(axes, names: list[str]) -> None:  # type: ignore[no-untyped-def]
-    axes.set_yticks(range(len(names)), [shown_name(name) for name in names])
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(False, axis="y")

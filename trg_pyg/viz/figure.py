@@ -3,13 +3,14 @@
 import functools
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from trg_pyg.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
@@ -82,6 +83,23 @@ def shown_name(name: str, longest: int = _LONGEST) -> str:
         name = name[: longest - 1] + "…"
     # Of labels that begin with an underscore matplotlib makes no entry of a legend.
     return f"\u200b{name}" if name.startswith("_") else name
+
+
+def label_rows(axes: "Axes", names: Sequence[str], xlabel: str, title: str) -> None:
+    """Name the rows of a picture that has one for each name, and its axis and itself.
+
+    Args:
+        axes: row i lies at height i.
+        names: of the rows, from top to bottom.
+        xlabel: what the rows show, with its unit.
+        title: of the figure.
+    """
+    axes.set_yticks(range(len(names)), [shown_name(name) for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(xlabel)
+    axes.set_title(shown_name(title, 60))
 
 
 @styled

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trg_pyg.viz.bars import _name_rows
-from trg_pyg.viz.figure import INK, new_figure, shown_name, styled
+from trg_pyg.viz.figure import INK, label_rows, new_figure, styled
 from trg_pyg.viz.line_style import LineStyle, line_styles
 
 if TYPE_CHECKING:
@@ -58,7 +57,5 @@ def plot_intervals(
             axes.plot([each.low, each.high], [row, row], color=style.color, linewidth=2, solid_capstyle="butt")
             axes.plot(each.values, [row] * len(each.values), "|", color=INK, markersize=7, markeredgewidth=0.8)
         axes.plot([each.centre], [row], color=style.color, marker=style.marker, markersize=7, linestyle="")
-    _name_rows(axes, list(intervals))
-    axes.set_xlabel(xlabel)
-    axes.set_title(shown_name(title, 60))
+    label_rows(axes, list(intervals), xlabel, title)
     return figure
