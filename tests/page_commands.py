@@ -1,0 +1,248 @@
+"""Commands of the README and the guides, and a folder in which each can be run in seconds.
+
+What a page says is run as it stands, but for what makes it small: one seed, one epoch, networks that are not compiled, no
+wandb, and a few photographs where the page takes data that have to be downloaded. A program that cannot be run here, such as
+Slurm's, has its own arguments checked and the program behind it run.
+"""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from click import Command, Context, Group
+from PIL import Image
+from wandb.cli.cli import cli
+
+from experiments.config import read_choices
+from experiments.run import main as run_main
+from trg_pyg.data import Digits
+from trg_pyg.models import build_model
+
+ROOT = Path(__file__).parents[1]
+GUIDES = (ROOT / "README.md", *sorted((ROOT / "experiments" / "guide").glob("*.md")))
+
+_SMALL = [
+    *("--train.epochs=1", "--teacher.train.epochs=1", "--train.compile=false", "--teacher.train.compile=false"),
+    *("--train.precision=fp32", "--seeds", "0", "--device=cpu", "--wandb=disabled"),
+]
+_CLASSES = ("cat", "dog", "fox")
+# Options that make a benchmark small: what it measures has tests of its own.
+_BENCHMARKS = {
+    "step.py": ["--steps=1", "--batch_size=8", "--teacher=resnet20", "--student=resnet8"],
+    "all.py": ["--points=[64]", "--tokens=[64]", "--pairs=[resnet20-resnet8]", "--steps=1", "--images=64", "--repeats=1"],
+}
+
+
+def fenced(text: str, language: str) -> list[str]:
+    """Return the blocks of a language in a page, without their indentation's fence."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a page, one a line, comments left out."""
+    lines = "\n".join(fenced(text, "bash")).replace("\\\n", " ").splitlines()
+    bare = (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines)
+    return [re.sub(r"\s+", " ", line) for line in bare if line]
+
+
+def files(text: str) -> dict[str, str]:
+    """Return the files that a page shows: blocks whose first line is their name as a comment."""
+    found: dict[str, str] = {}
+    for language in ("python", "yaml"):
+        for block in fenced(text, language):
+            first, _, rest = block.partition("\n")
+            if name := re.fullmatch(r"# (\w+\.(?:py|yaml))", first):
+                found[name[1]] = f"{found[name[1]]}\n\n{rest}" if name[1] in found else rest
+    return found
+
+
+def write_photos(folder: Path) -> None:
+    """Write ``photos/{train,test}/<class>/<n>.jpg``, lists of them, and a single one."""
+    generator = torch.Generator().manual_seed(0)
+    for split, images in (("train", 8), ("test", 4)):
+        lines = []
+        for label, name in enumerate(_CLASSES):
+            for number in range(images):
+                pixels = torch.randint(60 * label, 60 * label + 99, (48, 64, 3), generator=generator).to(torch.uint8)
+                file = folder / "photos" / split / name / f"{number}.jpg"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.numpy()).save(file)
+                lines.append(f"{split}/{name}/{number}.jpg {label}\n")
+        (folder / f"{split}.txt").write_text("".join(lines))
+    Image.fromarray(pixels.numpy()).save(folder / "photo.jpg")
+
+
+class Place:
+    """A folder with all that the pages name: photographs, weights, files that they show, and a finished study.
+
+    Args:
+        folder: empty.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "experiments").symlink_to(ROOT / "experiments")
+        write_photos(folder)
+        for page in GUIDES:
+            for name, text in files(page.read_text()).items():
+                (folder / name).write_text(text)
+        torch.manual_seed(0)
+        for file, network in (("teacher.pth", "torchvision:resnet50"), ("resnet56.pth", "resnet56")):
+            torch.save(build_model(network, len(_CLASSES)).state_dict(), folder / file)
+
+    def finish_a_study(self) -> None:
+        """Train what ``runs/Digits/resnet20-resnet8`` and ``RUN`` stand for."""
+        assert run_main(["--methods", "KD", "TRG", *_SMALL, "--wandb=offline", "--quiet"]) == 0
+
+    @property
+    def run(self) -> Path:
+        """The folder of one seed, as pages name it: relative to this one."""
+        (found,) = self.folder.glob("runs/Digits/resnet20-resnet8/TRG-*/seed0")
+        return found.relative_to(self.folder)
+
+    def execute(self, command: str) -> None:
+        """Run a command of a page, made small.
+
+        Raises:
+            AssertionError: it fails, or nothing here knows how to run it.
+        """
+        if assignment := re.fullmatch(r"RUN=(\S+)", command):
+            assert re.sub(r"TRG-[0-9a-f]{8}", "*", assignment[1]) == re.sub(r"TRG-[0-9a-f]{8}", "*", str(self.run))
+            return
+        command = re.sub(r"\$RUN\b|\bRUN\b", str(self.run), command)
+        if "$" in command or "&&" in command:
+            command = _expanded(command)
+        words = shlex.split(command)
+        program, rest = words[0], words[1:]
+        if program == ".venv/bin/torchrun":
+            assert rest[:1] == ["--nproc-per-node"]
+            assert int(rest[1]) > 1
+            words = ["python", *rest[2:]]
+        elif program == "sbatch":
+            words = _slurm_task([word for word in rest if not re.fullmatch(r"--array=\d+-\d+", word)])
+        if words[0] == "python":
+            self._python(words[1:])
+        elif words[0] == "make":
+            _check_make(words[1:])
+        elif words[0] == "pip":
+            _check_install(words[1:])
+        elif words[0] == "wandb":
+            _wandb(words[1:])
+        else:
+            assert words == [], f"no way to run {command} is known here: add one, or change the page"
+
+    def _python(self, words: Sequence[str]) -> None:
+        script, given = words[0], list(words[1:])
+        if script == "-m":
+            return _check_pytest(given)
+        name = Path(script).name
+        assert (ROOT / script).is_file()
+        if name in ("run.py", "diagnose.py"):
+            given = [*given, *self._small(given)]
+        elif name == "sweep.py":
+            given = [*given, *(["--count=1"] if "--count" in given else []), *_SMALL]
+        elif script.startswith("experiments/benchmarks/"):
+            given += _BENCHMARKS[name]
+        elif name == "evaluate.py" and "CIFAR100" in given:
+            given += ["--data=ImageFolder", "--data.root=photos"]
+        elif name == "visualize.py":
+            given += ["--features=60"]
+        assert _call(ROOT / script, given) in (None, 0)
+
+    def _small(self, given: list[str]) -> list[str]:
+        if any(word.startswith("--print_config") for word in given):
+            return []
+        # diagnose.py has options before those of run.py.
+        own = [i for i, word in enumerate(given) if word.startswith("--probe_")]
+        choices = read_choices([word for i, word in enumerate(given) if i not in own and i - 1 not in own])
+        small = list(_SMALL)
+        if choices.published:
+            small += ["--teacher.weights=null"]
+        data = choices.config.data
+        if not isinstance(data, Digits) and not Path(getattr(data, "root", ".")).exists():
+            small += ["--data=ImageFolder", "--data.root=photos"]
+            if data.imbalance:
+                small += ["--data.imbalance=2"]
+        return small
+
+
+def _call(script: Path, given: Sequence[str]) -> int:
+    """Run a program in this process, which has the packages imported already, and return its exit code."""
+    before = sys.argv
+    sys.argv = [str(script), *given]
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def _expanded(command: str) -> str:
+    """Return a command as the shell has it: ``&&`` and ``$(...)`` are run, for what they do, or for what they say."""
+    *first, last = command.split(" && ")
+    for each in first:
+        subprocess.run(["bash", "-euc", each], check=True)
+    if last.startswith(("ln ", "mkdir ")):
+        subprocess.run(["bash", "-euc", last], check=True)
+        return ""
+    script = f"printf '%q ' {last}"
+    return subprocess.run(["bash", "-euc", script], check=True, capture_output=True, text=True).stdout
+
+
+def _slurm_task(words: list[str]) -> list[str]:
+    """Return what a job script is to start; the scripts themselves have tests of their own."""
+    script, *given = words
+    assert (ROOT / script).is_file()
+    if given[0].endswith(".yaml"):
+        return ["python", "experiments/sweep.py", *given]
+    return ["python", "experiments/run.py", *given]
+
+
+def _check_make(words: list[str]) -> None:
+    target, *settings = words
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert all(re.match(r"(SEEDS|ARGS|LOCKED|PYTHON)=", setting) for setting in settings)
+
+
+def _check_install(words: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = project["dependencies"] + [each for group in project["optional-dependencies"].values() for each in group]
+    assert words[0] == "install"
+    for word in words[1:]:
+        if extras := re.fullmatch(r"(?:\.|trg_pyg)\[([\w,]+)\]", word):
+            assert set(extras[1].split(",")) <= project["optional-dependencies"].keys()
+        else:
+            assert word in ("-e", "--no-build-isolation") or word in known
+
+
+def _check_pytest(words: list[str]) -> None:
+    assert words[0] == "pytest"
+    paths = [word for word in words[1:] if "/" in word]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def _wandb(words: Sequence[str]) -> None:
+    """Run what needs neither account nor terminal; of the rest, have wandb read the arguments."""
+    if words[:3] == ["leet", "inspect", "--summary"]:
+        done = subprocess.run([sys.executable, "-m", "wandb", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "top1" in done.stdout
+        return
+    command: Command = cli
+    rest = list(words)
+    while isinstance(command, Group) and rest and rest[0] in command.commands:
+        command = command.commands[rest.pop(0)]
+    assert command is not cli, f"wandb has no command {words[0]}"
+    left = [word for word in rest if "ENTITY" not in word]
+    assert [word for word in left if not word.startswith("-") and not Path(word).exists()] == []
+    with Context(command, info_name="wandb") as context:
+        command.parse_args(context, rest)

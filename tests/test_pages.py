@@ -1,0 +1,98 @@
+"""What the README and the guides show works: links, Python, and commands, which are run (see page_commands)."""
+
+import os
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, files
+
+READ = (*GUIDES, ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/README.md")))
+ALL = tuple(dict.fromkeys((*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")))
+SHOWN = [(page, command) for page in GUIDES for command in dict.fromkeys(commands(page.read_text()))]
+ONCE = {command: page for page, command in reversed(SHOWN)}
+
+
+def title(value: object) -> str:
+    return value.name if isinstance(value, Path) else str(value)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, one_thread):
+    """A folder that has what the commands name; they are run in it."""
+    folder = tmp_path_factory.mktemp("pages")
+    before = Path.cwd(), list(sys.path), dict(os.environ)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    os.environ["WANDB_SILENT"] = "true"
+    place = Place(folder)
+    place.finish_a_study()
+    yield place
+    os.chdir(before[0])
+    sys.path[:] = before[1]
+    os.environ.clear()
+    os.environ.update(before[2])
+
+
+@pytest.mark.parametrize(("command", "page"), ONCE.items(), ids=title)
+def test_every_command_runs(command, page, place):
+    place.execute(command)
+
+
+@pytest.mark.parametrize("page", [page for page in GUIDES if fenced(page.read_text(), "python")], ids=title)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, place):
+    torch.manual_seed(0)
+    scope: dict = {"__name__": page.stem}
+    for block in fenced(page.read_text(), "python"):
+        exec(compile(block, page.name, "exec"), scope)
+
+
+def test_there_is_something_to_run():
+    assert len(ONCE) > 40
+    assert sum(len(files(page.read_text())) for page in GUIDES) >= 4
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    bare = re.sub(r"[`*]|\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+    return "".join(c for c in bare.replace(" ", "-") if c in "-_" or unicodedata.category(c)[0] in "LN")
+
+
+def anchors(page: Path) -> set[str]:
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    text = re.sub(r"(?ms)^```.*?^```|`[^`\n]*`", "", page.read_text())
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, place = link.partition("#")
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists() or (place and place not in anchors(file)):
+            lost.append(link)
+    assert lost == []
+
+
+def test_every_guide_is_in_the_index():
+    index = (ROOT / "experiments" / "guide" / "README.md").read_text()
+    guides = [*(ROOT / "experiments" / "guide").glob("*.md"), *(ROOT / "experiments" / "guide").glob("*.ipynb")]
+    assert len(guides) > 10
+    assert [page.name for page in guides if page.name != "README.md" and f"({page.name})" not in index] == []
+
+
+def test_every_file_that_a_page_names_is_there():
+    named = {
+        (page.name, name)
+        for page in READ
+        for name in re.findall(r"(?<![\w/])experiments/[\w/.-]+\.(?:py|yaml|sh|md)", page.read_text())
+    }
+    assert len(named) > 20
+    assert [(page, name) for page, name in sorted(named) if not (ROOT / name).exists()] == []
