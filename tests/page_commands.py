@@ -1,7 +1,7 @@
 """Commands of the README and the guides, and a folder in which each can be run in seconds.
 
 What a page says is run as it stands, but for what makes it small: one seed, one epoch, networks that are not compiled, no
-wandb, and a few photographs where the page takes data that have to be downloaded. A program that cannot be run here, such as
+wandb, few digits, and photographs where the page takes data that have to be downloaded. A program that cannot be run here, such as
 Slurm's, has its own arguments checked and the program behind it run.
 """
 
@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from click import Command, Context, Group
 from PIL import Image
@@ -21,7 +22,7 @@ from wandb.cli.cli import cli
 
 from experiments.config import read_choices
 from experiments.run import main as run_main
-from trg_pyg.data import Digits
+from trg_pyg.data import Digits, ImageSet
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -29,14 +30,19 @@ GUIDES = (ROOT / "README.md", *sorted((ROOT / "experiments" / "guide").glob("*.m
 
 _SMALL = [
     *("--train.epochs=1", "--teacher.train.epochs=1", "--train.compile=false", "--teacher.train.compile=false"),
-    *("--train.precision=fp32", "--seeds", "0", "--device=cpu", "--wandb=disabled"),
+    *("--train.schedule=onecycle", "--teacher.train.schedule=onecycle", "--train.precision=fp32"),
+    *("--train.warmup_epochs=0", "--teacher.train.warmup_epochs=0"),
+    *("--seeds", "0", "--device=cpu", "--wandb=disabled"),
 ]
 _CLASSES = ("cat", "dog", "fox")
-# Options that make a benchmark small: what it measures has tests of its own.
-_BENCHMARKS = {
+# What makes other programs small.
+_OF_PROGRAMS = {
+    "compare_cost.py": ["--batches", "1", "--rounds", "1"],
     "step.py": ["--steps=1", "--batch_size=8", "--teacher=resnet20", "--student=resnet8"],
-    "all.py": ["--points=[64]", "--tokens=[64]", "--pairs=[resnet20-resnet8]", "--steps=1", "--images=64", "--repeats=1"],
+    "sweep.py": ["--count=1", *_SMALL, "--output=swept"],  # in a process of its own, with all digits
+    "visualize.py": ["--features=60"],
 }
+_DIGITS = 20  # images of each class, at most, in either split
 
 
 def fenced(text: str, language: str) -> list[str]:
@@ -62,10 +68,25 @@ def files(text: str) -> dict[str, str]:
     return found
 
 
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave Digits few images of each class."""
+    read = Digits._read
+
+    def fewer(self: Digits) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+        *splits, classes = read(self)
+        train, test = (
+            split.select(torch.cat([(split.targets == c).nonzero()[:_DIGITS, 0] for c in range(len(classes))]))
+            for split in splits
+        )
+        return train, test, classes
+
+    monkeypatch.setattr(Digits, "_read", fewer)
+
+
 def write_photos(folder: Path) -> None:
     """Write ``photos/{train,test}/<class>/<n>.jpg``, lists of them, and a single one."""
     generator = torch.Generator().manual_seed(0)
-    for split, images in (("train", 8), ("test", 4)):
+    for split, images in (("train", 4), ("test", 2)):
         lines = []
         for label, name in enumerate(_CLASSES):
             for number in range(images):
@@ -79,14 +100,14 @@ def write_photos(folder: Path) -> None:
 
 
 class Place:
-    """A folder with all that the pages name: photographs, weights, files that they show, and a finished study.
+    """The current folder, with all that the pages name: photographs, weights, files that they show, a finished study.
 
-    Args:
-        folder: empty.
+    Attributes:
+        run: folder of one seed of TRG, as pages name it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        folder = Path.cwd()
         (folder / "experiments").symlink_to(ROOT / "experiments")
         write_photos(folder)
         for page in GUIDES:
@@ -95,16 +116,8 @@ class Place:
         torch.manual_seed(0)
         for file, network in (("teacher.pth", "torchvision:resnet50"), ("resnet56.pth", "resnet56")):
             torch.save(build_model(network, len(_CLASSES)).state_dict(), folder / file)
-
-    def finish_a_study(self) -> None:
-        """Train what ``runs/Digits/resnet20-resnet8`` and ``RUN`` stand for."""
         assert run_main(["--methods", "KD", "TRG", *_SMALL, "--wandb=offline", "--quiet"]) == 0
-
-    @property
-    def run(self) -> Path:
-        """The folder of one seed, as pages name it: relative to this one."""
-        (found,) = self.folder.glob("runs/Digits/resnet20-resnet8/TRG-*/seed0")
-        return found.relative_to(self.folder)
+        (self.run,) = Path("runs").glob("Digits/resnet20-resnet8/TRG-*/seed0")
 
     def execute(self, command: str) -> None:
         """Run a command of a page, made small.
@@ -118,6 +131,8 @@ class Place:
         command = re.sub(r"\$RUN\b|\bRUN\b", str(self.run), command)
         if "$" in command or "&&" in command:
             command = _expanded(command)
+        if not command:  # all of it was the shell's
+            return
         words = shlex.split(command)
         program, rest = words[0], words[1:]
         if program == ".venv/bin/torchrun":
@@ -135,25 +150,23 @@ class Place:
         elif words[0] == "wandb":
             _wandb(words[1:])
         else:
-            assert words == [], f"no way to run {command} is known here: add one, or change the page"
+            raise AssertionError(f"no way to run {command} is known here: add one, or change the page")
 
     def _python(self, words: Sequence[str]) -> None:
         script, given = words[0], list(words[1:])
         if script == "-m":
-            return _check_pytest(given)
+            _check_pytest(given)
+            return
         name = Path(script).name
         assert (ROOT / script).is_file()
         if name in ("run.py", "diagnose.py"):
             given = [*given, *self._small(given)]
-        elif name == "sweep.py":
-            given = [*given, *(["--count=1"] if "--count" in given else []), *_SMALL]
-        elif script.startswith("experiments/benchmarks/"):
-            given += _BENCHMARKS[name]
         elif name == "evaluate.py" and "CIFAR100" in given:
             given += ["--data=ImageFolder", "--data.root=photos"]
-        elif name == "visualize.py":
-            given += ["--features=60"]
-        assert _call(ROOT / script, given) in (None, 0)
+        elif name == "all.py":  # every benchmark, each of which has a test
+            assert given == []
+            return
+        assert _call(ROOT / script, [*given, *_OF_PROGRAMS.get(name, [])]) == 0
 
     def _small(self, given: list[str]) -> list[str]:
         if any(word.startswith("--print_config") for word in given):
@@ -166,7 +179,11 @@ class Place:
             small += ["--teacher.weights=null"]
         data = choices.config.data
         if not isinstance(data, Digits) and not Path(getattr(data, "root", ".")).exists():
-            small += ["--data=ImageFolder", "--data.root=photos"]
+            small += [
+                "--data=ImageFolder",
+                "--data.root=photos",
+                *(["--data.size=128"] if getattr(data, "size", 0) > 128 else []),
+            ]
             if data.imbalance:
                 small += ["--data.imbalance=2"]
         return small

@@ -1,20 +1,18 @@
 """What the README and the guides show works: links, Python, and commands, which are run (see page_commands)."""
 
-import os
 import re
-import sys
 import unicodedata
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, files
+from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, files
 
 READ = (*GUIDES, ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/README.md")))
 ALL = tuple(dict.fromkeys((*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")))
 SHOWN = [(page, command) for page in GUIDES for command in dict.fromkeys(commands(page.read_text()))]
-ONCE = {command: page for page, command in reversed(SHOWN)}
+ONCE = [(command, page) for i, (page, command) in enumerate(SHOWN) if command not in [each for _, each in SHOWN[:i]]]
 
 
 def title(value: object) -> str:
@@ -25,20 +23,15 @@ def title(value: object) -> str:
 def place(tmp_path_factory, one_thread):
     """A folder that has what the commands name; they are run in it."""
     folder = tmp_path_factory.mktemp("pages")
-    before = Path.cwd(), list(sys.path), dict(os.environ)
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    os.environ["WANDB_SILENT"] = "true"
-    place = Place(folder)
-    place.finish_a_study()
-    yield place
-    os.chdir(before[0])
-    sys.path[:] = before[1]
-    os.environ.clear()
-    os.environ.update(before[2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        patch.setenv("WANDB_SILENT", "true")
+        few_digits(patch)
+        yield Place()
 
 
-@pytest.mark.parametrize(("command", "page"), ONCE.items(), ids=title)
+@pytest.mark.parametrize(("command", "page"), ONCE, ids=title)
 def test_every_command_runs(command, page, place):
     place.execute(command)
 
