@@ -108,7 +108,7 @@ def _class_files(root: Path, split: str) -> dict[str, list[str]]:
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the sorted names of the images of a class, and of what kind each other entry is; hidden ones are left out."""
+    """Return the sorted names of the images of a class, and the kinds of its other entries, none of them hidden."""
     # Images are not asked whether they are files: a dangling link is one that has to be reported as unreadable.
     shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     others = [entry for entry in shown if not _is_image(entry.name)]
