@@ -2,6 +2,7 @@ import contextlib
 import os
 import shutil
 import tarfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +105,27 @@ class TestLayout:
             folder(flat_root, validation=0.2).load()
 
     def test_hidden_files_and_other_files_are_passed_over(self, split_root):
-        for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+        for name in (".hidden.png", "notes.txt", "IMG_1.HEIC", "IMG_2.HEIC"):
             (split_root / "train" / "cat" / name).write_bytes(b"no image")
+        write(split_root / "train" / "cat" / "2019" / "0.png")
+        write(split_root / "train" / "0.png")
         write(split_root / "train" / ".git" / "0.png")
-        assert folder(split_root).load().class_counts == (3, 3)
+        told = r"/train: 2 \.HEIC, 1 \.txt, 1 folders, 1 images beside the class folders; images are <class>/<name> as"
+        with pytest.warns(UserWarning, match=told):
+            assert folder(split_root).load().class_counts == (3, 3)
+
+    def test_hidden_files_are_passed_over_without_a_word(self, split_root):
+        (split_root / "train" / "cat" / ".DS_Store").write_bytes(b"no image")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert folder(split_root).load().class_counts == (3, 3)
+
+    def test_a_folder_of_other_files_is_refused_with_what_is_there(self, tmp_path):
+        for split in ("train", "test"):
+            (tmp_path / split / "cat").mkdir(parents=True)
+            (tmp_path / split / "cat" / "IMG_1.HEIC").write_bytes(b"no image")
+        with pytest.raises(InputError, match=r"no images under .*train \(but 1 \.HEIC\); put them into"):
+            folder(tmp_path).load()
 
     def test_as_torchvision_reads_it(self, tmp_path, generator):
         for name, size in [("b/1.PNG", (9, 6)), ("b/2.png", (6, 11)), ("a/1.bmp", (7, 7)), ("a/2.png", (4, 4))]:
@@ -134,6 +152,34 @@ class TestDecoding:
         images = folder(tmp_path).load().train.images
         assert images.shape == (3, 3, 4, 4)
         assert images.eq(70).all()
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_photographs_are_turned_upright_as_a_viewer_does(self, tmp_path, orientation):
+        stored = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        # Where the stored first row and first column belong, by the definition of the tag (JEITA CP-3451).
+        upright = {
+            1: stored,
+            2: stored[:, ::-1],
+            3: stored[::-1, ::-1],
+            4: stored[::-1],
+            5: stored.transpose(1, 0, 2),
+            6: stored[::-1].transpose(1, 0, 2),
+            7: stored[::-1, ::-1].transpose(1, 0, 2),
+            8: stored[:, ::-1].transpose(1, 0, 2),
+        }[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for split in ("train", "test"):
+            (tmp_path / split / "a").mkdir(parents=True)
+            Image.fromarray(stored).save(tmp_path / split / "a" / "0.png", exif=exif)
+        assert np.array_equal(folder(tmp_path).load().train.images[0], upright.transpose(2, 0, 1))
+
+    def test_exif_data_that_are_damaged_turn_nothing(self, tmp_path):
+        stored = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        for split in ("train", "test"):
+            (tmp_path / split / "a").mkdir(parents=True)
+            Image.fromarray(stored).save(tmp_path / split / "a" / "0.png", exif=b"Exif\0\0damaged")
+        assert np.array_equal(folder(tmp_path).load().train.images[0], stored.transpose(2, 0, 1))
 
     def test_crop_share_cuts_a_smaller_part_as_torchvision_does(self, split_root, generator):
         pixels = torch.randint(0, 256, (61, 50, 3), generator=generator).byte().numpy()

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EINVAL
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from trg_pyg.data.bad_images import BadImage
@@ -100,13 +100,16 @@ def attempt_in_threads(files: Sequence[str], work: Callable[[int, str], None], t
 
 
 def read_rgb(file: Path) -> Image.Image:
-    """Decode a file to RGB.
+    """Decode a file to RGB, turned upright by the orientation in its EXIF data, as viewers show it.
 
     Raises:
         Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
     """
     with opened(file) as (image, _):
-        return image.convert("RGB")
+        rgb = image.convert("RGB")
+    with suppress(Exception):  # of as many classes; the pixels are whole, and EXIF data that are not turn nothing
+        ImageOps.exif_transpose(rgb, in_place=True)
+    return rgb
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class FileCache:
         return write_record(self.folders, self._record_name(check), len(self.files), bad)
 
     def _images_name(self) -> str:
-        return f"{self._digest(f'size {self.size} of {self.shorter}')}.safetensors"
+        return f"{self._digest(f'upright, size {self.size} of {self.shorter}')}.safetensors"
 
     def _record_name(self, check: Check) -> str:
         # Another release of Pillow may read other files.

@@ -1,6 +1,8 @@
 """A folder of image files, one sub-folder a class."""
 
 import os
+import warnings
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ class ImageFolder(ImageFiles):
         root/train/<class>/*.png    root/test/<class>/*.png    # root/val is the test split if there is no root/test
         root/<class>/*.png                                     # a test split is held out of each class
 
-    Classes are numbered by their sorted folder names. Hidden files, and files that are not named like an image (png,
-    jpg, jpeg, bmp, gif, webp, tif, tiff, ppm, pgm), are passed over. Images become RGB; the shorter side is resized
-    (bilinear, antialiased) and the centre of ``size`` x ``size`` pixels is cut out.
+    Classes are numbered by their sorted folder names. Hidden files are passed over, and, with a warning, what else is
+    not named like an image (png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm, pgm). Images become RGB and are turned
+    upright by their EXIF data; the shorter side is resized (bilinear, antialiased) and the centre of ``size`` x
+    ``size`` pixels is cut out.
 
     Args:
         root: the folder.
@@ -82,21 +85,39 @@ def _split_folders(root: Path) -> tuple[str, str | None]:
 def _class_files(root: Path, split: str) -> dict[str, list[str]]:
     """Return the sorted image files of each class, relative to ``root``; the classes are sorted by name."""
     folder = root / split
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    files = {name: _image_files(root, os.path.join(split, name)) for name in classes}
+    shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    classes = sorted(entry.name for entry in shown if entry.is_dir())
+    files: dict[str, list[str]] = {}
+    passed_over: Counter[str] = Counter()
+    for name in classes:
+        images, others = _entries(folder / name)
+        files[name] = [os.path.join(split, name, image) for image in images]
+        passed_over.update(others)
+    passed_over["images beside the class folders"] = sum(_is_image(entry.name) for entry in shown if entry.is_file())
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()) if count)
+    kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
     if not any(files.values()):
-        kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-        raise InputError(f"no images under {folder}; put them into {folder}/<class>/ as {kinds}")
+        there = f" (but {told})" if told else ""
+        raise InputError(f"no images under {folder}{there}; put them into {folder}/<class>/ as {kinds}")
     empty = [name for name in classes if not files[name]]
     if empty:
         raise InputError(f"no image for class {few(empty)} in {folder}; add some or remove the folder")
+    if told:
+        warnings.warn(f"passed over under {folder}: {told}; images are <class>/<name> as {kinds}", stacklevel=2)
     return files
 
 
-def _image_files(root: Path, folder: str) -> list[str]:
-    # Entries are not asked whether they are files: a dangling link is an image that has to be reported as unreadable.
-    names = sorted(name for name in os.listdir(root / folder) if not name.startswith("."))
-    return [os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the sorted names of the images of a class, and the kinds of its other entries, none of them hidden."""
+    # Images are not asked whether they are files: a dangling link is one that has to be reported as unreadable.
+    shown = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    others = [entry for entry in shown if not _is_image(entry.name)]
+    kinds = ["folders" if entry.is_dir() else os.path.splitext(entry.name)[1] or "without ending" for entry in others]
+    return sorted(entry.name for entry in shown if _is_image(entry.name)), kinds
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _targets(files: dict[str, list[str]]) -> Tensor:

@@ -34,7 +34,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def read_images(files: Sequence[Path], size: int, shorter: int) -> tuple[Tensor, list[BadImage]]:
-    """Decode files as those of a dataset: to RGB, resized (bilinear, antialiased), the centre cut out.
+    """Decode files as those of a dataset: to RGB, turned upright, resized (bilinear, antialiased), the centre cut out.
 
     Args:
         files: N files.
