@@ -1,8 +1,8 @@
 """Commands of the README and the guides, and a folder in which each can be run in seconds.
 
-What a page says is run as it stands, but for what makes it small: one seed, one epoch, networks that are not compiled, no
-wandb, few digits, and photographs where the page takes data that have to be downloaded. A program that cannot be run here, such as
-Slurm's, has its own arguments checked and the program behind it run.
+What a page says is run as it stands, but for what makes it small: one seed, one epoch, networks that are not compiled,
+no wandb, few digits, and photographs where the page takes data that have to be downloaded. A program that cannot be run
+here, such as Slurm's, has its own arguments checked and the program behind it run.
 """
 
 import re
