@@ -1,7 +1,10 @@
 """How a command ends."""
 
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from trg_pyg.data.lost_worker import worker_lost
 from trg_pyg.errors import InputError
@@ -14,6 +17,8 @@ STOPPED = 75
 def exit_code_of(work: Callable[[], None], command: str) -> int:
     """Do the work of a command and return its exit code, after one line on standard error where it is not 0.
 
+    A warning of this project is one line too; those of others say where in the program they come from.
+
     0: finished; 1: a training diverged; 2: the input is at fault, or a process that decodes images was killed; 75:
     stopped by a signal, saved, ready to be resumed.
 
@@ -22,7 +27,8 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
         command: its name, which begins the line.
     """
     try:
-        work()
+        with _short_warnings(command):
+            work()
     except InputError as error:
         print(f"{command}: error: {error}", file=sys.stderr)
         return 2
@@ -40,3 +46,24 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
         print(f"{command}: error: {lost}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def _short_warnings(command: str) -> Iterator[None]:
+    """Write what this project warns of without the place in the program, which tells a person nothing."""
+    ours = Path(__file__).resolve().parents[1]
+    long = warnings.formatwarning
+
+    def short(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        inside = any(Path(filename).is_relative_to(ours / package) for package in ("trg_pyg", "experiments"))
+        if category is UserWarning and inside:
+            return f"{command}: warning: {message}\n"
+        return long(message, category, filename, lineno, line)
+
+    warnings.formatwarning = short
+    try:
+        yield
+    finally:
+        warnings.formatwarning = long

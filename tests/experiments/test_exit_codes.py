@@ -1,5 +1,10 @@
-import pytest
+import sys
+import warnings
 
+import pytest
+import torch
+
+import trg_pyg
 from experiments.exit_codes import exit_code_of
 from trg_pyg.errors import InputError
 from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
@@ -40,3 +45,21 @@ def test_an_error_of_the_program_is_not_hidden(error):
 
     with pytest.raises(type(error)):
         exit_code_of(work, "x.py")
+
+
+def test_a_warning_of_this_project_is_one_line_and_others_are_as_python_has_them(capsys):
+    ours, theirs = trg_pyg.__file__, torch.__file__
+    before = warnings.formatwarning
+
+    def work():
+        for category, file in ((UserWarning, ours), (UserWarning, theirs), (RuntimeWarning, ours)):
+            sys.stderr.write(warnings.formatwarning("images are left out", category, file, 3, "f(x)"))
+
+    assert exit_code_of(work, "x.py") == 0
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "x.py: warning: images are left out"
+    assert others[::2] == [
+        f"{theirs}:3: UserWarning: images are left out",
+        f"{ours}:3: RuntimeWarning: images are left out",
+    ]
+    assert warnings.formatwarning is before
