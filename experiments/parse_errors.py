@@ -54,6 +54,8 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     if value and choices:
         given = value[1] or value[2] or ""
         remedy = next((text for kind, text in _EXAMPLES.items() if kind in choices), "")
+        if key.endswith(".taps"):
+            remedy = ", such as [layer2, layer3]"
         if " element " in message and "," in given:
             remedy = "; separate values by spaces"
         return f"{key}={given}: expected {' or '.join(choices)}{remedy}"

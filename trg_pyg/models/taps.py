@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.errors import InputError, near
+from trg_pyg.errors import InputError, few, near
 from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, is_channels_last, quiet, square
 
 
@@ -189,8 +189,9 @@ class TappedModel(nn.Module):
     def _module(self, what: str, path: str) -> nn.Module:
         modules = {known: module for known, module in self.model.named_modules(remove_duplicate=False) if known}
         if path not in modules:
-            top = near(path, [name for name, _ in self.model.named_children()])
-            raise InputError(f"{what} {path!r} is no module of {self._name}{near(path, modules, top)}")
+            parts = few([name for name, _ in self.model.named_children()], most=12)
+            has = f"; its parts are {parts}" if parts else ""
+            raise InputError(f"{what} {path!r} is no module of {self._name}{near(path, modules, '')}{has}")
         return modules[path]
 
     def _tap(self, paths: Sequence[str]) -> None:
