@@ -34,7 +34,7 @@ _SMALL = [
     *("--train.warmup_epochs=0", "--teacher.train.warmup_epochs=0"),
     *("--seeds", "0", "--device=cpu", "--wandb=disabled"),
 ]
-_CLASSES = ("cat", "dog", "fox")
+_CLASSES = ("bicycle", "bridge", "butterfly", "castle", "rose")
 # What makes other programs small.
 _OF_PROGRAMS = {
     "compare_cost.py": ["--batches", "1", "--rounds", "1"],
@@ -55,6 +55,15 @@ def commands(text: str) -> list[str]:
     lines = "\n".join(fenced(text, "bash")).replace("\\\n", " ").splitlines()
     bare = (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines)
     return [re.sub(r"\s+", " ", line) for line in bare if line]
+
+
+def refusals(text: str) -> list[tuple[str, str]]:
+    """Return the commands in a page's console blocks, ``$ python ...``, and the line that each ends with."""
+    found = []
+    for block in fenced(text, "console"):
+        command, _, line = block.replace("\\\n", " ").strip().partition("\n")
+        found.append((re.sub(r"\s+", " ", command.removeprefix("$ ")), line.strip()))
+    return found
 
 
 def files(text: str) -> dict[str, str]:
@@ -86,11 +95,11 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_photos(folder: Path) -> None:
     """Write ``photos/{train,test}/<class>/<n>.jpg``, lists of them, and a single one."""
     generator = torch.Generator().manual_seed(0)
-    for split, images in (("train", 4), ("test", 2)):
+    for split, images in (("train", 3), ("test", 2)):
         lines = []
         for label, name in enumerate(_CLASSES):
             for number in range(images):
-                pixels = torch.randint(60 * label, 60 * label + 99, (48, 64, 3), generator=generator).to(torch.uint8)
+                pixels = torch.randint(40 * label, 40 * label + 90, (48, 64, 3), generator=generator).to(torch.uint8)
                 file = folder / "photos" / split / name / f"{number}.jpg"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.numpy()).save(file)
@@ -100,11 +109,7 @@ def write_photos(folder: Path) -> None:
 
 
 class Place:
-    """The current folder, with all that the pages name: photographs, weights, files that they show, a finished study.
-
-    Attributes:
-        run: folder of one seed of TRG, as pages name it.
-    """
+    """The current folder, with all that the pages name: photographs, weights, files that they show, a finished study."""
 
     def __init__(self) -> None:
         folder = Path.cwd()
@@ -117,18 +122,19 @@ class Place:
         for file, network in (("teacher.pth", "torchvision:resnet50"), ("resnet56.pth", "resnet56")):
             torch.save(build_model(network, len(_CLASSES)).state_dict(), folder / file)
         assert run_main(["--methods", "KD", "TRG", *_SMALL, "--wandb=offline", "--quiet"]) == 0
-        (self.run,) = Path("runs").glob("Digits/resnet20-resnet8/TRG-*/seed0")
+        (self._run,) = Path("runs").glob("Digits/resnet20-resnet8/TRG-*/seed0")
+        self._run_of: dict[Path, Path] = {}
 
-    def execute(self, command: str) -> None:
-        """Run a command of a page, made small.
+    def execute(self, command: str, page: Path) -> None:
+        """Run a command of a page, made small. ``RUN`` is the run that the page names, or one of digits.
 
         Raises:
             AssertionError: it fails, or nothing here knows how to run it.
         """
         if assignment := re.fullmatch(r"RUN=(\S+)", command):
-            assert re.sub(r"TRG-[0-9a-f]{8}", "*", assignment[1]) == re.sub(r"TRG-[0-9a-f]{8}", "*", str(self.run))
+            self._run_of[page] = sorted(Path().glob(re.sub("-[0-9a-f]{8}/", "-*/", assignment[1])))[0]
             return
-        command = re.sub(r"\$RUN\b|\bRUN\b", str(self.run), command)
+        command = re.sub(r"\$RUN\b|\bRUN\b", str(self._run_of.get(page, self._run)), command)
         if "$" in command or "&&" in command:
             command = _expanded(command)
         if not command:  # all of it was the shell's

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, files
+from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, files, refusals
 
 READ = (*GUIDES, ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/README.md")))
 ALL = tuple(dict.fromkeys((*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")))
 SHOWN = [(page, command) for page in GUIDES for command in dict.fromkeys(commands(page.read_text()))]
-ONCE = [(command, page) for i, (page, command) in enumerate(SHOWN) if command not in [each for _, each in SHOWN[:i]]]
+ONCE = [
+    (command, page)
+    for i, (page, command) in enumerate(SHOWN)
+    if "RUN" in command or command not in [each for _, each in SHOWN[:i]]
+]
 
 
 def title(value: object) -> str:
@@ -33,7 +37,16 @@ def place(tmp_path_factory, one_thread):
 
 @pytest.mark.parametrize(("command", "page"), ONCE, ids=title)
 def test_every_command_runs(command, page, place):
-    place.execute(command)
+    place.execute(command, page)
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "page"), [(*each, page) for page in GUIDES for each in refusals(page.read_text())], ids=title
+)
+def test_a_mistake_that_is_shown_is_refused_as_shown(command, line, page, place, capfd):
+    with pytest.raises(AssertionError):
+        place.execute(command, page)
+    assert capfd.readouterr().err.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize("page", [page for page in GUIDES if fenced(page.read_text(), "python")], ids=title)
