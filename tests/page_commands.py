@@ -109,7 +109,7 @@ def write_photos(folder: Path) -> None:
 
 
 class Place:
-    """The current folder, with all that the pages name: photographs, weights, files that they show, a finished study."""
+    """The current folder with what the pages name: photographs, weights, files that they show, a finished study."""
 
     def __init__(self) -> None:
         folder = Path.cwd()

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, files, refusals
+from trg_pyg.distillers import SP
+from trg_pyg.step import Step
 
 READ = (*GUIDES, ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/README.md")))
 ALL = tuple(dict.fromkeys((*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")))
@@ -55,6 +57,19 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, place):
     scope: dict = {"__name__": page.stem}
     for block in fenced(page.read_text(), "python"):
         exec(compile(block, page.name, "exec"), scope)
+
+
+def test_the_composition_of_the_guide_is_sp():
+    text = (ROOT / "experiments" / "guide" / "new_method.md").read_text()
+    scope: dict = {}
+    exec(fenced(text, "python")[0], scope)
+    gradient = scope["student"].model.conv1.weight.grad
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+    infos = scope["student"].describe(32), scope["teacher"].describe(32)
+    outputs = scope["student"](scope["images"]), scope["teacher"](scope["images"])
+    step = Step(scope["labels"], 0.0, torch.Generator())
+    assert torch.allclose(SP(*infos)(*outputs, step).parts["similarity"], scope["sp"](*outputs, step))
 
 
 def test_there_is_something_to_run():
