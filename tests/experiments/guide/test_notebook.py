@@ -54,8 +54,8 @@ CLAIMS = {
     "45 steps": "all(history[-1]['epoch'] == 45 for history in histories.values())",
     "A few steps of distillation": "histories['TRG'][0]['recall'] == histories['KD'][0]['recall'] > 10 * chance"
     " and histories['TRG'][-1]['recall'] > histories['TRG'][0]['recall'] + 0.05",
-    "all but chooses one neighbour": "all(value[~value.isnan()].max() > 0.9 for name, value in zip(seen, maps['CS'])"
-    " if name != 'student before')",
+    "of the teacher the softmax all but chooses one": "torch.stack([contextual_similarity(teacher_tokens[i], j,"
+    " teacher_graphs[i]).nan_to_num().max() for i in range(9) for j in range(16)]).median() > 0.9",
     "other patches stay bare": "all((~value.isnan()).sum() == 4 for value in maps['CS'])",
 }
 
