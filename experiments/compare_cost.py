@@ -16,7 +16,7 @@ logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 import torch  # noqa: E402
 
-from experiments.cost_table import cost_table, measure  # noqa: E402
+from experiments.cost_table import MOST_SECONDS, cost_table, measure  # noqa: E402
 from experiments.exit_codes import exit_code_of  # noqa: E402
 from experiments.study import build_network, pick_device  # noqa: E402
 from experiments.trained import Trained, load_trained, untrained  # noqa: E402
@@ -63,7 +63,9 @@ def compare(runs: Sequence[Trained], batches: Sequence[int], rounds: int, device
     for run in runs:
         networks.setdefault(f"student {run.name}{_arguments(run)}" if teacher else run.name, _classifier(run.network))
     place = f"{torch.cuda.get_device_name()}" if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    heading = f"images of {size}x{size}, {device.type} ({place}), median of {rounds} rounds"
+    heading = (
+        f"images of {size}x{size}, {device.type} ({place}), median of {rounds} rounds, or of those in {MOST_SECONDS} s"
+    )
     return f"{heading}\n\n{cost_table(measure(networks, size, batches, rounds, device), reference)}"
 
 
@@ -100,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(min(chosen.batches) >= 1, f"--batches {' '.join(map(str, chosen.batches))}: give 1 or more")
         require(chosen.rounds >= 1, f"--rounds {chosen.rounds}: give 1 or more")
         device = pick_device(chosen.device)
+        print("measuring, which takes a minute or two for large networks on a CPU", file=sys.stderr, flush=True)
         print(compare([load_trained(run) for run in chosen.runs], chosen.batches, chosen.rounds, device))
 
     return exit_code_of(work, "compare_cost.py")
@@ -121,7 +124,9 @@ def _parser() -> ArgumentParser:
         default=[1, 256],
         help="images of a forward pass (default: 1 256)",
     )
-    parser.add_argument("--rounds", metavar="N", type=int, default=20, help="of each network (default: 20)")
+    parser.add_argument(
+        "--rounds", metavar="N", type=int, default=20, help="of each network, as far as 20 s (default: 20)"
+    )
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default) takes a GPU if there is one")
     return parser
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from time import perf_counter
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from trg_pyg.errors import InputError, require
 from trg_pyg.models.cost import cost
 from trg_pyg.models.image_classifier import ImageClassifier
 
-_WARM_UP = 3
 # A round is as many calls as take that long at least, so that the clock does not matter.
 _SECONDS = 0.02
+# Rounds of slow networks end after that many seconds, but for a few.
+MOST_SECONDS = 20
+LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def measure(
         networks: by name; moved to the device and set to evaluation mode.
         image_size: height and width of the images, in pixels.
         batches: images of a forward pass, each >= 1.
-        rounds: of each network and batch size, >= 1.
+        rounds: of each network and batch size, >= 1; fewer, but three, where they take more than 20 seconds.
         device: where they run.
 
     Raises:
@@ -119,7 +122,10 @@ def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int)
     try:
         calls = {name: _calls(timer) for name, timer in timers.items()}
         taken: dict[str, list[float]] = {name: [] for name in timers}
-        for _ in range(rounds):
+        begun = perf_counter()
+        for done in range(rounds):
+            if done >= LEAST_ROUNDS and perf_counter() - begun > MOST_SECONDS:
+                break
             for name, timer in timers.items():
                 taken[name].append(timer.timeit(calls[name]).mean)
     except torch.OutOfMemoryError as error:
@@ -130,8 +136,7 @@ def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int)
 
 
 def _calls(timer: Timer) -> int:
-    """Warm up, and return how many calls make a round."""
-    timer.timeit(_WARM_UP)
+    """Return how many calls make a round. A timer warms up by itself."""
     return max(1, round(_SECONDS / timer.timeit(1).mean))
 
 

@@ -18,6 +18,7 @@ from trg_pyg.data._decode import decode_images
 from trg_pyg.data.base import Splits
 from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, few, near, require
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
@@ -26,6 +27,7 @@ PICTURES = ("token_graph", "cross_image", "similarity", "embedding", "edge_recal
 # Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
 _MAY_LACK = ("cross_image", "edge_recall")
 _METRIC = "graph/edge_recall"
+_MOST_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -179,13 +181,22 @@ class Task:
 
     @property
     def _count(self) -> int:
-        return len(self._chosen.images) if self._chosen.images else self._chosen.test
+        return len(self._files) if self._chosen.images else self._chosen.test
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        files = find_images(self._chosen.images)
+        require(
+            len(files) <= _MOST_IMAGES,
+            f"--images: {len(files)} files, and a picture has a row for each; name {_MOST_IMAGES} at most",
+        )
+        return files
 
     @cached_property
     def _images(self) -> tuple[Tensor, list[str], str]:
         """Images, a label for each, and which they are."""
         if self._chosen.images:
-            files = self._chosen.images
+            files = self._files
             return self._decoded(files), [file.stem[:24] for file in files], _counted(len(files), "image file")
         splits = self._splits
         index = pictures.choose_examples(splits.test.targets, self._chosen.test)

@@ -25,6 +25,7 @@ from trg_pyg.viz.token_graph import draw_token_graph
 _SEED = 0
 # In inches.
 _PANEL, _CAPTION = 2.5, 8
+_LETTERS = 30  # that fit above a panel
 _STYLE = {
     "text.parse_math": False,  # names are the user's, and may hold a dollar
     "svg.hashsalt": "trg_pyg",  # the same picture is the same file
@@ -100,7 +101,7 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
             place = shown.positions[number]
             lines = draw_token_graph(axes, image, graph, networks.graphs.tokenize.token_grid, place, norm)
             recall = _recall(seen, graph, of_image[0], networks)
-            axes.set_title("\n".join(([seen.name] if number == 0 else []) + recall))
+            axes.set_title("\n".join(([_wrapped(seen.name)] if number == 0 else []) + recall))
     figure.colorbar(lines, ax=panels[:, 1:], label="edge weight", shrink=min(1, 2 / len(panels)), aspect=25)
     caption = (
         f"Token graphs of {shown.origin}: {_described(networks)} of the same image. A node lies at the centre of the "
@@ -198,7 +199,7 @@ def _maps(
             value = of_network[number]
             drawn = draw_similarity(axes, image, value, grid, token, norm)
             largest = f"at most {value[~value.isnan()].max():.2g}" if label == "probability" else None
-            axes.set_title("\n".join(filter(None, [seen.name if number == 0 else None, largest])))
+            axes.set_title("\n".join(filter(None, [_wrapped(seen.name) if number == 0 else None, largest])))
     figure.colorbar(drawn, ax=panels[:, 1:], label=label, shrink=min(1, 2 / len(panels)), aspect=25)
     return Picture(name, figure, caption)
 
@@ -345,3 +346,8 @@ def choose_examples(targets: Tensor, images: int) -> Tensor:
     # First two images of every class, then the next two: the sort keeps the order of the classes.
     pairs.sort(key=lambda pair: pair[0] // 2)
     return torch.tensor([index for _, index in pairs[:images]])
+
+
+def _wrapped(name: str) -> str:
+    """Return a name in lines that are no wider than a panel, broken between words."""
+    return textwrap.fill(name, _LETTERS, break_long_words=False)

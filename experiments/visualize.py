@@ -49,7 +49,9 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, or a weights file in it")
     images = parser.add_mutually_exclusive_group()
-    images.add_argument("--images", metavar="FILE", nargs="+", type=Path, help="image files to look at")
+    images.add_argument(
+        "--images", metavar="PATH", nargs="+", type=Path, help="image files, and folders of them, to look at"
+    )
     images.add_argument(
         "--test", metavar="N", type=int, default=4, help="images of the run's test set, two of a class (default: 4)"
     )

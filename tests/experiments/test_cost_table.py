@@ -53,3 +53,11 @@ def test_on_a_gpu():
     measured = measure({"small": classifier("resnet8")}, 32, [1, 256], rounds=5, device="cuda")
     assert measured["small"].images_per_second(256) > measured["small"].images_per_second(1)
     assert torch.cuda.is_available()
+
+
+def test_rounds_of_slow_networks_end_early_but_for_three(monkeypatch):
+    monkeypatch.setattr("experiments.cost_table.MOST_SECONDS", 0)
+    taken = []
+    monkeypatch.setattr("experiments.cost_table.median", lambda values: taken.append(len(values)) or 1.0)
+    measure({"small": classifier("resnet8")}, 16, [1], rounds=9)
+    assert taken == [3]

@@ -221,6 +221,22 @@ def test_image_files_are_shown_as_the_run_reads_its_images(runs, figures, tmp_pa
     assert "Token graphs of 3 image files" in figures["token_graph"].caption
 
 
+def test_a_folder_of_images_is_shown_and_too_many_are_refused(runs, figures, tmp_path, capsys):
+    given = [str(runs["TRG"]), "--pictures", "token_graph", "--output", str(tmp_path / "pictures"), "--images"]
+    assert main([*given, str(runs["TRG"].parents[4] / "images" / "test" / "red")]) == 0
+    assert "Token graphs of 6 image files" in figures["token_graph"].caption
+    for number in range(33):
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
+    assert main([*given, str(tmp_path)]) == 2
+    assert "--images: 33 files, and a picture has a row for each; name 32 at most" in capsys.readouterr().err
+
+
+def test_long_names_are_broken_between_words():
+    assert pictures._wrapped("resnet8 before training") == "resnet8 before training"
+    name = "timm:mobilenetv3_small_050 before training"
+    assert pictures._wrapped(name) == "timm:mobilenetv3_small_050\nbefore training"
+
+
 def test_examples_are_two_of_a_class_and_classes_are_capped():
     targets = torch.arange(30) % 5
     chosen = pictures.choose_examples(targets, 6)
