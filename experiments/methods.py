@@ -29,6 +29,9 @@ def distil_all(study: Study, teacher: Teacher | None, agenda: Agenda | None = No
         runs = [_run(study, planned, teacher) for planned in group]
         histories = [history for _, history in train_together(runs, study, study.choices.resume, agenda=agenda)]
         agenda.finish(histories)
+        if study.speaks:
+            for planned in group:
+                say(f"{planned.title} is in {planned.folder}")
         for planned, history in zip(group, histories, strict=True):
             results[planned.method.name].append(history)
     return results

@@ -62,7 +62,7 @@ def _facts(trained: Trained, about: About) -> str:
         ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
         (
             "preparation",
-            f"shorter side resized to {about.resize} pixels (bilinear, antialiased), centre of {facts.image_size} x "
+            f"turned upright by EXIF data, shorter side resized to {about.resize} pixels (bilinear, antialiased), centre of {facts.image_size} x "
             f"{facts.image_size} cut out",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),

@@ -29,8 +29,8 @@ _COMMAND = "predict.py"
 # That of a command that did part of its work.
 _SOME_UNREADABLE = 1
 _DESCRIPTION = """\
-Classify image files. Each is prepared as the test images were: made RGB, its shorter side resized, the centre cut
-out. Nothing else than the run's folder, or the exported one, is needed.
+Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
+shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
 
 Prints a line for each image: its file, then the likeliest classes with their probabilities (softmax of the logits)
 in percent. Files that cannot be read are named on standard error, a line each, and the others are classified.

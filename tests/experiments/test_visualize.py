@@ -225,7 +225,7 @@ def test_a_folder_of_images_is_shown_and_too_many_are_refused(runs, figures, tmp
     given = [str(runs["TRG"]), "--pictures", "token_graph", "--output", str(tmp_path / "pictures"), "--images"]
     assert main([*given, str(runs["TRG"].parents[4] / "images" / "test" / "red")]) == 0
     assert "Token graphs of 6 image files" in figures["token_graph"].caption
-    for number in range(33):
+    for number in range(32):  # and the picture that was drawn
         Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
     assert main([*given, str(tmp_path)]) == 2
     assert "--images: 33 files, and a picture has a row for each; name 32 at most" in capsys.readouterr().err
@@ -254,7 +254,8 @@ def test_examples_are_two_of_a_class_and_classes_are_capped():
     [
         (["--token", "4", "0"], r"--token 4 0: the token grid is 4x4; rows count from 0 to 3"),
         (["--token", "0", "-1"], r"--token 0 -1: the token grid is 4x4"),
-        (["--images", "no.png", "config.yaml"], r"--images: cannot be read: no.png \(No such file or directory\), "),
+        (["--images", "no.png"], "no.png: there is no such file or folder"),
+        (["--images", "config.yaml"], r"--images: cannot be read: config.yaml \(it is no image of a known format\)"),
         (["--classes", *map(str, range(11))], "11 classes: 10 colours can be told apart"),
         (["--classes", "red", "blu"], r"--classes blu: no such class; did you mean blue\?"),
         (["--classes", "red"], "one class has no silhouette"),
