@@ -62,8 +62,8 @@ def _facts(trained: Trained, about: About) -> str:
         ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
         (
             "preparation",
-            f"turned upright by EXIF data, shorter side resized to {about.resize} pixels (bilinear, antialiased), centre of {facts.image_size} x "
-            f"{facts.image_size} cut out",
+            f"turned upright by EXIF data, shorter side resized to {about.resize} pixels (bilinear, antialiased), "
+            f"centre of {facts.image_size} x {facts.image_size} cut out",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
         ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
@@ -133,11 +133,11 @@ def _preparation(about: About) -> str:
 
 ```python
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def prepare(file, size={about.facts.image_size}, resize={about.resize}):
-    image = Image.open(file).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
     width, height = (resize * side // min(image.size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
