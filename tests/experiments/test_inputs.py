@@ -1,9 +1,11 @@
 """The table of experiments/inputs.md says what the program says: each row is compared with a real mistake."""
 
 import io
+import json
 import os
 import pickle
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import results, run
+from experiments import compare_cost, evaluate, export, predict, report, results, run, sweep, visualize
 from experiments.exit_codes import exit_code_of
 from experiments.run_folder import RunFolder
 from experiments.training_run import Report
@@ -51,6 +53,7 @@ class Place(NamedTuple):
     folder: Path
     images: Path
     small: list[str]
+    run: Path  # a finished one, which no case may change
 
     def file(self, name: str, content: str | bytes) -> Path:
         path = self.folder / name
@@ -212,6 +215,66 @@ def second_run(place: Place) -> int:
 CASES["it holds results"] = lambda place: results.main([str(place.file("table.jsonl", '{"study": "x"}'))])
 
 
+CASES["it is the folder of one"] = lambda place: export.main([str(place.images), f"--output={place.folder / 'new'}"])
+
+
+@case("its weights are whole")
+def damaged_weights_of_a_run(place: Place) -> int:
+    damaged = place.folder / "run"
+    shutil.copytree(place.run, damaged)
+    weights = damaged / "last.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    return predict.main([str(damaged), str(place.images)])
+
+
+CASES["something is to be evaluated"] = lambda place: evaluate.main([])
+CASES["a corruption is known"] = lambda place: evaluate.main([str(place.run), "--corruptions", "fogg"])
+CASES["images are there"] = lambda place: predict.main([str(place.run), "no.jpg"])
+CASES["a folder holds images"] = lambda place: predict.main([str(place.run), str(place.folder)])
+
+
+@case("one of the images can be read")
+def no_images(place: Place) -> int:
+    return predict.main([str(place.run), str(place.file("a.jpg", "no image")), str(place.file("b.jpg", ""))])
+
+
+CASES["nothing is overwritten"] = lambda place: export.main([str(place.run), f"--output={place.folder}"])
+
+
+@case("runs can be compared")
+def runs_of_unequal_images(place: Place) -> int:
+    other = place.folder / "run"
+    shutil.copytree(place.run, other)
+    facts = json.loads((other / "data.json").read_text())
+    (other / "data.json").write_text(json.dumps(facts | {"image_size": 32}))
+    return compare_cost.main([str(place.run), str(other)])
+
+
+CASES["a class is one of the run's"] = lambda place: visualize.main([str(place.run), "--classes", "reed", "blue"])
+
+
+@case("images fit on a picture")
+def many_images(place: Place) -> int:
+    return visualize.main([str(place.run), "--images", str(place.images)])
+
+
+CASES["there are runs or results"] = lambda place: report.main([str(place.folder)])
+CASES["the page is HTML"] = lambda place: report.main([str(place.run), "--output=report.pdf"])
+CASES["the sweep file is there"] = lambda place: sweep.main(["no.yaml"])
+
+
+def swept(method: str) -> Work:
+    text = (
+        f"program: experiments/run.py\nmethod: {method}\nmetric: {{name: test/top1, goal: maximize}}\n"
+        'parameters: {train.lr: {min: 0.1, max: 0.2}}\ncommand: ["${env}", "${interpreter}", "${program}", "${args}"]\n'
+    )
+    return lambda place: sweep.main([str(place.file("sweep.yaml", text)), "--count=1"])
+
+
+CASES["its search works without a server"] = swept("bayes")
+CASES["images are held out"] = swept("random")
+
+
 @case("their shape and type")
 def odd_tokens(place: Place) -> int:
     return exit_code_of(lambda: KNNGraph(4)(torch.zeros(8, 16, dtype=torch.int64)) and None, "run.py")
@@ -231,13 +294,18 @@ def test_every_row_has_a_case():
 
 @pytest.mark.parametrize("checked", CASES)
 def test_a_row_is_what_the_program_says(
-    checked: str, tmp_path: Path, images: Path, small: list[str], capsys: pytest.CaptureFixture[str]
+    checked: str,
+    tmp_path: Path,
+    images: Path,
+    small: list[str],
+    finished_run: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "case"
     folder.mkdir()
-    code = CASES[checked](Place(folder, images, small))
+    code = CASES[checked](Place(folder, images, small, finished_run))
     line = capsys.readouterr().err.strip().splitlines()[-1]
     row = ROWS[checked]
-    prefix = r"(run|results)\.py: error: " if code == 2 else r"run\.py: "
+    prefix = r"\w+\.py: error: " if code == 2 else r"run\.py: "
     assert re.fullmatch(prefix + pattern(row.says), line), line
     assert str(code) == row.code
