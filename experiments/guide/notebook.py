@@ -40,6 +40,7 @@ def execute(notebook: Any, folder: Path) -> None:
         kernel_name="python3",
         timeout=_CELL_SECONDS,
         record_timing=False,
+        coalesce_streams=True,  # what is printed comes in pieces, as it happens
         resources={"metadata": {"path": str(folder)}},
     )
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
