@@ -47,7 +47,7 @@ _DIGITS = 20  # images of each class, at most, in either split
 
 
 def fenced(text: str, language: str) -> list[str]:
-    """Return the blocks of a language in a page, without their indentation's fence."""
+    """Return the blocks of a language in a page."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
