@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
 from typing import BinaryIO
@@ -107,8 +107,12 @@ def read_rgb(file: Path) -> Image.Image:
     """
     with opened(file) as (image, _):
         rgb = image.convert("RGB")
-    with suppress(Exception):  # of as many classes; the pixels are whole, and EXIF data that are not turn nothing
+    try:
         ImageOps.exif_transpose(rgb, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # of as many classes; the pixels are whole, and EXIF data that are not turn nothing
+        pass
     return rgb
 
 
