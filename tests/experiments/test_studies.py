@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from experiments.config import read_choices
+from experiments.paired_difference import paired_difference
 from experiments.results import Results
+from experiments.table import COLUMNS, cell, last_epoch
 
-STUDIES = Path(__file__).parents[2] / "experiments" / "studies"
+ROOT = Path(__file__).parents[2]
+STUDIES = ROOT / "experiments" / "studies"
 PAGE = (STUDIES / "README.md").read_text()
 RESULTS = sorted((STUDIES / "results").glob("*.jsonl"))
 
@@ -58,3 +61,40 @@ def test_every_configuration_has_a_command_on_the_page_that_run_py_understands()
 
 def test_there_are_results() -> None:
     assert {"ablation", "refinement", "selection", "short"} <= {file.stem for file in RESULTS}
+
+
+def figures(text: str) -> set[str]:
+    """Means with a standard deviation, and differences with an interval, of a text."""
+    spreads = re.findall(r"\d+\.\d\d ± \d+\.\d\d", text)
+    intervals = re.findall(r"-?\d+\.\d\d \[-?\d+\.\d\d, -?\d+\.\d\d\]", text)
+    return {*spreads, *intervals}
+
+
+def figures_of_the_results() -> set[str]:
+    """Every mean over the seeds of a row, and every difference of top-1 between two rows of one pair of networks."""
+    rows: dict[tuple[str, tuple[int, ...]], list[list[dict[str, float]]]] = {}
+    for results in map(Results.read, RESULTS):
+        methods = {run.method: [other for other in results.runs if other.method == run.method] for run in results.runs}
+        for runs in methods.values():
+            seeds = tuple(run.seed for run in runs)
+            rows.setdefault((results.study, seeds), []).append([last_epoch(run.history) for run in runs])
+    known = set()
+    for (_, seeds), group in rows.items():
+        known |= {cell(row, key) for row in group for key in COLUMNS.values()}
+        tops = [[last["test/top1"] for last in row] for row in group]
+        known |= {str(paired_difference(a, b)).lstrip("+") for a in tops for b in tops if len(seeds) > 1}
+    return known
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "end"),
+    [
+        ("README.md", "**Does it help?**", "\n## "),
+        ("experiments/guide/long_tail.md", "## What our study found", "\n## "),
+        ("experiments/studies/README.md", "# Does TRG help", "no end"),
+    ],
+)
+def test_what_a_page_says_is_what_the_results_give(page: str, heading: str, end: str) -> None:
+    said = figures((ROOT / page).read_text().partition(heading)[2].partition(end)[0])
+    assert len(said) > 5
+    assert said - figures_of_the_results() == set()
