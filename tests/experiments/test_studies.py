@@ -1,12 +1,13 @@
 """The committed results are those of the committed configurations, and the page shows them as they are."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.config import read_choices
+from experiments.config import Choices, read_choices
 from experiments.paired_difference import paired_difference
 from experiments.results import Results
 from experiments.table import COLUMNS, cell, last_epoch
@@ -15,6 +16,11 @@ ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "experiments" / "studies"
 PAGE = (STUDIES / "README.md").read_text()
 RESULTS = sorted((STUDIES / "results").glob("*.jsonl"))
+
+
+@cache
+def choices_of(name: str) -> Choices:
+    return read_choices(["--config", str(STUDIES / name), "--resume"])
 
 
 def states(stated: Any, chosen: Any) -> bool:
@@ -31,7 +37,7 @@ def table_of(text: str) -> str:
 @pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
 def test_results_are_those_of_the_configuration(file: Path) -> None:
     results = Results.read(file)
-    choices = read_choices(["--config", str(STUDIES / f"{file.stem}.yaml")])
+    choices = choices_of(f"{file.stem}.yaml")
     wanted = [(method.name, seed) for method in choices.methods for seed in choices.seeds]
     assert [(run.method, run.seed) for run in results.runs] == wanted
     for part in ("data", "student", "teacher", "train"):
@@ -56,7 +62,7 @@ def test_every_configuration_has_a_command_on_the_page_that_run_py_understands()
     named = {STUDIES.parents[1] / command.split()[1] for command in commands}
     assert named == set(STUDIES.glob("*.yaml"))
     for file in named:
-        assert read_choices(["--config", str(file), "--resume"]).methods
+        assert choices_of(file.name).methods
 
 
 def test_there_are_results() -> None:
