@@ -21,8 +21,8 @@ from click import Command, Context, Group
 from PIL import Image
 from wandb.cli.cli import cli
 
-from experiments.config import read_choices
-from experiments.run import main as run_main
+from trg_pyg.cli.run import main as run_main
+from trg_pyg.config.choices import read_choices
 from trg_pyg.data import Digits, ImageSet
 from trg_pyg.models import build_model
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 from torchvision import datasets
 
-from experiments.run import main
+from trg_pyg.cli.run import main
 from trg_pyg.data import CIFAR10, CIFAR100, FashionMNIST
 from trg_pyg.errors import InputError
 from trg_pyg.models import load_weights, resnet8

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from trg_pyg.errors import InputError
+
 
 @contextlib.contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
@@ -71,3 +73,29 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the whole new one.
+
+    Raises:
+        InputError: the disk is full, the folder cannot be written to, and the like.
+    """
+    with written(path), replaced_whole(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Say in one line that ``path`` cannot be written, where that is so.
+
+    Raises:
+        InputError: in place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path} ({error}); free some space or choose another output, and resume: what was saved "
+            "before is as it was"
+        ) from error

@@ -6,22 +6,17 @@
 The plot needs matplotlib (``pip install -e ".[viz]"``).
 """
 
-import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import torch
+from jsonargparse import auto_cli
 
-import torch  # noqa: E402
-from jsonargparse import auto_cli  # noqa: E402
-
-from experiments.benchmarks import epoch, neighbours, relations, step  # noqa: E402
-from experiments.benchmarks._measure import table, where  # noqa: E402
-from experiments.run_folder import write_text  # noqa: E402
-from trg_pyg.data.base import ImageSet  # noqa: E402
-from trg_pyg.errors import InputError  # noqa: E402
+from experiments.benchmarks import epoch, neighbours, relations, step
+from experiments.benchmarks._measure import table, where
+from trg_pyg._files import write_text
+from trg_pyg.data.base import ImageSet
+from trg_pyg.errors import InputError
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 

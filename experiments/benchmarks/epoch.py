@@ -10,39 +10,33 @@ which a whole epoch has once.
 """
 
 import statistics
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import torch
+import torch.nn.functional as F
+from jsonargparse import auto_cli
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from jsonargparse import auto_cli  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-
-import trg_pyg.data  # noqa: E402, F401
-from experiments.benchmarks._measure import print_table, where  # noqa: E402
-from trg_pyg.data.augment import Augment  # noqa: E402
-from trg_pyg.data.base import ImageData, ImageSet  # noqa: E402
-from trg_pyg.data.loader import BatchLoader  # noqa: E402
-from trg_pyg.distillers.kd import KD  # noqa: E402
-from trg_pyg.errors import InputError, require  # noqa: E402
-from trg_pyg.models.normalize import Normalize  # noqa: E402
-from trg_pyg.models.taps import TappedModel  # noqa: E402
-from trg_pyg.models.zoo import build_model  # noqa: E402
-from trg_pyg.training.compiled import convolutions_channels_last  # noqa: E402
-from trg_pyg.training.config import TrainConfig  # noqa: E402
-from trg_pyg.training.distributed import SINGLE_PROCESS  # noqa: E402
-from trg_pyg.training.learner import Learner, Seeds, Share, Trainee  # noqa: E402
-from trg_pyg.training.teaching import Teaching  # noqa: E402
+import trg_pyg.data  # noqa: F401
+from experiments.benchmarks._measure import print_table, where
+from trg_pyg.data.augment import Augment
+from trg_pyg.data.base import ImageData, ImageSet
+from trg_pyg.data.loader import BatchLoader
+from trg_pyg.distillers.kd import KD
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.taps import TappedModel
+from trg_pyg.models.zoo import build_model
+from trg_pyg.training.compiled import convolutions_channels_last
+from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.distributed import SINGLE_PROCESS
+from trg_pyg.training.learner import Learner, Seeds, Share, Trainee
+from trg_pyg.training.teaching import Teaching
 
 WHOLE_EPOCH = 50_000
 _PREFETCH = 2  # batches that each worker of a DataLoader keeps ready, torch's default

@@ -13,30 +13,25 @@ import copy
 import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor, nn
 
-import torch  # noqa: E402
-from jsonargparse import auto_cli  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-import trg_pyg.distillers  # noqa: E402
-from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where  # noqa: E402
-from experiments.benchmarks.step import stepper  # noqa: E402
-from trg_pyg.distillers.base import Distiller  # noqa: E402
-from trg_pyg.models.zoo import build_model  # noqa: E402
-from trg_pyg.training.config import TrainConfig  # noqa: E402
-from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace  # noqa: E402
-from trg_pyg.training.guard import Silence  # noqa: E402
-from trg_pyg.training.learner import Learner, Share  # noqa: E402
+import trg_pyg.distillers
+from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where
+from experiments.benchmarks.step import stepper
+from trg_pyg.distillers.base import Distiller
+from trg_pyg.models.zoo import build_model
+from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace
+from trg_pyg.training.guard import Silence
+from trg_pyg.training.learner import Learner, Share
 
 
 @dataclass(frozen=True)

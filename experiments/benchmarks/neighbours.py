@@ -9,12 +9,8 @@ installed is left out with a note: faiss (package faiss-cpu) and torch-cluster.
 import importlib
 import importlib.util
 import statistics
-import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from jsonargparse import auto_cli

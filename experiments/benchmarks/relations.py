@@ -7,24 +7,18 @@ Of the products of a floor that are made in chunks, the first few chunks are tim
 """
 
 import statistics
-import sys
 import time
-import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
 
-import torch  # noqa: E402
-from jsonargparse import auto_cli  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.nn.functional import cross_entropy, normalize  # noqa: E402
-
-from experiments.benchmarks._measure import Work, in_turn, peak_mib, print_table, ratio, where  # noqa: E402
-from trg_pyg.distillers.trg import TRG  # noqa: E402
-from trg_pyg.graphs.knn import KNNGraph  # noqa: E402
-from trg_pyg.models.taps import FeatureInfo, NetworkInfo  # noqa: E402
+from experiments.benchmarks._measure import Work, in_turn, peak_mib, print_table, ratio, where
+from trg_pyg.distillers.trg import TRG
+from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo
 
 _PER_IMAGE = 16
 _CHUNK_BYTES = 64 << 20

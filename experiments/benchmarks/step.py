@@ -9,33 +9,27 @@ the ratios of neighbouring steps, so that a machine that slows down slows both s
 
 import copy
 import statistics
-import sys
-import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import torch
+from jsonargparse import auto_cli
+from torch import nn
 
-import torch  # noqa: E402
-from jsonargparse import auto_cli  # noqa: E402
-from torch import nn  # noqa: E402
-
-import trg_pyg.distillers  # noqa: E402
-from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where  # noqa: E402
-from trg_pyg._discover import subclasses  # noqa: E402
-from trg_pyg.data.base import ImageSet  # noqa: E402
-from trg_pyg.distillers.base import Distiller  # noqa: E402
-from trg_pyg.distillers.vanilla import Vanilla  # noqa: E402
-from trg_pyg.models.taps import TappedModel  # noqa: E402
-from trg_pyg.models.zoo import build_model  # noqa: E402
-from trg_pyg.training.compiled import convolutions_channels_last  # noqa: E402
-from trg_pyg.training.config import TrainConfig  # noqa: E402
-from trg_pyg.training.distributed import SINGLE_PROCESS  # noqa: E402
-from trg_pyg.training.learner import Learner, Seeds, Share, Trainee  # noqa: E402
-from trg_pyg.training.teaching import Teaching  # noqa: E402
+import trg_pyg.distillers
+from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where
+from trg_pyg._discover import subclasses
+from trg_pyg.data.base import ImageSet
+from trg_pyg.distillers.base import Distiller
+from trg_pyg.distillers.vanilla import Vanilla
+from trg_pyg.models.taps import TappedModel
+from trg_pyg.models.zoo import build_model
+from trg_pyg.training.compiled import convolutions_channels_last
+from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.distributed import SINGLE_PROCESS
+from trg_pyg.training.learner import Learner, Seeds, Share, Trainee
+from trg_pyg.training.teaching import Teaching
 
 # More students at once are a question of memory rather than of speed.
 _MOST_TOGETHER = 4

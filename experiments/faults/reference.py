@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.faults.process import Training, start, start_anew
 from experiments.faults.recipe import arguments
 from experiments.faults.standing import differences
-from experiments.run_folder import write_text
+from trg_pyg._files import write_text
 
 
 @dataclass(frozen=True)

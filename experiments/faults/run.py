@@ -6,29 +6,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-# So that a clone runs without having been installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-# PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import torch
 
-import torch  # noqa: E402
-
-from experiments.exit_codes import exit_code_of  # noqa: E402
-from experiments.faults import kinds  # noqa: E402
-from experiments.faults.fault import Bench, Fault, Trial  # noqa: E402
-from experiments.faults.record import Record, Row, sources_hash, table  # noqa: E402
-from experiments.faults.reference import Reference, reference  # noqa: E402
-from experiments.faults.soak import soak  # noqa: E402
-from experiments.run_folder import RunFolder, write_text  # noqa: E402
-from trg_pyg._discover import export, subclasses  # noqa: E402
-from trg_pyg.errors import near, require  # noqa: E402
+from experiments.faults import kinds
+from experiments.faults.fault import Bench, Fault, Trial
+from experiments.faults.record import Record, Row, sources_hash, table
+from experiments.faults.reference import Reference, reference
+from experiments.faults.soak import soak
+from trg_pyg._discover import export, subclasses
+from trg_pyg._files import write_text
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.errors import near, require
+from trg_pyg.study.folder import RunFolder
 
 # Trials in a row without a fault that took place.
 _PATIENCE = 30

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.exit_codes import STOPPED
 from experiments.faults.process import Training, start
 from experiments.faults.recipe import RECIPES, arguments
-from experiments.run_folder import RunFolder, write_text
+from trg_pyg._files import write_text
+from trg_pyg.cli._exit import STOPPED
 from trg_pyg.errors import require
+from trg_pyg.study.folder import RunFolder
 
 # Resident memory may grow by so much from the end of the warm-up to the end. The metrics of all epochs, which are kept,
 # take about 2 MiB an hour here; one leaked tensor a step would take more than 100.

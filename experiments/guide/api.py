@@ -8,20 +8,14 @@ import pkgutil
 import re
 import shutil
 import sys
-import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-# So that a clone runs without having been installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-# PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-import trg_pyg  # noqa: E402
-from trg_pyg.errors import InputError, require  # noqa: E402
+import trg_pyg
+from trg_pyg.errors import InputError, require
 
 _TEMPLATE = Path(__file__).with_name("api_template")
 _REFERENCE = re.compile(r":(class|func|meth|attr|mod|exc|data|obj):`~?([\w.]+)`")

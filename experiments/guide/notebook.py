@@ -10,11 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-# So that a clone runs without having been installed.
-sys.path.insert(0, str(ROOT))
+from trg_pyg.errors import InputError, require
 
-from trg_pyg.errors import InputError, require  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 NOTEBOOK = Path(__file__).with_name("token_graphs.ipynb")
 _CELL_SECONDS = 600

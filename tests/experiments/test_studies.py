@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from experiments.config import Choices, read_choices
-from experiments.paired_difference import paired_difference
-from experiments.results import Results
-from experiments.table import COLUMNS, cell, last_epoch
+from trg_pyg.config.choices import Choices, read_choices
+from trg_pyg.report.paired import paired_difference
+from trg_pyg.report.results import Results
+from trg_pyg.report.table import COLUMNS, cell, last_epoch
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "experiments" / "studies"

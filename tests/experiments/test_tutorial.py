@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.config import read_choices
-from experiments.run import main
 from experiments.tutorial.mutual_rank import MutualKNN, MutualRank, SoftRank
+from trg_pyg.cli.run import main
+from trg_pyg.config.choices import read_choices
 from trg_pyg.distillers import Relational
 from trg_pyg.divergences import KL
 from trg_pyg.errors import InputError

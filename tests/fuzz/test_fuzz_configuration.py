@@ -9,8 +9,8 @@ import hypothesis.strategies as st
 import yaml
 from fuzzing import fuzz, judged
 
-from experiments.config import build_parser, read_choices
-from experiments.variants import class_names
+from trg_pyg.config.choices import build_parser, read_choices
+from trg_pyg.config.variants import class_names
 
 CONFIGS = sorted((Path(__file__).parents[2] / "experiments").glob("configs/**/*.yaml"))
 # Help and print_config end the program, as they should.

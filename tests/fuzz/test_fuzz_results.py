@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 from damage import damaged
 from fuzzing import fuzz, judged
 
-from experiments.results import Results, Run
+from trg_pyg.report.results import Results, Run
 
 RESULTS = Results(
     study="Digits/resnet20-resnet8",

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.exit_codes import STOPPED
 from experiments.faults.fault import Bench, Fault, Trial
 from experiments.faults.process import Training, start
 from experiments.faults.recipe import EPOCHS, common
 from experiments.faults.standing import is_teacher, run_folders, unequal
+from trg_pyg.cli._exit import STOPPED
 from trg_pyg.training.checkpoint import load_checkpoint
 
 # A training skips no more than ten steps by default.

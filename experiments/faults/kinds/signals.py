@@ -3,11 +3,11 @@
 import re
 import signal
 
-from experiments.exit_codes import STOPPED
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial, Watch
 from experiments.faults.process import start
 from experiments.faults.recipe import arguments
 from experiments.faults.standing import Place
+from trg_pyg.cli._exit import STOPPED
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _STOPPED = re.compile(r"after (?:step (\d+) of \d+ of )?epoch (\d+) of \d+; everything is saved, resume to go on")

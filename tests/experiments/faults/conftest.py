@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from experiments.faults.recipe import arguments
-from experiments.run import main
+from trg_pyg.cli.run import main
 
 
 @pytest.fixture(scope="session")

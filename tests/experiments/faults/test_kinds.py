@@ -22,7 +22,7 @@ from experiments.faults.recipe import arguments
 from experiments.faults.reference import Reference
 from experiments.faults.run import choose, known_faults
 from experiments.faults.standing import Place, run_folders
-from experiments.run import main
+from trg_pyg.cli.run import main
 from trg_pyg.models.taps import Outputs
 
 KINDS = {"kill -9", "SIGTERM, SIGINT, SIGUSR1", "damaged checkpoint", "disk full", "read-only folder"}
@@ -176,7 +176,7 @@ def test_a_process_that_does_not_resume_is_counted(bench, monkeypatch, changed, 
 def test_files_that_are_left_half_written_are_counted(bench, finished, monkeypatch):
     shutil.copytree(finished, bench.tree)
     (student_of(bench.tree) / ".checkpoint.pt.1.tmp").touch()
-    monkeypatch.setattr("experiments.run_folder.RunFolder._delete_half_written", lambda folder: None)
+    monkeypatch.setattr("trg_pyg.study.folder.RunFolder._delete_half_written", lambda folder: None)
     (what,) = kill.Kill().trial(bench).lost
     assert what.endswith(".checkpoint.pt.1.tmp was left half-written")
 

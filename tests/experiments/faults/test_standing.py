@@ -16,7 +16,7 @@ from experiments.faults.standing import (
     steps_back,
     unequal,
 )
-from experiments.run import main
+from trg_pyg.cli.run import main
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -166,7 +166,7 @@ def stop_after_the_first_epoch(tree, monkeypatch):
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.display.Display.epoch", stop)
+        patch.setattr("trg_pyg.study.progress.Display.epoch", stop)
         with pytest.raises(Stopped):
             main(arguments("CRD", tree))
 

@@ -1,0 +1,65 @@
+import sys
+import warnings
+
+import pytest
+import torch
+
+import trg_pyg
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.errors import InputError
+from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("lr=0: too low"), 2, "x.py: error: lr=0: too low\n"),
+        (TrainingStopped("SIGTERM after epoch 1"), 75, "x.py: SIGTERM after epoch 1\n"),
+        (TrainingDiverged("ce is nan"), 1, "x.py: stopped: ce is nan\n"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            2,
+            "x.py: error: a process that decodes images is lost, most often for lack of memory (DataLoader worker (pid "
+            "7) is killed by signal: Killed); set data.workers lower (0 decodes in the training process), or free "
+            "memory, and resume from the last checkpoint\n",
+        ),
+    ],
+)
+def test_what_went_wrong_is_one_line_and_a_code(error, code, line, capsys):
+    def work():
+        raise error
+
+    assert exit_code_of(work, "x.py") == code
+    assert capsys.readouterr().err == line
+
+
+def test_what_went_well_is_silent(capsys):
+    assert exit_code_of(lambda: None, "x.py") == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), RuntimeError("CUDA error: a bug")])
+def test_an_error_of_the_program_is_not_hidden(error):
+    def work():
+        raise error
+
+    with pytest.raises(type(error)):
+        exit_code_of(work, "x.py")
+
+
+def test_a_warning_of_this_project_is_one_line_and_others_are_as_python_has_them(capsys):
+    ours, theirs = trg_pyg.__file__, torch.__file__
+    before = warnings.formatwarning
+
+    def work():
+        for category, file in ((UserWarning, ours), (UserWarning, theirs), (RuntimeWarning, ours)):
+            sys.stderr.write(warnings.formatwarning("images are left out", category, file, 3, "f(x)"))
+
+    assert exit_code_of(work, "x.py") == 0
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "x.py: warning: images are left out"
+    assert others[::2] == [
+        f"{theirs}:3: UserWarning: images are left out",
+        f"{ours}:3: RuntimeWarning: images are left out",
+    ]
+    assert warnings.formatwarning is before

@@ -1,0 +1,213 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trg_pyg.cli.sweep import main
+from trg_pyg.config.choices import read_choices
+
+ROOT = Path(__file__).parents[2]
+# Stands for run.py: its accuracy is 100 times the learning rate; some rates fail, crash, or take as long as they may.
+PROGRAM = """
+import json, os, signal, sys, time
+from pathlib import Path
+args = dict(each.lstrip("-").partition("=")[::2] for each in sys.argv[1:])
+with open("calls", "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+lr = float(args["train.lr"])
+if lr == 0.3:
+    sys.exit("run.py: stopped: KD: the loss is nan")
+if lr == 0.4:
+    os.kill(os.getpid(), signal.SIGKILL)
+if lr == 0.5 and "resume" not in args:
+    signal.signal(signal.SIGTERM, lambda *_: (Path("saved").touch(), sys.exit(75)))
+    Path("long").touch()
+    time.sleep(60)
+print("epoch 1")
+about = dict(study="s", command="c", settings={}, environment={}, teacher=None, reference=None)
+history = [[{"epoch": 1, "test/top1": 100 * lr + seed}] for seed in (0, 1)]
+runs = [dict(method="KD", seed=seed, distiller={}, history=history[seed]) for seed in (0, 1)]
+Path(args["table"]).with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\\n" for line in (about, *runs)))
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def write(place, rates, **keys):
+    content = {
+        "program": "run.py",
+        "method": "grid",
+        "metric": {"name": "test/top1", "goal": "maximize"},
+        "parameters": {"methods": {"value": "KD"}, "train.lr": {"values": rates}},
+        "command": ["${program}", "--data.validation=0.25", "--wandb=online", "${args}"],
+    }
+    (place / "sweep.yaml").write_text(yaml.safe_dump({**content, **keys}, sort_keys=False))
+
+
+def calls(place):
+    file = place / "calls"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+
+
+def test_the_table_is_sorted_failed_trials_are_told_and_the_sweep_goes_on(place, capsys):
+    write(place, [0.1, 0.3, 0.2, 0.4])
+    assert main(["sweep.yaml"]) == 1
+    out = capsys.readouterr().out
+    table = [row[:3] for row in rows(out)]
+    assert table == [
+        ["trial", "test/top1", "train.lr"],
+        ["2", "20.50 ± 0.71", "0.2"],
+        ["0", "10.50 ± 0.71", "0.1"],
+        ["1", "failed (1)", "0.3"],
+        ["3", "failed (-9)", "0.4"],
+    ]
+    assert "2 of 4 trials failed:\n* trial 1: run.py: stopped: KD: the loss is nan; runs/sweeps/sweep-" in out
+    assert "* trial 3: exit code -9; " in out
+    assert "best so far 20.50 ± 0.71, trial 2" in out
+    (folder,) = (place / "runs" / "sweeps").iterdir()
+    assert (folder / "sweep.md").read_text() in out
+    assert (folder / "trials" / "0000" / "log.txt").read_text() == "epoch 1\n"
+    for call in calls(place):
+        assert call[:2] == ["--data.validation=0.25", "--wandb=online"]
+        assert call[-2] == "--wandb=offline"  # the last one counts: no account is needed
+
+
+def test_the_best_setting_is_tested_on_the_test_images(place, capsys):
+    write(place, [0.1, 0.2])
+    assert main(["sweep.yaml", "--train.epochs", "3", "--device", "cpu"]) == 0
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    command = shlex.split(line)
+    assert command[:2] == ["python", "run.py"]
+    choices = read_choices(command[2:])
+    assert choices.config.data.validation is None
+    assert (choices.config.train.lr, choices.config.train.epochs) == (0.2, 3)
+    assert [method.name for method in choices.methods] == ["KD"]
+    assert choices.seeds == [0, 1, 2]
+    assert choices.config.wandb == "offline"
+
+
+def test_the_smallest_is_the_best_where_the_file_says_so(place, capsys):
+    write(place, [0.2, 0.1], metric={"name": "test/top1", "goal": "minimize"})
+    assert main(["sweep.yaml"]) == 0
+    assert [row[0] for row in rows(capsys.readouterr().out)] == ["trial", "1", "0"]
+
+
+def test_a_resumed_sweep_keeps_what_ended_well_and_tries_the_others_again(place, capsys):
+    write(place, [0.1, 0.3])
+    assert main(["sweep.yaml"]) == 1
+    first = capsys.readouterr().out
+    assert main(["sweep.yaml", "--resume", "--device=cpu"]) == 1  # where it runs changes no result
+    again = capsys.readouterr().out
+    assert [row[:3] for row in rows(again)] == [row[:3] for row in rows(first)]
+    assert "  before, test/top1 10.50 ± 0.71" in again
+    rates = [next(each for each in call if each.startswith("--train.lr")) for call in calls(place)]
+    assert rates == ["--train.lr=0.1", "--train.lr=0.3", "--train.lr=0.3"]
+    assert ["--resume" in call for call in calls(place)] == [False, False, True]
+    # Other options are another training.
+    assert main(["sweep.yaml", "--resume", "--train.epochs=7"]) == 1
+    assert len(calls(place)) == 5
+    # Without --resume all is done again.
+    assert main(["sweep.yaml"]) == 1
+    assert len(calls(place)) == 7
+
+
+def test_a_trial_of_the_same_values_is_not_trained_again(place, capsys):
+    write(place, [0.1, 0.1], method="random", run_cap=3)
+    assert main(["sweep.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "trial 1 of 3: methods=KD, train.lr=0.1: as trial 0" in out
+    assert [row[1] for row in rows(out)] == ["test/top1", *["10.50 ± 0.71"] * 3]
+    assert len(calls(place)) == 1
+
+
+def test_tasks_of_an_array_run_a_trial_each_and_the_table_follows(place, capsys):
+    write(place, [0.1, 0.2])
+    for task in (1, 0):
+        assert main(["sweep.yaml", "--count=2", f"--trial={task}", "--resume"]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"trial {task} of 2: methods=KD, train.lr=0.{task + 1} ...\n")
+        assert rows(out) == []
+    assert main(["sweep.yaml", "--resume"]) == 0
+    assert [row[0] for row in rows(capsys.readouterr().out)] == ["trial", "1", "0"]
+    assert len(calls(place)) == 2
+
+
+def test_a_signal_is_passed_on_and_the_sweep_goes_on_from_there(place):
+    write(place, [0.1, 0.5])
+    command = [sys.executable, str(ROOT / "experiments" / "sweep.py"), "sweep.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sweep:
+        deadline = time.monotonic() + 60
+        while not (place / "long").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        sweep.send_signal(signal.SIGTERM)
+        _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 75
+    assert err == "sweep.py: SIGTERM in trial 1; it is saved, --resume goes on\n"
+    assert (place / "saved").exists()
+    assert main(["sweep.yaml", "--resume"]) == 0
+    assert len(calls(place)) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "arguments", "message"),
+    [
+        ({"command": ["${program}", "${args}"]}, [], "trial 0 (methods=KD, train.lr=0.1): a sweep chooses by what it"),
+        ({"parameters": {"train.lrr": {"value": 1}}}, [], "trial 0 (train.lrr=1): unknown key train.lrr; did you mean"),
+        ({"parameters": {"train.lr": {"values": [0.1, -1]}}}, [], "trial 1 (train.lr=-1): train.lr = -1.0: give a"),
+        ({"program": "ran.py"}, [], "program=ran.py: no such file; start the sweep from the folder above it"),
+        ({"method": "bayes"}, [], "sweep file sweep.yaml: method bayes needs wandb's server"),
+        ({}, ["--train.lr=3"], "--train.lr=3: the sweep sets train.lr; change it in sweep.yaml"),
+        ({}, ["--table=x.md"], "--table=x.md: the sweep sets table"),
+        ({}, ["--trial=1"], "trial=1: the sweep has 1, numbered from 0"),
+        ({}, ["--count=0"], "count=0: give 1 or more"),
+        ({}, ["--count=few"], "invalid int value: 'few'"),
+        ({}, ["--seed=-1"], "seed=-1: give 0 or more"),
+        ({}, ["--trian.epochs=3"], "unknown key trian.epochs; did you mean train.epochs"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_trained(place, capsys, keys, arguments, message):
+    write(place, [0.1], **keys)
+    assert main(["sweep.yaml", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("sweep.py: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert calls(place) == []
+
+
+def test_a_metric_that_there_is_not_is_a_failed_trial(place, capsys):
+    write(place, [0.1], metric={"name": "test/top2", "goal": "maximize"})
+    assert main(["sweep.yaml"]) == 1
+    assert "metric test/top2 is not among those of the last epoch; did you mean test/top1?" in capsys.readouterr().out
+
+
+def test_trials_are_runs_of_run_py(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # A file of the checkout, from another folder.
+    write(tmp_path, [0.1], program=os.path.relpath(ROOT / "experiments" / "run.py", tmp_path))
+    assert main(["sweep.yaml", *small, "--train.epochs=1"]) == 0
+    out = capsys.readouterr().out
+    (run,) = (tmp_path / "runs").glob("ImageFolder-val/resnet8-resnet8/KD-*/seed0/metrics.jsonl")
+    top1 = json.loads(run.read_text().splitlines()[-1])["test/top1"]
+    assert rows(out)[1][1] == f"{top1:.2f}"
+    config = yaml.safe_load((run.parent / "config.yaml").read_text())
+    assert (config["train"]["lr"], config["data"]["init_args"]["validation"]) == (0.1, 0.25)

@@ -1,0 +1,229 @@
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from trg_pyg.cli._sweep_file import read_sweep
+from trg_pyg.config.choices import read_choices
+from trg_pyg.errors import InputError
+from trg_pyg.study.trial import check_trial
+
+SWEEPS = sorted((Path(__file__).parents[2] / "experiments" / "sweeps").glob("*.yaml"))
+GOOD = {
+    "program": "experiments/run.py",
+    "method": "random",
+    "metric": {"name": "test/top1", "goal": "maximize"},
+    "parameters": {"train.lr": {"values": [0.1, 0.01]}},
+    "command": ["${env}", "${interpreter}", "${program}", "--data.validation=0.1", "${args}"],
+}
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Reads a good sweep file in which some keys are others."""
+
+    def make(**keys):
+        content = {**copy.deepcopy(GOOD), **keys}
+        file = tmp_path / "sweep.yaml"
+        file.write_text(
+            yaml.safe_dump({key: value for key, value in content.items() if value is not ...}, sort_keys=False)
+        )
+        return read_sweep(file)
+
+    return make
+
+
+def as_wandb_starts_it(file, values):
+    """The arguments of run.py in the command of wandb's agent."""
+    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
+    content = yaml.safe_load(file.read_text())
+    args = utils.create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
+    args |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [content["program"]]}
+    command = []
+    for chunk in utils.create_sweep_command(content["command"]):
+        command += args[chunk[2:-1]] if chunk.startswith("${") else [chunk]
+    assert command[:3] == ["/usr/bin/env", "python", content["program"]]
+    return command[3:]
+
+
+def grouped(values, nested):
+    """Values as wandb's server hands them on: a mapping for each nested parameter."""
+    flat = {name: value for name, value in values.items() if name.partition(".")[0] not in nested}
+    for top in nested:
+        flat[top] = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{top}.")}
+    return flat
+
+
+def test_there_are_sweeps():
+    assert {file.name for file in SWEEPS} >= {"trg.yaml", "cifar100-lt.yaml"}
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.name)
+def test_trials_of_a_sweep_are_ones_of_run_py_on_held_out_images_as_wandb_starts_them(file, monkeypatch):
+    monkeypatch.chdir(file.parents[2])
+    sweep = read_sweep(file)
+    assert Path(sweep.program).is_file()
+    trials = sweep.trials(None, seed=0)
+    for values in (trials[0], trials[-1]):
+        arguments = sweep.arguments(values)
+        assert arguments == as_wandb_starts_it(file, grouped(values, sweep.nested))
+        choices = read_choices(arguments)
+        check_trial(choices)
+        assert len(choices.methods) == len(choices.seeds) == 1
+        options = choices.methods[0].settings["init_args"]
+        for name, value in values.items():
+            where, _, option = name.partition(".")
+            found = options[option] if where == "distiller" else getattr(choices.config.train, option)
+            assert found == value
+        # What the configuration says beside the swept options is as it says.
+        alone = read_choices([argument for argument in sweep.before if argument.startswith("--config")])
+        kept = alone.methods[0].settings["init_args"]
+        swept = {name.partition(".")[2] for name in values}
+        assert {k: v for k, v in options.items() if k not in swept} == {k: v for k, v in kept.items() if k not in swept}
+        assert choices.config.train.epochs == alone.config.train.epochs
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.name)
+def test_wandb_takes_the_file(file):
+    sweeps = pytest.importorskip("wandb.apis.public.sweeps")
+    content = yaml.safe_load(file.read_text())
+    filled = sweeps._validate_config_and_fill_distribution(content)
+    # Where no distribution is named, wandb's is ours.
+    ours = {parameter.name: parameter.distribution for parameter in read_sweep(file).parameters}
+    theirs = {name: each.get("distribution") for name, each in filled["parameters"].items()}
+    assert all(ours[name] == distribution for name, distribution in theirs.items() if distribution is not None)
+
+
+def test_a_random_trial_is_the_same_whatever_the_count_and_others_with_another_seed(sweep):
+    random = sweep(parameters={"train.lr": {"min": 0.01, "max": 0.1}, "seeds": {"values": [0, 1]}})
+    assert random.trials(3, seed=0) == random.trials(8, seed=0)[:3]
+    assert random.trials(3, seed=0) != random.trials(3, seed=1)
+    assert len({str(trial) for trial in random.trials(8, seed=0)}) == 8
+
+
+def test_a_grid_has_every_combination_the_last_parameter_first(sweep):
+    grid = sweep(method="grid", parameters={"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"min": 3, "max": 5}})
+    trials = grid.trials(None, seed=0)
+    assert trials == [{"a": a, "b": "x", "c": c} for a in (1, 2) for c in (3, 4, 5)]
+    assert grid.trials(2, seed=0) == trials[:2]
+
+
+def test_run_cap_is_the_most(sweep):
+    assert len(sweep(run_cap=4).trials(None, seed=0)) == 4
+    assert len(sweep(run_cap=4).trials(2, seed=0)) == 2
+    assert len(sweep(run_cap=4).trials(9, seed=0)) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "low", "high", "middle"),
+    [
+        ({"min": 0.0, "max": 10.0}, 0, 10, 5),
+        ({"distribution": "uniform", "min": 2, "max": 4}, 2, 4, 3),
+        ({"min": 0, "max": 10}, 0, 10, 5),
+        ({"distribution": "log_uniform_values", "min": 0.01, "max": 100}, 0.01, 100, 1),
+        ({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1}, 0, 1, 0.5),
+    ],
+)
+def test_a_distribution_has_its_range_and_its_median(sweep, given, low, high, middle):
+    (parameter,) = sweep(parameters={"x": given}).parameters
+    values = [parameter.draw(np.random.default_rng([0, i])) for i in range(2000)]
+    assert min(values) >= low
+    assert max(values) <= high
+    below = np.mean([value < middle for value in values]) + 0.5 * np.mean([value == middle for value in values])
+    assert 0.45 < below < 0.55
+    if parameter.distribution == "int_uniform":
+        assert set(values) == set(range(11))
+        assert all(type(value) is int for value in values)
+    if parameter.distribution == "q_uniform":
+        assert set(values) == {i / 10 for i in range(11)}
+
+
+def test_values_have_their_probabilities(sweep):
+    given = {"values": ["a", "b"], "probabilities": [0.9, 0.1]}
+    (parameter,) = sweep(parameters={"x": given}).parameters
+    values = [parameter.draw(np.random.default_rng([0, i])) for i in range(2000)]
+    assert 0.88 < values.count("a") / 2000 < 0.92
+
+
+def test_nested_parameters_are_handed_on_as_one_mapping(sweep):
+    inner = {"lr": {"value": 0.1}, "epochs": {"value": 3}}
+    nested = sweep(parameters={"train": {"parameters": inner}, "seeds": {"value": 1}}, command=...)
+    (values,) = nested.trials(1, seed=0)
+    assert values == {"train.lr": 0.1, "train.epochs": 3, "seeds": 1}
+    assert nested.arguments(values) == ["--train={'lr': 0.1, 'epochs': 3}", "--seeds=1"]
+    choices = read_choices(nested.arguments(values))
+    assert (choices.config.train.lr, choices.config.train.epochs) == (0.1, 3)
+    assert choices.config.train.schedule == "onecycle"
+
+
+def one(**given):
+    return {"parameters": {"x": given}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"method": "bayes"}, "method bayes needs wandb's server"),
+        ({"method": "anneal"}, "method=anneal: choose grid or random"),
+        ({"early_terminate": {"type": "hyperband"}}, "early_terminate needs wandb's server"),
+        ({"parameter": {}}, "key parameter is not supported; did you mean parameters"),
+        ({"program": ...}, "program=None: name the script"),
+        ({"metric": ...}, r"metric=None: write \{name: test/top1, goal: maximize\}"),
+        ({"metric": {"name": "x", "goal": "max"}}, "metric.goal=max: choose maximize or minimize"),
+        ({"parameters": {}}, "parameters: name at least one"),
+        ({"parameters": {"x": 3}}, r"parameters.x=3: write \{value: 3\}"),
+        (one(), "parameters.x: give value, values, or min and max"),
+        (one(min=1), "parameters.x: give value, values, or min and max"),
+        (one(min=1, max=2.0), "parameters.x: min=1 and max=2.0: write both as whole numbers, or both not"),
+        (one(min=2, max=1), "parameters.x: min=2 must be below max=1"),
+        (one(min="1e-3", max=1.0), "parameters.x.min='1e-3': give a number; YAML reads 1e-3 as text"),
+        (one(values=[]), "parameters.x.values=.*: write a list of values"),
+        (one(values=[None, 1]), "parameters.x: write 'null' in quotes for no value"),
+        (one(values=[1, 2], probabilities=[0.5]), "parameters.x.probabilities=.*: one for each value, with sum 1"),
+        (one(values=[1, 2], probabilities=[0.5, 0.6]), "parameters.x.probabilities=.*: one for each value, with sum 1"),
+        (one(values=[1, 2], min=0), "parameters.x.min: categorical takes probabilities, values only"),
+        (one(vals=[1]), "parameters.x.vals is not supported; did you mean values"),
+        (one(distribution="normal", min=0, max=1), "parameters.x.distribution=normal: not supported"),
+        (
+            one(distribution="log_uniform", min=0, max=1),
+            "log_uniform: not supported; did you mean .*log_uniform_values",
+        ),
+        (one(distribution="log_uniform_values", min=0, max=1), "log_uniform_values takes numbers above 0"),
+        (one(distribution="int_uniform", min=0.5, max=1), "int_uniform takes whole numbers"),
+        (one(distribution="q_uniform", min=0, max=1, q=0), "parameters.x.q=0: give a positive number"),
+        (one(distribution="uniform", values=[1]), "parameters.x: uniform needs max and min"),
+        (one(parameters={}), "parameters.x.parameters: name at least one"),
+        ({"method": "grid"} | one(min=0.0, max=1.0), "parameters.x: a grid has no end over uniform"),
+        ({"command": "run.py"}, "command=run.py: write a list"),
+        ({"command": ["${program}", "${args_no_hyphens}", "${args}"]}, "args_no_hyphens} is not supported"),
+        ({"command": ["${program}"]}, r"command: it must have \$\{args\} once"),
+        ({"command": ["srun", "${program}", "${args}"]}, r"command: srun before \$\{program\} is not supported"),
+        ({"run_cap": 0}, "run_cap=0: give a whole number"),
+    ],
+)
+def test_what_is_not_supported_is_named(sweep, keys, message):
+    with pytest.raises(InputError, match=f"sweep file .*sweep.yaml: .*{message}"):
+        sweep(**keys)
+
+
+def test_a_search_without_an_end_is_refused(sweep):
+    with pytest.raises(InputError, match="a random search has no end; give --count N, or run_cap"):
+        sweep().trials(None, seed=0)
+    wide = {name: {"min": 1, "max": 100} for name in "abc"}
+    with pytest.raises(InputError, match="a grid of 1,000,000 trials"):
+        sweep(method="grid", parameters=wide).trials(None, seed=0)
+    assert len(sweep(method="grid", parameters=wide).trials(5, seed=0)) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"method: [", "no YAML"), (b"\xff", "no YAML"), (b"- 1", "it holds no keys"), (None, "No such file")],
+)
+def test_a_file_that_is_none_is_refused(content, message, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=f"sweep file .*: {message}"):
+        read_sweep(file)

@@ -1,0 +1,320 @@
+import re
+
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import silhouette_score
+
+from experiments import picture_task, pictures
+from tests.conftest import write_images
+from trg_pyg.cli.run import main as run
+from trg_pyg.cli.visualize import main
+from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.look.networks import load_run_networks
+from trg_pyg.relations.gaussian import Gaussian
+
+pytest.importorskip("matplotlib")
+
+METHODS = ["Vanilla", "KD", "TRG", "TRGPaper"]
+ALL = ["token_graph", "cross_image", "similarity_cosine", "similarity_softmax", "embedding", "edge_recall"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Finished runs by method."""
+    root = tmp_path_factory.mktemp("study")
+    counts = {"red": 12, "green": 12, "blue": 12}
+    write_images(root / "images", {"train": counts, "test": dict.fromkeys(counts, 6)})
+    given = [
+        *("--data=ImageFolder", f"--data.root={root / 'images'}", "--data.size=16"),
+        *("--student.name=resnet8", "--teacher.name=resnet8"),
+        *("--train.epochs=2", "--train.batch_size=18", "--teacher.train.epochs=1", "--teacher.train.batch_size=18"),
+        *("--wandb=disabled", "--device=cpu", "--quiet", f"--output={root / 'runs'}"),
+        "--method_options={TRG: {k: 4, tokens_per_image: 10, sigma: 0.5}, TRGPaper: {k: 5}}",
+    ]
+    assert run([*given, "--methods", *METHODS]) == 0
+    return {method: next((root / "runs").glob(f"ImageFolder/resnet8-resnet8/{method}-*/seed0")) for method in METHODS}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures of the pictures that are drawn, by name, with their captions."""
+    drawn = {}
+    add = pictures.add_caption
+
+    def remember(picture, command):
+        drawn[picture.name] = picture
+        add(picture, command)
+
+    monkeypatch.setattr("trg_pyg.cli.visualize.add_caption", remember)
+    return drawn
+
+
+def collections(axes):
+    """Edges that are drawn in axes."""
+    return [each for each in axes.collections if type(each).__name__ == "LineCollection"]
+
+
+def panels(picture):
+    """Axes of a picture but for those of colour bars."""
+    return [axes for axes in picture.figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def test_all_pictures_of_a_run_with_captions_and_index(runs, figures, tmp_path, capsys):
+    given = [str(runs["TRG"]), "--compare", str(runs["TRGPaper"]), "--output", str(tmp_path), "--format", "png", "svg"]
+    assert main(given) == 0
+    assert list(figures) == ALL
+    index = (tmp_path / "index.md").read_text()
+    command = "python experiments/visualize.py " + " ".join(given)
+    assert f"`{command}`" in index
+    for name, picture in figures.items():
+        assert Image.open(tmp_path / f"{name}.png").size[0] > 500
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+        assert f"![{name}]({name}.png)\n\n{picture.caption}\n" in index
+        # Lines are broken to fit, long paths within a word.
+        assert "".join(picture.figure.get_supxlabel().split()) == "".join(f"{picture.caption}{command}".split())
+        assert "TRG's by default" not in picture.caption
+    assert str(tmp_path / "token_graph.svg") in capsys.readouterr().out
+    # In the folder of the run, where no other is named.
+    assert main([str(runs["TRG"]), "--pictures", "edge_recall"]) == 0
+    assert (runs["TRG"] / "pictures" / "edge_recall.png").is_file()
+
+
+def test_token_graphs_are_those_of_the_run_before_and_after(runs, figures, tmp_path):
+    assert main([str(runs["TRG"]), "--pictures", "token_graph", "--test", "2", "--output", str(tmp_path)]) == 0
+    networks = load_run_networks(runs["TRG"])
+    test = networks.trained.read_data().test
+    index = pictures.choose_examples(test.targets, 2)
+    images = test.images[index]
+    positions = networks.graphs.tokenize.positions(2, torch.Generator().manual_seed(0))
+    build = KNNGraph(4, Gaussian(0.5))
+    graphs = [build(networks.tokens(seen, positions)) for seen in networks.see(images)]
+    axes = panels(figures["token_graph"])
+    assert len(axes) == 2 * 4
+    for row in range(2):
+        for column, graph in enumerate(graphs):
+            (lines,) = collections(axes[4 * row + 1 + column])
+            assert len(lines.get_segments()) == graph[row].num_edges == 40
+            weights = graph[row].edge_weight.sort().values
+            assert lines.get_array().tolist() == pytest.approx(weights.tolist())
+            title = axes[4 * row + 1 + column].get_title()
+            if column > 0:
+                assert f"edge recall {edge_recall(graph[row], graphs[0][row]).item():.2f}" in title
+    assert [axes[i].get_title().split("\n")[0] for i in (1, 2, 3)] == list(networks.names())
+    assert "10 of the 16 tokens" in figures["token_graph"].caption
+    assert "K = 4" in figures["token_graph"].caption
+
+
+def test_edges_between_images_are_the_heaviest(runs, figures, tmp_path):
+    given = [str(runs["TRGPaper"]), "--pictures", "cross_image", "--test", "3", "--edges", "7"]
+    assert main([*given, "--output", str(tmp_path)]) == 0
+    networks = load_run_networks(runs["TRGPaper"])
+    test = networks.trained.read_data().test
+    images = test.images[pictures.choose_examples(test.targets, 3)]
+    for axes, seen in zip(panels(figures["cross_image"]), networks.see(images), strict=True):
+        graph = KNNGraph(5, scope="batch")(networks.tokens(seen))
+        source, target = graph.image[graph.edge_index]
+        weights = graph.edge_weight[source != target].sort(descending=True).values
+        (lines,) = collections(axes)
+        assert lines.get_array().tolist() == pytest.approx(weights[:7].flip(0).tolist())
+        share = 100 * len(weights) / graph.num_edges
+        assert f"7 of {len(weights)} edges between images, {share:.0f} % of all" in axes.get_title()
+        assert len(axes.images) == 3
+    assert "the 7 heaviest of each network are drawn" in figures["cross_image"].caption
+
+
+@pytest.mark.parametrize(("method", "dense"), [("TRG", False), ("TRGPaper", True)])
+def test_similarity_maps_are_those_of_the_transcription(method, dense, runs, figures, tmp_path):
+    given = [str(runs[method]), "--pictures", "similarity", "--test", "1", "--token", "1", "3"]
+    assert main([*given, "--output", str(tmp_path)]) == 0
+    networks = load_run_networks(runs[method])
+    test = networks.trained.read_data().test
+    images = test.images[pictures.choose_examples(test.targets, 1)]
+    tokens = [networks.tokens(seen)[0] for seen in networks.see(images)]
+    token = 1 * 4 + 3
+    neighbours = KNNGraph(4)(tokens[0][None]).edge_index
+    neighbours = neighbours[0][neighbours[1] == token]
+    for name in ("similarity_cosine", "similarity_softmax"):
+        axes = panels(figures[name])
+        assert len(axes) == 4
+        for panel, x in zip(axes[1:], tokens, strict=True):
+            found = torch.tensor(panel.images[-1].get_array().filled(torch.nan)).flatten()
+            if name == "similarity_cosine":
+                expected = torch.cosine_similarity(x, x[token : token + 1])
+            elif dense:
+                expected = torch.softmax(x @ x[token] / x.shape[1] ** 0.5, dim=0)
+            else:
+                expected = torch.full((16,), torch.nan)
+                expected[neighbours] = torch.softmax(x[neighbours] @ x[token] / x.shape[1] ** 0.5, dim=0)
+            torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-4, atol=1e-6)
+    support = "inner_structure=dense" if dense else "inner_structure=graph"
+    assert support in figures["similarity_softmax"].caption
+    assert "row 1, column 3" in figures["similarity_cosine"].caption
+
+
+def test_silhouettes_are_those_of_the_features_and_not_of_the_picture(runs, figures, tmp_path):
+    given = [str(runs["TRG"]), "--compare", str(runs["KD"]), "--pictures", "embedding", "--classes", "red", "blue"]
+    assert main([*given, "--output", str(tmp_path)]) == 0
+    networks, other = load_run_networks(runs["TRG"]), load_run_networks(runs["KD"])
+    splits = networks.trained.read_data()
+    chosen = [splits.classes.index(name) for name in ("red", "blue")]
+    index = torch.isin(splits.test.targets, torch.tensor(chosen))
+    images, targets = splits.test.images[index], splits.test.targets[index]
+    wanted = {
+        "teacher resnet8": networks.teacher,
+        "resnet8 after TRG": networks.after,
+        "resnet8 after KD": other.after,
+    }
+    axes = panels(figures["embedding"])
+    for panel, (name, network) in zip(axes, wanted.items(), strict=True):
+        with torch.no_grad():
+            features = network(images).embedding
+        score = silhouette_score(features.double().numpy(), targets.numpy())
+        assert panel.get_title() == f"{name}\nsilhouette {score:.3f}"
+        assert [len(each.get_offsets()) for each in panel.collections] == [6, 6]
+    (legend,) = figures["embedding"].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["red", "blue"]
+    assert "of 12 test images of 2 of 3 classes" in figures["embedding"].caption
+    assert "not on the picture" in " ".join(figures["embedding"].caption.split())
+
+
+def test_edge_recall_is_that_of_metrics_and_runs_without_it_are_named(runs, figures, tmp_path, capsys):
+    given = [str(runs["TRG"]), "--compare", str(runs["TRGPaper"]), str(runs["KD"]), "--pictures", "edge_recall"]
+    assert main([*given, "--output", str(tmp_path)]) == 0
+    lines = panels(figures["edge_recall"])[0].lines
+    for line, method in zip(lines, ("TRG", "TRGPaper"), strict=True):
+        history = picture_task._history(runs[method])
+        assert line.get_xdata().tolist() == [1, 2]
+        assert line.get_ydata().tolist() == [epoch["graph/edge_recall"] for epoch in history]
+        assert line.get_label() == f"resnet8 after {method}"
+    reason = "edge_recall has no line of resnet8 after KD: no graph/edge_recall in metrics.jsonl"
+    assert reason in capsys.readouterr().out
+    assert reason in (tmp_path / "index.md").read_text()
+
+
+def test_a_method_without_a_teacher_is_drawn_alone_and_it_is_said(runs, figures, tmp_path, capsys):
+    assert main([str(runs["Vanilla"]), "--test", "2", "--output", str(tmp_path)]) == 0
+    assert list(figures) == ALL[:-1]
+    assert "edge_recall is left out: no run has graph/edge_recall" in capsys.readouterr().out
+    assert len(panels(figures["token_graph"])) == 2 * 3
+    for name in ALL[:4]:
+        assert "Vanilla has no teacher, so the student alone is shown" in figures[name].caption
+        assert "Vanilla has no token graphs, these are TRG's by default" in figures[name].caption
+        assert "Edge recall" not in figures[name].caption
+    assert "(Vanilla has no teacher)" in figures["embedding"].caption
+
+
+def test_image_files_are_shown_as_the_run_reads_its_images(runs, figures, tmp_path):
+    root = runs["TRG"].parents[4] / "images" / "test"
+    files = [root / "red" / "0.png", root / "blue" / "1.png"]
+    large = tmp_path / "a large one.png"
+    Image.open(files[0]).resize((64, 32)).save(large)
+    given = [str(runs["TRG"]), "--pictures", "token_graph", "--images", *map(str, [*files, large])]
+    assert main([*given, "--output", str(tmp_path)]) == 0
+    axes = panels(figures["token_graph"])
+    splits = load_run_networks(runs["TRG"]).trained.read_data()
+    shown = axes[0].images[0].get_array()
+    reds = splits.test.images[splits.test.targets == splits.classes.index("red")]
+    assert any(torch.equal(torch.tensor(shown), image.permute(1, 2, 0)) for image in reds)
+    assert [axes[i].get_title() for i in (0, 4, 8)] == ["0", "1", "a large one"]
+    assert "Token graphs of 3 image files" in figures["token_graph"].caption
+
+
+def test_a_folder_of_images_is_shown_and_too_many_are_refused(runs, figures, tmp_path, capsys):
+    given = [str(runs["TRG"]), "--pictures", "token_graph", "--output", str(tmp_path / "pictures"), "--images"]
+    assert main([*given, str(runs["TRG"].parents[4] / "images" / "test" / "red")]) == 0
+    assert "Token graphs of 6 image files" in figures["token_graph"].caption
+    for number in range(32):  # and the picture that was drawn
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
+    assert main([*given, str(tmp_path)]) == 2
+    assert "--images: 33 files, and a picture has a row for each; name 32 at most" in capsys.readouterr().err
+
+
+def test_long_names_are_broken_between_words():
+    assert pictures._wrapped("resnet8 before training") == "resnet8 before training"
+    name = "timm:mobilenetv3_small_050 before training"
+    assert pictures._wrapped(name) == "timm:mobilenetv3_small_050\nbefore training"
+
+
+def test_examples_are_two_of_a_class_and_classes_are_capped():
+    targets = torch.arange(30) % 5
+    chosen = pictures.choose_examples(targets, 6)
+    assert torch.equal(chosen, pictures.choose_examples(targets, 6))
+    assert targets[chosen].bincount().sort().values.tolist()[-3:] == [2, 2, 2]
+    assert pictures.choose_examples(targets, 30).sort().values.tolist() == list(range(30))
+    few = pictures.choose_of_classes(targets, [1, 3], 7)
+    assert len(few) == 7
+    assert set(targets[few].tolist()) == {1, 3}
+    assert pictures.choose_of_classes(targets, [1, 3], 12).tolist() == [i for i in range(30) if i % 5 in (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--token", "4", "0"], r"--token 4 0: the token grid is 4x4; rows count from 0 to 3"),
+        (["--token", "0", "-1"], r"--token 0 -1: the token grid is 4x4"),
+        (["--images", "no.png"], "no.png: there is no such file or folder"),
+        (["--images", __file__], r"--images: cannot be read: .*test_visualize.py \(it is no image of a known format\)"),
+        (["--classes", *map(str, range(11))], "11 classes: 10 colours can be told apart"),
+        (["--classes", "red", "blu"], r"--classes blu: no such class; did you mean blue\?"),
+        (["--classes", "red"], "one class has no silhouette"),
+        (["--classes", "red", "red"], "one is named twice"),
+        (["--features", "3"], "an embedding needs 4 images or more"),
+        (["--test", "0"], "--test 0: give 1 or more"),
+        (["--test", "99"], "--test 99: the evaluated images are 18"),
+        (["--edges", "0"], "--edges 0: give 1 or more"),
+        (["--pictures", "cross_image", "--test", "1"], "cross_image needs 2 images or more"),
+        (["--compare", "{TRG}"], "--compare: a run is named twice"),
+        (["--teacher", "{TRG}/last.safetensors"], "the run's teacher had"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_any_work(arguments, message, runs, figures, tmp_path, capsys):
+    arguments = [each.format(**{name: str(folder) for name, folder in runs.items()}) for each in arguments]
+    assert main([str(runs["TRG"]), "--output", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not figures
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_is_asked_for_by_name_must_be_there(runs, capsys):
+    assert main([str(runs["KD"]), "--pictures", "edge_recall"]) == 2
+    assert "no run has graph/edge_recall in its metrics.jsonl" in capsys.readouterr().err
+    assert main([str(runs["KD"].parent)]) == 2
+    assert "there are runs in it" in capsys.readouterr().err
+
+
+def test_a_grid_of_one_token_has_no_graph(runs, capsys, monkeypatch):
+    load = picture_task.load_run_networks
+
+    def coarse(*args):
+        networks = load(*args)
+        networks.graphs.tokenize.token_grid = (1, 1)
+        return networks
+
+    monkeypatch.setattr(picture_task, "load_run_networks", coarse)
+    for name in ("token_graph", "similarity"):
+        assert main([str(runs["TRG"]), "--pictures", name]) == 2
+        error = capsys.readouterr().err
+        assert "the token grid is 1x1, and one token has no neighbours: choose --pictures embedding" in error
+
+
+def test_other_classes_are_not_compared(runs, tmp_path, capsys):
+    counts = {"cat": 12, "dog": 12}
+    write_images(tmp_path / "images", {"train": counts, "test": dict.fromkeys(counts, 4)})
+    given = [
+        *("--data=ImageFolder", f"--data.root={tmp_path / 'images'}", "--data.size=16", "--student.name=resnet8"),
+        *("--train.epochs=1", "--wandb=disabled", "--device=cpu", "--quiet", f"--output={tmp_path / 'runs'}"),
+    ]
+    assert run([*given, "--methods", "Vanilla"]) == 0
+    (other,) = tmp_path.glob("runs/ImageFolder/*/Vanilla-*/seed0")
+    assert main([str(runs["TRG"]), "--compare", str(other)]) == 2
+    assert "it has other classes or images of another size than" in capsys.readouterr().err
+
+
+def test_a_missing_matplotlib_is_said_before_a_run_is_read(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert main(["no such run"]) == 2
+    assert 'pip install -e ".[viz]"' in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""How a command ends."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trg_pyg
+from trg_pyg._program import program
+from trg_pyg.data.lost_worker import worker_lost
+from trg_pyg.errors import InputError
+from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
+
+# That of sysexits.h for what works when it is tried again.
+STOPPED = 75
+
+
+def exit_code_of(work: Callable[[], None], command: str) -> int:
+    """Do the work of a command and return its exit code, after one line on standard error where it is not 0.
+
+    A warning of this project is one line too; those of others say where in the program they come from.
+
+    0: finished; 1: a training diverged; 2: the input is at fault, or a process that decodes images was killed; 75:
+    stopped by a signal, saved, ready to be resumed.
+
+    Args:
+        work: what it does.
+        command: its name, such as ``"run"``; the line begins with what the reader has typed.
+    """
+    named = program(command).removeprefix("python experiments/")
+    try:
+        with _short_warnings(named):
+            work()
+    except InputError as error:
+        print(f"{named}: error: {error}", file=sys.stderr)
+        return 2
+    except TrainingStopped as error:
+        print(f"{named}: {error}", file=sys.stderr)
+        return STOPPED
+    except TrainingDiverged as error:
+        print(f"{named}: stopped: {error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        # PyTorch raises the news of a killed worker wherever the program happens to be.
+        lost = worker_lost(error)
+        if lost is None:
+            raise
+        print(f"{named}: error: {lost}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@contextmanager
+def _short_warnings(named: str) -> Iterator[None]:
+    """Write what this project warns of without the place in the program, which tells a person nothing."""
+    ours = Path(trg_pyg.__file__).parent
+    long = warnings.formatwarning
+
+    def short(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is UserWarning and Path(filename).is_relative_to(ours):
+            return f"{named}: warning: {message}\n"
+        return long(message, category, filename, lineno, line)
+
+    warnings.formatwarning = short
+    try:
+        yield
+    finally:
+        warnings.formatwarning = long

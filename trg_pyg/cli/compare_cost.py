@@ -1,0 +1,61 @@
+"""Parameters, FLOPs and time of students and their teachers on this machine."""
+
+import logging
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+
+from trg_pyg._program import program
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.errors import require
+from trg_pyg.study.study import pick_device
+from trg_pyg.use.cost import compare
+from trg_pyg.use.trained import load_trained
+
+_DESCRIPTION = """\
+Compare what students and their teachers cost: parameters, size of the weights, operations of an image, and the time
+of a forward pass on this machine. The data are not needed, and neither are the teacher's weights: the time does not
+depend on them.
+
+FLOPs are those of convolutions and matrix products, a multiply-add counted as two. Times are medians over rounds in
+which the networks take turns, after a warm-up; images lie on the device, as float32. Let nothing else run beside it.
+The row "gain" says how many times less the student costs than its teacher, and how many times more images it takes."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare the runs of a command line and return the exit code: 0, or 2 where the input is at fault."""
+    chosen = _parser().parse_args(argv)
+
+    def work() -> None:
+        # PyTorch's timers import its compiler of extensions, which says where there is no GPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        require(min(chosen.batches) >= 1, f"--batches {' '.join(map(str, chosen.batches))}: give 1 or more")
+        require(chosen.rounds >= 1, f"--rounds {chosen.rounds}: give 1 or more")
+        device = pick_device(chosen.device)
+        print("measuring, which takes a minute or two for large networks on a CPU", file=sys.stderr, flush=True)
+        print(compare([load_trained(run) for run in chosen.runs], chosen.batches, chosen.rounds, device))
+
+    return exit_code_of(work, "compare-cost")
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=program("compare-cost"),
+        description=_DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of one seed of a run")
+    parser.add_argument(
+        "--batches",
+        metavar="N",
+        type=int,
+        nargs="+",
+        default=[1, 256],
+        help="images of a forward pass (default: 1 256)",
+    )
+    parser.add_argument(
+        "--rounds", metavar="N", type=int, default=20, help="of each network, as far as 20 s (default: 20)"
+    )
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto (default) takes a GPU if there is one")
+    return parser

@@ -1,0 +1,241 @@
+"""Accuracy, loss and calibration of trained networks, also on corrupted images."""
+
+import json
+import shlex
+import sys
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from trg_pyg._files import write_text
+from trg_pyg._program import program
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.config.messages import one_line
+from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.data.base import ImageData
+from trg_pyg.data.corruption import CORRUPTIONS, SEVERITIES, Corruption
+from trg_pyg.errors import InputError, check_choice, require
+from trg_pyg.models.weights import load_weights
+from trg_pyg.study.folder import environment
+from trg_pyg.study.study import build_network, pick_device
+from trg_pyg.use.evaluation import (
+    Evaluation,
+    Images,
+    Split,
+    check_fits,
+    evaluate_on,
+    evaluation_tables,
+    read_images_of,
+)
+from trg_pyg.use.load import Loaded, load
+from trg_pyg.use.trained import Which
+
+_DESCRIPTION = """\
+Evaluate trained networks and print a table, a row each: runs on the data that they were trained on, or any of them on
+other data with the same classes (--data), and on corrupted images (--corruptions).
+
+top-1, top-5 and ECE in percent, loss in nats. ECE is the expected calibration error over 15 bins. many, medium, few:
+mean accuracy of the classes with more than 100, 20 to 100, and fewer than 20 training images of long-tailed data.
+corrupted: mean top-1 over the chosen kinds and severities; the definitions are those of CIFAR-10-C (up to 64x64) and
+ImageNet-C, the noise is drawn anew: near the published files, and not to be compared with a published mCE.
+"""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A command line that was read.
+
+    Attributes:
+        checkpoints: runs, exported folders, and weights files in them.
+        weights: files of weights of no run, all of one network.
+        which: weights of a run's folder.
+        split: ``None`` for the images that a run is evaluated on.
+        data: in place of those of the runs.
+        student: network of ``weights``.
+        corruptions: kinds and severities.
+        batch_size: images a forward pass.
+        device: by name.
+        output: file for all figures.
+        own_code: whether exported networks may be imported by a dotted path.
+        command: what was typed.
+    """
+
+    checkpoints: list[str]
+    weights: list[Path]
+    which: Which
+    split: Split | None
+    data: ImageData | None
+    student: NetworkConfig
+    corruptions: list[Corruption]
+    batch_size: int
+    device: str
+    output: Path | None
+    own_code: bool
+    command: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate what a command line names and return the exit code: 0, or 2 where the input is at fault."""
+
+    def work() -> None:
+        chosen = _read(sys.argv[1:] if argv is None else list(argv))
+        evaluations = list(_evaluated(chosen))
+        print(evaluation_tables(evaluations))
+        if chosen.output is not None:
+            write_text(chosen.output, json.dumps(_content(evaluations, chosen), indent=2) + "\n")
+
+    return exit_code_of(work, "evaluate")
+
+
+def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
+    device = pick_device(chosen.device)
+    known: dict[str, Images] = {}
+
+    def images_of(data: ImageData, key: str) -> Images:
+        if key not in known:
+            known.clear()  # one set at a time, since it may be large
+            known[key] = read_images_of(data, chosen.split)
+        return known[key]
+
+    # All are loaded and looked at before the first is evaluated, so that a wrong one costs no time.
+    loaded = [load(path, chosen.which, chosen.own_code) for path in chosen.checkpoints]
+    if chosen.data is None:
+        for each in loaded:
+            require(
+                each.trained is not None,
+                f"{each.path}: an exported network does not know its data; give --data",
+            )
+    else:
+        loaded += [_of_no_run(file, chosen.student, images_of(chosen.data, "")) for file in chosen.weights]
+        for each in loaded:
+            check_fits(each, images_of(chosen.data, ""))
+    for each in loaded:
+        if chosen.data is not None:
+            images = images_of(chosen.data, "")
+        else:
+            assert each.trained is not None
+            choices = each.trained.choices
+            images = images_of(choices.config.data, json.dumps(choices.settings["data"]))
+            check_fits(each, images)
+        yield evaluate_on(each, images, chosen.corruptions, chosen.batch_size, device)
+
+
+def _of_no_run(file: Path, config: NetworkConfig, images: Images) -> Loaded:
+    """Return a network with the weights of a file."""
+    facts = images.facts
+    network = build_network(replace(config, weights=None), facts, seed=0, taps="none")
+    weights = load_weights(network.model, file)
+    network.eval().requires_grad_(False)
+    return Loaded(file, config.name, network, facts, facts.image_size, weights)
+
+
+def _content(evaluations: Sequence[Evaluation], chosen: _Chosen) -> dict[str, Any]:
+    return {
+        "command": chosen.command,
+        "environment": environment(chosen.command),
+        "results": [
+            {
+                "checkpoint": str(each.loaded.path),
+                "weights": str(each.loaded.weights.path),
+                "sha256": each.loaded.weights.sha256,
+                "network": each.loaded.name,
+                "method": each.loaded.method,
+                "seed": each.loaded.seed,
+                "images": each.images.title,
+                "metrics": each.metrics,
+                "corrupted": each.corrupted,
+            }
+            for each in evaluations
+        ],
+        "corruption_seed": chosen.corruptions[0].seed if chosen.corruptions else None,
+    }
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog=program("evaluate"), description=_DESCRIPTION, exit_on_error=False)
+    parser.add_argument(
+        "checkpoints",
+        nargs="*",
+        type=str,
+        default=[],
+        help="folders of runs, weights files in them, folders that trg export wrote",
+    )
+    parser.add_argument(
+        "--weights", nargs="+", type=Path, default=[], help="weights files of no run; takes --student.name and --data"
+    )
+    parser.add_argument("--which", type=Which, default="last", help="weights of a run: last epoch, or best")
+    parser.add_argument(
+        "--split",
+        type=Split | None,
+        default=None,
+        help="images to evaluate on; all are training and test images; by default those that a run is evaluated on",
+    )
+    parser.add_argument(
+        "--data",
+        type=ImageData | None,
+        default=None,
+        help="other data with the same classes, as for trg run: --data ImageFolder --data.root photos --data.size 32",
+    )
+    parser.add_class_arguments(NetworkConfig, "student", skip={"weights", "taps", "prefix_tokens"})
+    parser.add_argument(
+        "--corruptions",
+        nargs="+",
+        type=str,
+        default=[],
+        help=f"corrupt the images: all, or some of {', '.join(CORRUPTIONS)}",
+    )
+    parser.add_argument("--severities", nargs="+", type=int, default=list(SEVERITIES), help="of the corruptions")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise of corruptions")
+    parser.add_argument("--batch_size", type=int, default=256, help="images a forward pass")
+    parser.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one")
+    parser.add_argument("--output", type=Path | None, default=None, help="file for all figures, JSON")
+    parser.add_argument(
+        "--own_code", action="store_true", help="import the network that an exported folder names by a dotted path"
+    )
+    # So that it shows whether one was named.
+    parser.set_defaults({"student.name": ""})
+    return parser
+
+
+def _read(argv: list[str]) -> _Chosen:
+    parser = _parser()
+    try:
+        parsed = parser.parse_args(argv)
+        values = parser.instantiate(parsed)
+    except ArgumentError as error:
+        raise InputError(one_line(str(error), parser)) from error
+    student, output = values.student, values.output
+    require(bool(values.checkpoints or values.weights), "nothing to evaluate: name the folder of a run, or --weights")
+    if values.weights:
+        require(bool(student.name), "--weights: say of which network they are, such as --student.name resnet56")
+        require(values.data is not None, "--weights: say what to evaluate on, such as --data CIFAR100")
+    else:
+        unused = NetworkConfig(name="") != student
+        require(not unused, "--student belongs to --weights; a run knows its network")
+    require(values.batch_size >= 1, f"--batch_size {values.batch_size}: give 1 or more")
+    require(output is None or not output.is_dir(), f"--output {output}: that is a folder; name a file")
+    return _Chosen(
+        checkpoints=list(values.checkpoints),
+        weights=list(values.weights),
+        which=values.which,
+        split=values.split,
+        data=values.data,
+        student=student,
+        corruptions=_corruptions(values.corruptions, values.severities, values.seed),
+        batch_size=values.batch_size,
+        device=values.device,
+        output=output,
+        own_code=values.own_code,
+        command=f"{program('evaluate')} {shlex.join(argv)}",
+    )
+
+
+def _corruptions(names: Sequence[str], severities: Sequence[int], seed: int) -> list[Corruption]:
+    for name in names:
+        check_choice("--corruptions", name, ("all", *CORRUPTIONS))
+    kinds = CORRUPTIONS if "all" in names else tuple(dict.fromkeys(names))
+    return [Corruption(name, severity, seed) for name in kinds for severity in sorted(set(severities))]

@@ -1,0 +1,62 @@
+"""Write a trained student for others to use: safetensors, ONNX, torch.export, model card."""
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from trg_pyg._program import program
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.use.export import check, export
+from trg_pyg.use.formats import (
+    FormatName,
+)
+from trg_pyg.use.trained import Which, load_trained
+
+_DESCRIPTION = """\
+Export a trained student. The folder that is made holds
+
+  README.md           a model card: what the network is, how good, how it was trained, how to load it
+  model.json          network, classes, image size and normalisation, for programs
+  model.safetensors   the weights
+  model.onnx          the network with its normalisation, for ONNX Runtime and others (takes the extra "export")
+  model.pt2           the same as a program of torch.export
+
+model.onnx and model.pt2 take images float [N, 3, H, W] in [0, 1] of any N. Every file is loaded again and must give
+the logits of the original, in batches of 1, 2 and 7 images, but for rounding; otherwise there is no folder."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export the run of a command line and return the exit code: 0, or 2 where the input is at fault."""
+    chosen = _parser().parse_args(argv)
+
+    def work() -> None:
+        check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
+        export(load_trained(chosen.run, chosen.which), chosen.output, chosen.formats)
+        print(
+            f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training"
+        )
+
+    return exit_code_of(work, "export")
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=program("export"),
+        description=_DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of one seed of a run, or a weights file in it")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=get_args(FormatName),
+        default=list(get_args(FormatName)),
+        help="what to write beside README.md and model.json (default: all)",
+    )
+    parser.add_argument(
+        "--which", choices=get_args(Which), default="last", help="weights of the last epoch (default) or the best"
+    )
+    return parser

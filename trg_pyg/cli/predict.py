@@ -1,0 +1,116 @@
+"""Classify image files by a trained student."""
+
+import os
+import sys
+import warnings
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from trg_pyg._program import program
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.data.loose_images import find_images
+from trg_pyg.errors import InputError, require
+from trg_pyg.study.study import pick_device
+from trg_pyg.use.load import Loaded, load
+from trg_pyg.use.predict import Prediction, predict
+from trg_pyg.use.trained import Which
+
+_COMMAND = "predict"
+# That of a command that did part of its work.
+_SOME_UNREADABLE = 1
+_DESCRIPTION = """\
+Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
+shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
+
+Prints a line for each image: its file, then the likeliest classes with their probabilities (softmax of the logits)
+in percent. Files that cannot be read are named on standard error, a line each, and the others are classified.
+
+exit codes: 0, all images are classified; 1, some cannot be read; 2, none can, or the input is at fault."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Classify the images of a command line and return the exit code."""
+    chosen = _parser().parse_args(argv)
+    unread = 0
+
+    def work() -> None:
+        nonlocal unread
+        # Transparency is left out, as it was of the test images.
+        warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
+        require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
+        require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
+        device = pick_device(chosen.device)
+        files = find_images(chosen.images)
+        loaded = load(chosen.source, chosen.which, chosen.own_code)
+        try:
+            unread = _show(predict(loaded, files, chosen.top, device, chosen.batch_size), files, loaded, chosen)
+        except BrokenPipeError:
+            # Whoever reads has enough, as head has; what is left in the buffer must not fail once more at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        if unread == len(files):
+            raise InputError(f"none of {len(files)} images can be read" if unread > 1 else "the image cannot be read")
+
+    return exit_code_of(work, _COMMAND) or (_SOME_UNREADABLE if unread else 0)
+
+
+def _show(predictions: Iterator[Prediction], files: list[Path], loaded: Loaded, chosen: Namespace) -> int:
+    """Print the predictions and return how many files could not be read."""
+    unread = 0
+    width = max(len(_shown(file)) for file in files)
+    named = max(map(len, loaded.facts.classes))
+    for prediction in predictions:
+        if prediction.error is not None:
+            unread += 1
+            print(f"{program(_COMMAND)}: cannot read {_shown(prediction.file)}: {prediction.error}", file=sys.stderr)
+        if chosen.json:
+            print(prediction.as_json())
+        elif prediction.error is None:
+            cells = [f"{name:<{named}} {100 * share:6.2f} %" for name, share in prediction.classes]
+            print(f"{_shown(prediction.file):<{width}}  {'   '.join(cells)}")
+    sys.stdout.flush()
+    if 0 < unread < len(files):
+        print(f"{program(_COMMAND)}: {unread} of {len(files)} images cannot be read", file=sys.stderr)
+    return unread
+
+
+def _shown(file: Path) -> str:
+    """Return a name on one line, also one with a line break or with bytes that are no text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(file))
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=program(_COMMAND),
+        description=_DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    add = _adder(parser)
+    add("source", "RUN_OR_EXPORT", "folder of a run, or a weights file in it, or a folder that trg export wrote")
+    add("images", "IMAGE", "image files, and folders, which are searched at any depth", nargs="+")
+    add("--top", "N", "classes of each image (default: 5)", type=int, default=5)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help='print a line of JSON for each image: {"file", "classes": [{"class", "probability"}, ...]}, or '
+        '{"file", "error"}',
+    )
+    parser.add_argument(
+        "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"
+    )
+    add("--device", "NAME", "auto (default) takes a GPU if there is one", default="auto")
+    add("--batch_size", "N", "images a forward pass (default: 256)", type=int, default=256)
+    parser.add_argument(
+        "--own_code", action="store_true", help="import the network that an exported folder names by a dotted path"
+    )
+    return parser
+
+
+def _adder(parser: ArgumentParser) -> Any:
+    def add(name: str, metavar: str, text: str, **options: Any) -> None:
+        parser.add_argument(name, metavar=metavar, help=text, **options)
+
+    return add

@@ -1,0 +1,64 @@
+"""Train a teacher, distil students by several methods and print their table."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from trg_pyg._files import write_text, written
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.config.choices import Choices, read_choices
+from trg_pyg.report.results import Results, Run
+from trg_pyg.study.agenda import Agenda
+from trg_pyg.study.distil import distil_all
+from trg_pyg.study.folder import environment
+from trg_pyg.study.opening import announce
+from trg_pyg.study.study import Study, prepare, prepare_process
+from trg_pyg.study.teacher import Teacher, obtain_teacher
+from trg_pyg.study.train import History
+from trg_pyg.study.trial import check_trial_of_wandb, is_of_wandb
+from trg_pyg.training.distributed import World, process_group
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a study and return the exit code, see :func:`~trg_pyg.cli._exit.exit_code_of`."""
+
+    def work() -> None:
+        choices = read_choices(argv)
+        if is_of_wandb():
+            check_trial_of_wandb(choices)
+        prepare_process(choices)
+        with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
+            report = run(choices, world)
+        if world.is_main:
+            print(f"\n{report}")
+
+    return exit_code_of(work, "run")
+
+
+def run(choices: Choices, world: World) -> str:
+    """Run a study as one of the processes that share it, and return its table."""
+    study = prepare(choices, world)
+    agenda = Agenda.of(study)
+    if study.speaks:
+        announce(study, agenda)
+    teacher = obtain_teacher(study, agenda) if any(method.needs_teacher for method in choices.methods) else None
+    results = _results(study, teacher, distil_all(study, teacher, agenda))
+    report = results.report()
+    if world.is_main:
+        table = choices.table or study.folder / "table.md"
+        write_text(table, report)
+        with written(table.with_suffix(".jsonl")):
+            results.write(table.with_suffix(".jsonl"))
+    return report
+
+
+def _results(study: Study, teacher: Teacher | None, histories: dict[str, list[History]]) -> Results:
+    choices = study.choices
+    distillers = {method.name: method.settings for method in choices.methods}
+    runs = [
+        Run(method, seed, distillers[method], history)
+        for method, of_seeds in histories.items()
+        for seed, history in zip(choices.seeds, of_seeds, strict=True)
+    ]
+    about = None if teacher is None else teacher.provenance() | {"name": teacher.name, "metrics": teacher.metrics}
+    settings = {name: choices.settings[name] for name in ("data", "student", "teacher", "train")}
+    return Results(study.name, choices.command, settings, environment(choices.command), about, choices.reference, runs)

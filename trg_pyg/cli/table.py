@@ -1,0 +1,19 @@
+"""Print the tables of results files, which ``trg run`` writes beside its tables."""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+from trg_pyg._program import program
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.report.results import Results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables of results files and return the exit code: 0, or 2 where a file is at fault."""
+    parser = ArgumentParser(prog=program("table"), description="Print the tables of results that trg run wrote.")
+    parser.add_argument("files", nargs="+", type=Path, help=".jsonl files, which trg run writes beside its tables")
+    chosen = parser.parse_args(argv)
+    return exit_code_of(
+        lambda: print("\n\n".join(Results.read(file).report().rstrip() for file in chosen.files)), "table"
+    )

@@ -1,0 +1,123 @@
+"""Draw token graphs, similarities and embeddings of a run's networks."""
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from trg_pyg._files import write_text, written
+from trg_pyg._program import program
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.look.choice import PICTURES, Task
+from trg_pyg.look.pictures import Picture, add_caption, picture_style
+from trg_pyg.use.trained import Which
+from trg_pyg.viz.drawing import importing_matplotlib
+from trg_pyg.viz.embedding import CLASS_COLOURS
+
+_COMMAND = "visualize"
+_DESCRIPTION = """\
+Draw what the teacher and the student of a run, before and after its training, make of images:
+
+  token_graph  the kNN graph of each image's tokens over the image
+  cross_image  edges between images, in the graph of all their tokens
+  similarity   how one token of each image sees the others: cosine, and L_inner's softmax
+  embedding    the features that are classified, by t-SNE, with silhouette scores
+  edge_recall  how much of the teacher's graph the student has, over the epochs
+
+Taps, tokens and graphs are those of the run's method; a method without token graphs is looked at with TRG's defaults,
+one without a teacher as student alone. Each picture has its caption and the command in it; index.md lists them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the pictures of a command line and return the exit code."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    chosen = _parser().parse_args(given)
+    command = f"{program(_COMMAND)} {shlex.join(given)}"
+    return exit_code_of(lambda: draw(chosen, command), _COMMAND)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=program(_COMMAND),
+        description=_DESCRIPTION,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, or a weights file in it")
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument(
+        "--images", metavar="PATH", nargs="+", type=Path, help="image files, and folders of them, to look at"
+    )
+    images.add_argument(
+        "--test", metavar="N", type=int, default=4, help="images of the run's test set, two of a class (default: 4)"
+    )
+    parser.add_argument(
+        "--pictures", metavar="NAME", nargs="+", choices=PICTURES, help=f"{', '.join(PICTURES)} (default: all)"
+    )
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="default: pictures in the folder of the run")
+    parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png"], help="png (default), svg")
+    parser.add_argument(
+        "--token",
+        metavar=("ROW", "COLUMN"),
+        nargs=2,
+        type=int,
+        help="token of the similarity maps, counted from 0 (default: the centre)",
+    )
+    parser.add_argument(
+        "--edges", metavar="N", type=int, default=60, help="edges between images to draw, the heaviest (default: 60)"
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAME",
+        nargs="+",
+        help=f"classes of the embedding, at most {len(CLASS_COLOURS)} (default: the first ones)",
+    )
+    parser.add_argument(
+        "--features", metavar="N", type=int, default=1000, help="test images of the embedding at most (default: 1000)"
+    )
+    parser.add_argument(
+        "--compare", metavar="RUN", nargs="+", type=Path, default=[], help="other runs, for embedding and edge_recall"
+    )
+    parser.add_argument(
+        "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"
+    )
+    parser.add_argument("--teacher", metavar="FILE", type=Path, help="the teacher's weights, where they lie elsewhere")
+    return parser
+
+
+def draw(chosen: Namespace, command: str) -> None:
+    """Check everything, then draw the pictures that were chosen, and print what each shows.
+
+    Raises:
+        InputError: an argument is impossible, matplotlib is missing, or a file cannot be read or written.
+    """
+    with importing_matplotlib():
+        import matplotlib.figure  # noqa: F401 - said before a run is read
+    task = Task(chosen)
+    task.check()
+    for reason in task.lacking:
+        print(reason)
+    folder = chosen.output or task.networks.trained.folder / "pictures"
+    with written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"# Pictures of {task.title}", "", f"`{command}`", ""]
+    with picture_style():
+        for name in task.wanted:
+            for picture in task.draw(name):
+                add_caption(picture, command)
+                lines += _save(picture, folder, chosen.format)
+    lines += [f"* {reason}" for reason in task.lacking]
+    write_text(folder / "index.md", "\n".join(lines).rstrip() + "\n")
+    print(folder / "index.md")
+
+
+def _save(picture: Picture, folder: Path, formats: Sequence[str]) -> list[str]:
+    """Write a picture and return its lines of the index."""
+    for ending in dict.fromkeys(formats):
+        file = folder / f"{picture.name}.{ending}"
+        with written(file):
+            picture.figure.savefig(file, dpi=130, metadata={"Date": None} if ending == "svg" else None)
+        print(file)
+    return [f"![{picture.name}]({picture.name}.{formats[0]})", "", picture.caption, ""]

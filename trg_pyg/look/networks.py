@@ -1,0 +1,166 @@
+"""The networks of a run side by side: its teacher, its student before and after the training, and their tokens."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from trg_pyg.distillers.base import Taps
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.taps import NetworkInfo, TappedModel
+from trg_pyg.models.weights import load_weights
+from trg_pyg.study.study import build_network, tapped
+from trg_pyg.study.teacher import digest_of
+from trg_pyg.study.token_graphs import TokenGraphs
+from trg_pyg.use.trained import Trained, Which, load_trained, untrained
+
+_IMAGES_AT_ONCE = 256
+
+
+class Seen(NamedTuple):
+    """What a network makes of N images.
+
+    Attributes:
+        name: of the network, as a picture shows it.
+        features: its last tap, laid out as the tap gives it.
+        embedding: what it classifies, ``[N, d]``; ``None`` where none is known.
+        is_teacher: whose tokens they are.
+    """
+
+    name: str
+    features: Tensor
+    embedding: Tensor | None
+    is_teacher: bool
+
+
+@dataclass(frozen=True)
+class RunNetworks:
+    """The networks of a run, tapped as its method looks at them, in evaluation mode on the CPU.
+
+    Attributes:
+        trained: the run, and all that is known of it.
+        after: the student that it trained.
+        before: the same network with the weights that its training began with, which the seed gives.
+        teacher: ``None`` where the method has none.
+        graphs: the token graphs of the method; of a method without, those of TRG by default.
+    """
+
+    trained: Trained
+    after: TappedModel
+    before: TappedModel
+    teacher: TappedModel | None
+    graphs: TokenGraphs
+
+    def names(self) -> dict[str, TappedModel]:
+        """Return the networks by the names that pictures show, the teacher first."""
+        config, trained = self.trained.choices.config, self.trained
+        named = {} if self.teacher is None else {f"teacher {config.teacher.name}": self.teacher}
+        return named | {
+            f"{trained.name} before training": self.before,
+            f"{trained.name} after {trained.method}": self.after,
+        }
+
+    @torch.no_grad()
+    def see(self, images: Tensor) -> list[Seen]:
+        """Show images, uint8 ``[N, 3, H, W]``, to all networks."""
+        return [look(name, network, images, network is self.teacher) for name, network in self.names().items()]
+
+    def tokens(self, seen: Seen, positions: Tensor | None = None) -> Tensor:
+        """Return a network's tokens ``[N, n, D]`` at positions ``[N, n]``, or all of them."""
+        tokenize = self.graphs.tokenize
+        cut = tokenize.of_teacher if seen.is_teacher else tokenize.of_student
+        return cut(seen.features, positions)
+
+
+@torch.no_grad()
+def look(name: str, network: TappedModel, images: Tensor, is_teacher: bool = False) -> Seen:
+    """Show images, uint8 ``[N, 3, H, W]``, to a network, some at a time."""
+    outputs = [network(part) for part in images.split(_IMAGES_AT_ONCE)]
+    features = torch.cat([each.features[-1] for each in outputs]) if outputs[0].features else images.new_empty(0)
+    embeddings = [each.embedding for each in outputs if each.embedding is not None]
+    return Seen(name, features, torch.cat(embeddings) if embeddings else None, is_teacher)
+
+
+def load_run_networks(run: str | Path, which: Which = "last", teacher: Path | None = None) -> RunNetworks:
+    """Load the networks of a run.
+
+    The teacher's weights are read from where the run has found them, and have to be the same still; no teacher is
+    trained here.
+
+    Args:
+        run: as for :func:`~trg_pyg.use.trained.load_trained`.
+        which: weights of the student.
+        teacher: file of the teacher's weights, where they lie elsewhere now.
+
+    Raises:
+        InputError: as :func:`~trg_pyg.use.trained.load_trained`; the teacher's weights are gone or have changed; a
+            network has no feature map.
+    """
+    trained = load_trained(run, which, taps="last")
+    config, facts = trained.choices.config, trained.facts
+    (method, *_) = trained.choices.methods
+    taps: Taps = "last" if method.taps == "none" else method.taps
+    after = tapped(trained.network, config.student, taps).eval()
+    before = build_network(config.student, facts, trained.seed, taps).eval().requires_grad_(False)
+    info = _described(after, config.student.name, facts.image_size)
+    before.describe(facts.image_size)
+    if not method.needs_teacher:
+        require(teacher is None, f"--teacher {teacher}: {method.name} has no teacher; leave it out")
+        graphs = TokenGraphs.of(method.build(info, None), info.features[-1], info.features[-1])
+        return RunNetworks(trained, after, before, None, graphs)
+    network = tapped(_load_teacher(trained, teacher), config.teacher, taps).eval().requires_grad_(False)
+    info_t = _described(network, config.teacher.name, facts.image_size)
+    graphs = TokenGraphs.of(method.build(info, info_t), info.features[-1], info_t.features[-1])
+    return RunNetworks(trained, after, before, network, graphs)
+
+
+def _described(network: TappedModel, name: str, image_size: int) -> NetworkInfo:
+    info = network.describe(image_size)
+    require(len(info.features) > 0, f"{name}: taps is empty, so there are no tokens; the run has to name a module")
+    return info
+
+
+def _load_teacher(trained: Trained, given: Path | None) -> TappedModel:
+    config, known = trained.choices.config.teacher, _provenance(trained.folder)
+    origin, sha256 = str(known["weights"]), known["sha256"]
+    if config.trained and config.weights is None and trained.choices.published is None:
+        require(given is None, f"--teacher {given}: the run's teacher is {origin}, which needs no file; leave it out")
+        network = build_network(config, trained.facts, config.seed)
+        found = digest_of(network.model)
+        require(found == sha256, f"teacher {origin}: other weights ({found[:8]}) than the run had ({sha256[:8]})")
+        return network
+    file = _found(origin, trained.folder) if given is None else given
+    network = build_network(untrained(config), trained.facts, config.seed)
+    loaded = load_weights(network.model, file)
+    require(
+        loaded.sha256 == sha256,
+        f"teacher {file}: sha256 {loaded.sha256[:8]}..., the run's teacher had {str(sha256)[:8]}...; name its file "
+        "with --teacher",
+    )
+    return network
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    file = folder / "environment.json"
+    try:
+        known = json.loads(file.read_text())["teacher"]
+        return {name: known[name] for name in ("weights", "sha256")}
+    except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{file} does not say which teacher the run had ({reason}); the folder is damaged") from error
+
+
+def _found(origin: str, folder: Path) -> Path:
+    """Return the file of a teacher; of one that was trained or fetched for the run, also where the runs were moved."""
+    file = Path(origin)
+    # runs/<data>/<pair>/<method>/<seed>
+    above = folder.resolve().parents[3:]
+    if not file.is_file() and "teachers" in file.parts and above:
+        below = file.parts[len(file.parts) - file.parts[::-1].index("teachers") :]
+        moved = above[0].joinpath("teachers", *below)
+        file = moved if moved.is_file() else file
+    require(file.is_file(), f"teacher {origin}: no such file from here; name it with --teacher")
+    return file

@@ -1,0 +1,126 @@
+"""The figures of a study's table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trg_pyg.report.comparison import ComparedStudy
+from trg_pyg.report.paired import Difference, paired_difference
+from trg_pyg.report.table import COLUMNS, cell, last_epoch
+
+_COSTS = ("best epoch", "ms/step", "s/epoch")
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """What a method came to.
+
+    Attributes:
+        name: of the method.
+        seeds: of its finished runs, ascending.
+        last: metrics of the last epoch, a run for each seed.
+        common: the seeds that the reference has too, which the difference is over.
+        difference: of top-1 to the reference in points, seed by seed; ``None`` for the reference, and without a seed
+            in common.
+    """
+
+    name: str
+    seeds: list[int]
+    last: list[dict[str, float]]
+    common: list[int]
+    difference: Difference | None
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of the last epoch, one a seed that has it."""
+        return [run[metric] for run in self.last if metric in run]
+
+
+def result_rows(study: ComparedStudy) -> list[ResultRow]:
+    """Return a row for each method of a study, in the order of the table."""
+    last = {
+        name: {seed: last_epoch(run.history) for seed, run in method.runs.items()}
+        for name, method in study.methods.items()
+    }
+    reference = None if study.reference is None else last[study.reference]
+    rows = []
+    for name, runs in last.items():
+        common = [] if reference is None or name == study.reference else sorted(set(runs) & set(reference))
+        difference = None
+        if reference is not None and common:
+            difference = paired_difference(
+                [runs[seed]["test/top1"] for seed in common], [reference[seed]["test/top1"] for seed in common]
+            )
+        rows.append(ResultRow(name, list(runs), list(runs.values()), common, difference))
+    return rows
+
+
+def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Return the titles and the cells of a study's accuracies after the last epoch, the teacher first."""
+    columns = _columns(rows, lambda title: title not in _COSTS)
+    several = ["seeds"] if len({tuple(row.seeds) for row in rows}) > 1 else []
+    sure = any(row.difference is not None and row.difference.low is not None for row in rows)
+    compared = "" if study.reference is None else f"top-1 over {study.reference}{' [95 %]' if sure else ''}"
+    titles = ["method", *several]
+    for title in columns:
+        titles.append(title)
+        if title == "top-1" and compared:
+            titles += [compared, "p"] if sure else [compared]
+    table = [titles]
+    if study.teacher is not None:
+        name, metrics = study.teacher
+        measured = {f"test/{key}": value for key, value in metrics.items()}
+        cells = {title: cell([measured], key) for title, key in columns.items()}
+        table.append([f"teacher {name}", *(cells.get(title, "") for title in titles[1:])])
+    for row in rows:
+        cells = {title: cell(row.last, key) for title, key in columns.items()}
+        cells |= {"method": row.name, "seeds": numbers(row.seeds)}
+        if compared:
+            cells[compared] = _difference(study, row)
+            cells["p"] = "" if row.difference is None else _p(row.difference)
+        table.append([cells.get(title, "") for title in titles])
+    return table
+
+
+def cost_table(rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Return the titles and the cells of what is not of the last epoch: the best one, and costs."""
+    columns = _columns(rows, lambda title: title in _COSTS)
+    titles = ["method"]
+    for title in columns:
+        titles += [title, "at epoch"] if title == "best epoch" else [title]
+    table = [titles]
+    for row in rows:
+        cells = {title: cell(row.last, key) for title, key in columns.items()}
+        cells |= {"method": row.name, "at epoch": _span(row.values("best/epoch"))}
+        table.append([cells.get(title, "") for title in titles])
+    return table
+
+
+def _columns(rows: Sequence[ResultRow], wanted: Callable[[str], bool]) -> dict[str, str]:
+    keys = {key for row in rows for run in row.last for key in run}
+    return {title: key for title, key in COLUMNS.items() if key in keys and wanted(title)}
+
+
+def _difference(study: ComparedStudy, row: ResultRow) -> str:
+    if row.name == study.reference:
+        return ""
+    if row.difference is None:
+        return "no seed in common"
+    fewer = row.common != row.seeds
+    return str(row.difference) + (f" (seed{'s' * (len(row.common) > 1)} {numbers(row.common)})" if fewer else "")
+
+
+def _p(difference: Difference) -> str:
+    if difference.p is None:
+        return ""
+    return "< 0.001" if difference.p < 0.001 else f"{difference.p:.3f}"
+
+
+def _span(epochs: Sequence[float]) -> str:
+    if not epochs:
+        return ""
+    low, high = int(min(epochs)), int(max(epochs))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def numbers(values: Sequence[int]) -> str:
+    """Return whole numbers as a list for a reader."""
+    return ", ".join(map(str, values))

@@ -1,0 +1,81 @@
+"""The table of a study."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from trg_pyg._program import markdown_table
+from trg_pyg.report.paired import paired_difference
+
+History = list[dict[str, float]]
+
+# Title of a column, and the metric that it shows.
+COLUMNS = {
+    "top-1": "test/top1",
+    "top-5": "test/top5",
+    "many": "test/many",
+    "medium": "test/medium",
+    "few": "test/few",
+    "best epoch": "best/top1",
+    "ms/step": "ms_per_step",
+    "s/epoch": "seconds",
+}
+
+
+def shown_in_table(metric: str) -> bool:
+    """Return whether a metric of an epoch, or a test metric of a teacher without its prefix, has a column."""
+    return metric in COLUMNS.values() or f"test/{metric}" in COLUMNS.values()
+
+
+def results_table(
+    teacher: tuple[str, dict[str, float]] | None,
+    results: Mapping[str, Sequence[History]],
+    reference: str | None = None,
+) -> str:
+    """Return a Markdown table: the last epoch, mean and standard deviation over seeds, one row a method.
+
+    The cost of a step and of an epoch is the mean over all epochs of a run, since a single one says little of a busy
+    machine.
+
+    Args:
+        teacher: name and test metrics, for the first row.
+        results: of each method, the metrics of every epoch for every seed, seeds in the same order.
+        reference: method whose top-1 is taken from that of the others, seed by seed, in a column of its own.
+
+    Raises:
+        InputError: there is a reference, and a method has not as many seeds.
+    """
+    last = {method: [last_epoch(history) for history in histories] for method, histories in results.items()}
+    keys = {key for runs in last.values() for run in runs for key in run}
+    columns = {title: key for title, key in COLUMNS.items() if key in keys}
+    compared = [] if reference is None else [f"top-1 over {reference} [95 %]"]
+    rows = [["method", *columns, *compared]]
+    if teacher is not None:
+        name, metrics = teacher
+        measured = {f"test/{key}": value for key, value in metrics.items()}
+        rows.append([f"teacher {name}", *(cell([measured], key) for key in columns.values()), *("" for _ in compared)])
+    for method, runs in last.items():
+        row = [method, *(cell(runs, key) for key in columns.values())]
+        if reference is not None:
+            row.append("" if method == reference else _difference(runs, last[reference]))
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
+    a, b = ([run["test/top1"] for run in each] for each in (runs, reference))
+    return str(paired_difference(a, b))
+
+
+def last_epoch(history: History) -> dict[str, float]:
+    """Return the metrics of the last epoch, with what a step and an epoch cost on average over all of them."""
+    # Not the last epoch's, which may be one of few that have an evaluation.
+    costs = {key: [epoch[key] for epoch in history if key in epoch] for key in ("ms_per_step", "seconds")}
+    return history[-1] | {key: mean(values) for key, values in costs.items() if values}
+
+
+def cell(runs: list[dict[str, float]], key: str) -> str:
+    """Return mean and standard deviation of a metric as the table shows them; nothing where no run has it."""
+    values = [run[key] for run in runs if key in run]
+    if not values:
+        return ""
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

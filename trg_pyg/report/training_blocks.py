@@ -1,0 +1,210 @@
+"""The blocks of a section that need metrics alone: results, curves, loss parts, groups of classes."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+from trg_pyg._program import program
+from trg_pyg.report.comparison import ComparedStudy
+from trg_pyg.report.content import Block, Picture, Table
+from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, numbers
+from trg_pyg.report.runs import RunRecord
+from trg_pyg.viz.bars import plot_bars
+from trg_pyg.viz.curves import Curve, plot_curves
+from trg_pyg.viz.intervals import Interval, plot_intervals
+from trg_pyg.viz.line_style import LineStyle, line_styles
+
+Styles = Mapping[str, LineStyle]
+_TOGETHER = 12  # curves that can be told apart in one picture
+_PANEL = (3.8, 2.3)
+_GROUPS = {"many": "more than 100", "medium": "20 to 100", "few": "fewer than 20"}
+
+
+def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block:
+    """Return the table of results, and the differences to the reference as a picture."""
+    lines = list(study.notes)
+    if not rows:
+        return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
+    lines.append(
+        f"Accuracies of the last epoch on the {study.evaluated} images, in percent{_over_seeds(study, rows)}. The best "
+        "epoch is chosen on the same images, so it only stands beside them. Costs are wall time, the mean over all "
+        "epochs; students that were trained side by side have an equal share of it."
+    )
+    lines += _about_differences(study, rows)
+    tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
+    costs = cost_table(rows)
+    if len(costs[0]) > 1:
+        tables.append(Table("costs", costs, "Best epoch, and what a step and an epoch cost"))
+    return Block("Results", lines, tables, _interval_picture(study, rows, styles))
+
+
+def _over_seeds(study: ComparedStudy, rows: Sequence[ResultRow]) -> str:
+    if len(study.seeds) == 1:
+        return f", seed {study.seeds[0]}"
+    same = len({tuple(row.seeds) for row in rows}) == 1
+    which = f"seeds {numbers(study.seeds)}" if same else "the seeds of each row"
+    return f": mean ± standard deviation over {which}"
+
+
+def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[str]:
+    reference = study.reference
+    others = [row for row in rows if row.name != reference]
+    if reference is None or not others:
+        return []
+    lines = []
+    if any(row.difference is not None and row.difference.seeds > 1 for row in others):
+        lines.append(
+            f"Differences to {reference} are taken seed by seed, with the 95 % confidence interval of Student's t and "
+            "the two-sided p value of the paired t test. Both tell of seeds only, since all runs see the same "
+            f"{study.evaluated} images. No p value is adjusted for the number of rows."
+        )
+    if any(row.difference is not None and row.difference.seeds == 1 for row in others):
+        lines.append("A difference of a single seed has no interval and no p value: it may be chance.")
+    fewer = [row for row in others if row.difference is not None and row.common != row.seeds]
+    if fewer or any(set(row.common) != set(study.methods[reference].runs) for row in others if row.common):
+        lines.append(f"Methods have other seeds than {reference}: a difference is over the seeds that both have.")
+    return lines
+
+
+def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> list[Picture]:
+    compared = [row for row in rows if row.difference is not None]
+    if study.reference is None or not compared:
+        return []
+    reference = study.methods[study.reference].runs
+    intervals, told = {}, []
+    for row in compared:
+        difference = row.difference
+        assert difference is not None
+        own = dict(zip(row.seeds, row.values("test/top1"), strict=True))
+        values = [own[seed] - reference[seed].history[-1]["test/top1"] for seed in row.common]
+        intervals[row.name] = Interval(difference.mean, difference.low, difference.high, values)
+        told.append(f"{row.name} {difference}")
+    figure = plot_intervals(
+        intervals,
+        xlabel=f"top-1 over {study.reference}, points",
+        title="Difference, 95 % interval, seeds as ticks"
+        if any(each.low is not None for each in intervals.values())
+        else "Difference, a single seed",
+        styles=styles,
+    )
+    return [Picture("difference", figure, f"Top-1 over {study.reference} in points: {'; '.join(told)}.")]
+
+
+def unfinished_block(study: ComparedStudy) -> Block | None:
+    """Return the list of the runs that are left out of everything else."""
+    if not study.unfinished:
+        return None
+    rows = [["run", "epochs", "of", "last top-1"]]
+    for run in study.unfinished:
+        tested = [epoch["test/top1"] for epoch in run.history if "test/top1" in epoch]
+        rows.append([run.title, str(run.done), str(run.epochs), f"{tested[-1]:.2f}" if tested else ""])
+    lines = [
+        "These runs have not all epochs yet and are in no mean and no picture; "
+        f"{program('run')} --resume finishes them."
+    ]
+    return Block("Unfinished runs", lines, [Table("unfinished", rows)])
+
+
+def curves_block(study: ComparedStudy, styles: Styles) -> Block:
+    """Return top-1 over epochs, on evaluated and on training images."""
+    several = any(len(method.runs) > 1 for method in study.methods.values())
+    lines: list[str] = []
+    pictures: list[Picture] = []
+    metrics = {"test/top1": f"{study.evaluated} top-1, %", "train/top1": "training top-1, %"}
+    for metric, label in metrics.items():
+        curves = _curves(study, metric)
+        points = {len(curve) for of_seeds in curves.values() for curve in of_seeds}
+        if not curves or max(points) < 2:
+            epoch = "" if not curves else f", at epoch {max(next(iter(curves.values()))[0])}"
+            once = f"it was measured once{epoch}" if curves else "no run has it"
+            lines.append(f"No curve of {label.rstrip(' %,')}: {once}.")
+        elif len(curves) <= _TOGETHER:
+            alt = f"{label} over epochs. At the end: {_ends(curves)}."
+            pictures.append(Picture(metric, plot_curves(curves, ylabel=label, styles=styles), alt))
+        else:
+            pictures += _curve_panels(study, metric, label, curves, styles)
+    if pictures and several:
+        lines.insert(0, "Thick: mean over seeds; thin: each seed.")
+    return Block("Training curves", lines, pictures=pictures)
+
+
+def _curve_panels(
+    study: ComparedStudy, metric: str, label: str, curves: Mapping[str, list[Curve]], styles: Styles
+) -> list[Picture]:
+    reference = {} if study.reference is None else {study.reference: curves[study.reference]}
+    return [
+        Picture(
+            f"{metric} {name}",
+            plot_curves({name: of_seeds} | reference, ylabel=label, styles=styles, size=_PANEL),
+            f"{label} over epochs. At the end: {_ends({name: of_seeds} | reference)}.",
+        )
+        for name, of_seeds in curves.items()
+        if name != study.reference
+    ]
+
+
+def _curves(study: ComparedStudy, metric: str) -> dict[str, list[Curve]]:
+    curves = {
+        name: [_curve(run, metric) for run in method.runs.values() if any(metric in epoch for epoch in run.history)]
+        for name, method in study.methods.items()
+    }
+    return {name: of_seeds for name, of_seeds in curves.items() if of_seeds}
+
+
+def _curve(run: RunRecord, metric: str) -> Curve:
+    return {int(epoch["epoch"]): epoch[metric] for epoch in run.history if metric in epoch and "epoch" in epoch}
+
+
+def _ends(curves: Mapping[str, Sequence[Curve]], precision: str = ".1f") -> str:
+    return ", ".join(
+        f"{name} {mean(curve[max(curve)] for curve in of_seeds):{precision}}" for name, of_seeds in curves.items()
+    )
+
+
+def losses_block(study: ComparedStudy) -> Block:
+    """Return the parts of the loss over epochs, a panel for each method."""
+    parts = {
+        name: [key for key in method.runs[min(method.runs)].history[-1] if _is_part(key)]
+        for name, method in study.methods.items()
+    }
+    if all(len(run.history) < 2 for run in study.runs):
+        return Block("Loss parts", ["Left out: a single epoch gives no curve."])
+    # A part has the same colour in every panel.
+    styles = line_styles([[key.removeprefix("train/") for key in keys] for keys in parts.values()])
+    pictures = []
+    for name, keys in parts.items():
+        runs = study.methods[name].runs.values()
+        curves = {key.removeprefix("train/"): [_curve(run, key) for run in runs] for key in keys}
+        if curves:
+            figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)
+            pictures.append(
+                Picture(f"losses {name}", figure, f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}.")
+            )
+    lines = ["Means over the images of an epoch, before weights; a logarithmic axis where all values are positive."]
+    return Block("Loss parts", lines, pictures=pictures)
+
+
+def _is_part(key: str) -> bool:
+    return key.startswith("train/") and key not in ("train/top1", "train/total")
+
+
+def groups_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block | None:
+    """Return accuracies of classes with many, medium and few training images; ``None`` where data have no long tail."""
+    if not study.long_tailed:
+        return None
+    pictures = []
+    for group, images in _GROUPS.items():
+        values = {row.name: row.values(f"test/{group}") for row in rows}
+        values = {name: of_seeds for name, of_seeds in values.items() if of_seeds}
+        if not values:
+            continue
+        figure = plot_bars(
+            values, xlabel=f"{study.evaluated} accuracy, %", title=f"{group}: {images} images", styles=styles, width=3.9
+        )
+        told = ", ".join(f"{name} {mean(of_seeds):.1f}" for name, of_seeds in values.items())
+        alt = f"Accuracy in percent of classes with {images} training images: {told}."
+        pictures.append(Picture(group, figure, alt))
+    lines = [
+        "Mean accuracy of the classes with many (more than 100), medium (20 to 100) and few (fewer than 20) training "
+        "images, last epoch. Bars: mean over seeds; whiskers: standard deviation; ticks: seeds."
+    ]
+    return Block("Many, medium and few", lines, pictures=pictures)

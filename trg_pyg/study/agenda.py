@@ -1,0 +1,163 @@
+"""The runs of a study in their order: which are done, and how long the others may take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from trg_pyg.config.choices import Method
+from trg_pyg.config.variants import WITH_KD, folder_name
+from trg_pyg.study.folder import resumable_history
+from trg_pyg.study.study import Study, fingerprint
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A training of the student that belongs to a study.
+
+    Attributes:
+        method: how it is distilled.
+        seed: of its initial weights and batches.
+        folder: of the run.
+        settings: plain settings that ``trg run --config`` takes to do the same again, but for the seed.
+    """
+
+    method: Method
+    seed: int
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Its name while it runs, and in wandb."""
+        return f"{self.method.name} seed {self.seed}"
+
+
+def planned(study: Study, method: Method, seed: int) -> Planned:
+    """Return the training of one method and seed."""
+    # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
+    names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
+    settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
+    name = folder_name(method.name) if method.is_variant else method.name
+    folder = study.folder / f"{name}-{fingerprint(settings)}" / f"seed{seed}"
+    return Planned(method, seed, folder, _named(settings, method))
+
+
+def _named(settings: dict[str, Any], method: Method) -> dict[str, Any]:
+    """Return the settings as a configuration that gives the method its name again, where that is not its class's."""
+    if method.is_variant:
+        return {name: value for name, value in settings.items() if name != "distiller"} | {
+            "variants": {method.name: method.settings}
+        }
+    return settings | ({"methods": [method.name]} if method.name.endswith(WITH_KD) else {})
+
+
+class Agenda:
+    """What a study has to do, group after group: the runs of a group are trained side by side.
+
+    Times are guesses: from the epochs of the same method, those of earlier starts included, or else from those of all.
+
+    Args:
+        groups: of runs, in their order.
+        epochs: of each run.
+        histories: metrics of the epochs that runs have from an earlier start which is resumed, by folder.
+
+    Attributes:
+        current: the runs under way; none while the teacher trains.
+    """
+
+    def __init__(
+        self, groups: Sequence[Sequence[Planned]], epochs: int, histories: dict[Path, list[dict[str, float]]]
+    ) -> None:
+        self.groups, self.epochs = [list(group) for group in groups], epochs
+        self._done = {run.folder: len(histories.get(run.folder, ())) for run in self.runs}
+        self.current: list[Planned] = []
+        self._costs: dict[str, list[float]] = {}
+        for run in self.runs:
+            self._learn(run, histories.get(run.folder, ()))
+
+    @classmethod
+    def of(cls, study: Study) -> "Agenda":
+        """Return the agenda of a study: method after method and seed after seed, or the methods of a seed together."""
+        choices = study.choices
+        together = [choices.methods] if study.config.share_teacher else [[method] for method in choices.methods]
+        groups = [[planned(study, method, seed) for method in group] for group in together for seed in choices.seeds]
+        histories = {}
+        if choices.resume and study.world.is_main:  # which alone says anything of it
+            histories = {run.folder: resumable_history(run.folder) for group in groups for run in group}
+        return cls(groups, study.config.train.epochs, histories)
+
+    @property
+    def runs(self) -> list[Planned]:
+        """All runs."""
+        return [run for group in self.groups for run in group]
+
+    @property
+    def finished(self) -> list[Planned]:
+        """Those that have all their epochs."""
+        return [run for run in self.runs if self._done[run.folder] >= self.epochs]
+
+    @property
+    def begun(self) -> list[tuple[Planned, int]]:
+        """Those that have some of their epochs, and how many."""
+        return [(run, done) for run in self.runs if 0 < (done := self._done[run.folder]) < self.epochs]
+
+    def begin(self, group: Sequence[Planned]) -> None:
+        """Turn to a group."""
+        self.current = list(group)
+
+    def finish(self, histories: Sequence[Sequence[dict[str, float]]]) -> None:
+        """Enter the metrics of all epochs of the group's runs."""
+        for run, history in zip(self.current, histories, strict=True):
+            self._done[run.folder] = self.epochs
+            self._learn(run, history)
+        self.current = []
+
+    def place(self) -> str:
+        """Return where the study is, such as ``run 2 of 9``."""
+        count = len(self.runs)
+        if not self.current:
+            return f"then {count} run{'s' if count > 1 else ''}"
+        numbers = [number for number, run in enumerate(self.runs, start=1) if run in self.current]
+        which = f"run {numbers[0]}" if len(numbers) == 1 else f"runs {numbers[0]} to {numbers[-1]}"
+        return f"{which} of {count}"
+
+    def share_done(self, share: float) -> float:
+        """Return the share of all epochs that are done, from 0 to 1.
+
+        Args:
+            share: of the current group.
+        """
+        current = {run.folder for run in self.current}
+        done = sum(self._done[run.folder] for run in self.runs if run.folder not in current)
+        return (done + share * self.epochs * len(current)) / (self.epochs * len(self.runs))
+
+    def seconds_left(self, current: float | None = None, an_epoch: float | None = None) -> float | None:
+        """Return how long what is missing may take; ``None`` where nothing is known yet.
+
+        Args:
+            current: seconds that the current runs still take, or a teacher before the first; ``None`` where they have
+                not begun.
+            an_epoch: seconds that an epoch of each of the current runs takes, where that is known.
+        """
+        under_way = {run.folder for run in self.current}
+        costs = {name: list(of_method) for name, of_method in self._costs.items()}
+        if an_epoch is not None:
+            for run in self.current:
+                costs.setdefault(run.method.name, []).append(an_epoch)
+        known = [cost for of_method in costs.values() for cost in of_method]
+        left = current or 0.0
+        for run in self.runs:
+            missing = self.epochs - self._done[run.folder]
+            if missing <= 0 or (current is not None and run.folder in under_way):
+                continue
+            if not known:
+                return None
+            left += missing * mean(costs.get(run.method.name, known))
+        return left
+
+    def _learn(self, run: Planned, history: Sequence[dict[str, float]]) -> None:
+        seconds = [epoch["seconds"] for epoch in history if "seconds" in epoch]
+        if seconds:
+            self._costs.setdefault(run.method.name, []).append(mean(seconds))

@@ -1,0 +1,185 @@
+"""What a study is about to do, in a few lines."""
+
+import sys
+from math import ceil
+from shutil import get_terminal_size
+from textwrap import wrap
+
+from trg_pyg._program import say
+from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.distillers.base import GraphSize
+from trg_pyg.models.cost import cost
+from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.study.agenda import Agenda
+from trg_pyg.study.folder import resumable_history
+from trg_pyg.study.study import Objective, Study, build_network
+from trg_pyg.study.teacher import teacher_run
+from trg_pyg.training.config import TrainConfig
+
+# Column in which the text of a line begins.
+_INDENT = 10
+
+
+def announce(study: Study, agenda: Agenda) -> None:
+    """Print data, networks, methods with their weights and graphs, recipe, runs and where they go."""
+    for title, text in _lines(study, agenda):
+        say("\n".join(_fitted(f"{title:<{_INDENT}}{text}")))
+
+
+def _fitted(line: str) -> list[str]:
+    """Break a line at the width of the terminal, where there is one; files have one line each to be searched in."""
+    if not sys.stdout.isatty():
+        return [line]
+    width = max(get_terminal_size().columns, 2 * _INDENT)
+    return wrap(line, width, subsequent_indent=" " * _INDENT, break_long_words=False, break_on_hyphens=False)
+
+
+def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
+    config, choices = study.config, study.choices
+    lines = [("data", _data(study))]
+    if study.shots:
+        lines.append(("", "classes: " + ", ".join(f"{len(ids)} {name}" for name, ids in study.shots.items())))
+    # The pair with the most taps shows them all.
+    pair = max(study.pairs.values(), key=lambda pair: len(pair.student.features))
+    if pair.teacher is not None:
+        lines.append(("teacher", f"{_network(config.teacher, study, pair.teacher)}; {_origin(study)}"))
+    lines.append(("student", _network(config.student, study, pair.student)))
+    names = [method.name for method in choices.methods]
+    width = max(map(len, names))
+    lines += [
+        ("methods" if number == 0 else "", f"{name:<{width}}  {_weights(study.objectives[name])}")
+        for number, name in enumerate(names)
+    ]
+    lines += [("graphs" if number == 0 else "", text) for number, text in enumerate(_graphs(study.objectives))]
+    lines.append(("training", _recipe(config.train, len(study.splits.train))))
+    lines.append(("runs", _runs(study, agenda)))
+    wandb = config.wandb if config.wandb == "disabled" else f"{config.wandb}, project {config.wandb_project}"
+    lines.append(("output", f"{study.folder} on {_device(study)}; wandb {wandb}"))
+    if choices.resume:
+        lines.append(("resumed", _resumed(agenda)))
+    return lines
+
+
+def _data(study: Study) -> str:
+    splits, counts = study.splits, study.splits.class_counts
+    origin = " (held out of the training set)" if splits.evaluated == "validation" else ""
+    each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    return (
+        f"{type(study.config.data).__name__}: {len(splits.train):,} training and {len(splits.test):,} "
+        f"{splits.evaluated} images{origin} of {splits.image_size}x{splits.image_size}, {len(splits.classes)} classes "
+        f"of {each}"
+    )
+
+
+def _network(config: NetworkConfig, study: Study, info: NetworkInfo) -> str:
+    needed = cost(build_network(config, study.splits, seed=0).model, study.splits.image_size)
+    taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
+    return f"{config.name}: {needed.parameters:,} parameters, {_flops(needed.flops)} an image" + (
+        f", taps {taps}" if taps else ""
+    )
+
+
+def _flops(count: int) -> str:
+    for unit, size in (("GFLOPs", 10**9), ("MFLOPs", 10**6)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:,} FLOPs"
+
+
+def _origin(study: Study) -> str:
+    config, choices = study.config.teacher, study.choices
+    if choices.published is not None:
+        return f"published weights {choices.published.name}"
+    if config.weights is not None:
+        return f"weights {config.weights}"
+    if choices.trains_teacher:
+        run = teacher_run(study)
+        done, epochs = len(resumable_history(run.folder)), config.train.epochs
+        if done >= epochs:
+            return f"trained before, {run.folder}"
+        return f"trained first, {_count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")
+    return "as its args load it"
+
+
+def _weights(objective: Objective) -> str:
+    parts = [
+        f"{start:g} {part}" if start == end else f"{start:g} to {end:g} {part}"
+        for part, (start, end) in objective.weights.items()
+    ]
+    return " + ".join(parts) or "does not say what it sums"
+
+
+def _graphs(objectives: dict[str, Objective]) -> list[str]:
+    """Return lines for each set of graphs: the methods that have it, tokens of an image, and each graph's size."""
+    owners: dict[tuple[str, ...], list[str]] = {}
+    for name, objective in objectives.items():
+        parts: dict[GraphSize, list[str]] = {}
+        for part, size in objective.graphs.items():
+            parts.setdefault(size, []).append(part)
+        lines = [f"{', '.join(of_size)}: {_size(size)}" for size, of_size in parts.items()]
+        if objective.tokens is not None:
+            lines = [f"{objective.tokens} tokens an image, {objective.images:,} images a batch", *lines]
+        elif lines:
+            lines[0] += f", of {objective.images:,} images"
+        if lines:
+            owners.setdefault(tuple(lines), []).append(name)
+    return [
+        f"{', '.join(names)}: {line}" if number == 0 else f"    {line}"
+        for lines, names in owners.items()
+        for number, line in enumerate(lines)
+    ]
+
+
+def _size(size: GraphSize) -> str:
+    graphs = "1" if size.graphs == 1 else f"{size.graphs:,} times"
+    edges = "edges as the nodes have it" if size.edges is None else f"{size.edges // size.graphs:,} edges"
+    return f"{graphs} {size.builder} of {size.nodes // size.graphs:,} nodes, {edges}"
+
+
+def _recipe(recipe: TrainConfig, images: int) -> str:
+    steps = ceil(images / recipe.batch_size)
+    of_step = f"{min(images, recipe.batch_size):,} images"
+    if recipe.batch_size > images:
+        of_step += f" (all there are; batch_size is {recipe.batch_size:,})"
+    pieces = [
+        f"{_count(recipe.epochs, 'epoch')} of {_count(steps, 'step')} of {of_step}",
+        f"{recipe.optimizer}, lr {recipe.lr:g}, weight decay {recipe.weight_decay:g}",
+        _schedule(recipe),
+        recipe.precision,
+    ]
+    if recipe.accumulate > 1:
+        pieces.append(f"{recipe.accumulate} parts a step")
+    pieces += [name for name in ("compile", "deterministic") if getattr(recipe, name)]
+    return "; ".join(pieces)
+
+
+def _schedule(recipe: TrainConfig) -> str:
+    rise = f" after {recipe.warmup_epochs:g} epochs of warm-up" if recipe.warmup_epochs else ""
+    if recipe.schedule == "multistep":
+        return f"multistep x {recipe.gamma:g} at {', '.join(map(str, recipe.milestones)) or 'no epoch'}{rise}"
+    return f"{recipe.schedule}{rise}"
+
+
+def _runs(study: Study, agenda: Agenda) -> str:
+    methods, seeds = study.choices.methods, study.choices.seeds
+    text = f"{len(agenda.runs)}: {_count(len(methods), 'method')} x seed{'s' * (len(seeds) > 1)} "
+    text += ", ".join(map(str, seeds))
+    return text + (", methods side by side" if study.config.share_teacher and len(methods) > 1 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _device(study: Study) -> str:
+    return str(study.device) if study.world.size == 1 else f"{study.device.type}, {study.world.size} processes"
+
+
+def _resumed(agenda: Agenda) -> str:
+    finished, begun = agenda.finished, agenda.begun
+    rest = len(agenda.runs) - len(finished) - len(begun)
+    pieces = [f"{len(finished)} of {len(agenda.runs)} runs are finished"]
+    if begun:
+        pieces.append("; ".join(f"{run.title} goes on after epoch {done} of {agenda.epochs}" for run, done in begun))
+    pieces.append(f"{rest} not begun")
+    return "; ".join(pieces)

@@ -1,0 +1,298 @@
+"""Everything that a study needs, built and checked before any training starts."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from trg_pyg.config.choices import Choices
+from trg_pyg.config.schema import Channels, Config, NetworkConfig
+from trg_pyg.data.base import Splits
+from trg_pyg.data.long_tail import shots
+from trg_pyg.distillers.base import Distiller, GraphSize, Taps
+from trg_pyg.distillers.vanilla import Vanilla
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
+from trg_pyg.models.weights import load_weights
+from trg_pyg.models.zoo import build_model
+from trg_pyg.step import Step
+from trg_pyg.training.config import TrainConfig, without_off
+from trg_pyg.training.deterministic import set_cublas_workspace
+from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
+from trg_pyg.training.loop import check_batches
+
+# Options of data sets that say how images are read, not which.
+_READING = ("workers", "prefetch", "cache", "check")
+
+
+class Pair(NamedTuple):
+    """What a method is told of the two networks."""
+
+    student: NetworkInfo
+    teacher: NetworkInfo | None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a method minimises, for a reader.
+
+    Attributes:
+        weights: weight of each part at the start of the training and at its end; empty where the method does not sum
+            its parts by :meth:`~trg_pyg.distillers.base.Distiller.weigh`.
+        tokens: that are taken of an image; ``None`` where there are none.
+        images: that the losses of a step see at once.
+        graphs: sizes of the graphs of so many images.
+    """
+
+    weights: dict[str, tuple[float, float]]
+    tokens: int | None
+    images: int
+    graphs: dict[str, GraphSize]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Methods x seeds on one data set and one pair of networks.
+
+    Attributes:
+        choices: the configuration.
+        device: where everything runs.
+        splits: the images, on the device; of streamed ones, the batches go there.
+        shots: classes with many, medium and few training images; empty unless the set is long-tailed.
+        pairs: classes and features of student and teacher, for each set of taps that a method reads; no teacher where
+            no method needs one.
+        folder: where the runs of this study go.
+        world: the processes that share every training; the main one writes and reports.
+        objectives: what each method minimises, by its name.
+    """
+
+    choices: Choices
+    device: torch.device
+    splits: Splits
+    shots: dict[str, Sequence[int]]
+    pairs: dict[Taps, Pair]
+    folder: Path
+    world: World = SINGLE_PROCESS
+    objectives: dict[str, Objective] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        """The configuration as objects."""
+        return self.choices.config
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process says what it does."""
+        return self.world.is_main and not self.choices.quiet
+
+    @property
+    def name(self) -> str:
+        """Data and pair."""
+        return "/".join(self.folder.parts[-2:])
+
+
+def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
+    """Read the data, build every network and every method once, and refuse what cannot work.
+
+    Raises:
+        InputError: in one line, what is wrong with the data, a network or a method.
+    """
+    config = choices.config
+    device = pick_device(config.device)
+    with world.main_first():  # it downloads and caches, the others find it done
+        splits = config.data.load()
+    need_teacher = any(method.needs_teacher for method in choices.methods)
+    student = build_network(config.student, splits, seed=0)
+    teacher = build_network(config.teacher, splits, seed=0) if need_teacher else None
+    pairs = {
+        taps: Pair(
+            _describe(student, config.student, taps, splits),
+            None if teacher is None else _describe(teacher, config.teacher, taps, splits),
+        )
+        for taps in dict.fromkeys(method.taps for method in choices.methods)
+    }
+    objectives = {}
+    for method in choices.methods:
+        try:
+            distiller = method.build(*pairs[method.taps])
+            distiller.bind(splits.train.targets, torch.Generator())
+            fewest = check_batches(distiller, len(splits.train), config.train, world)
+        except InputError as error:
+            if not method.is_variant:
+                raise
+            # Several variants may be of the class that the message names.
+            raise InputError(f"variants.{method.name}: {error}") from error
+        weights = _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
+        seen = _images_at_once(len(splits.train), config.train, world)
+        objectives[method.name] = Objective(weights, distiller.num_tokens, seen, distiller.graph_sizes(seen))
+    if config.train.sync_batchnorm:
+        sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
+    if need_teacher and choices.trains_teacher:
+        check_batches(Vanilla(next(iter(pairs.values())).student, None), len(splits.train), config.teacher.train, world)
+    data = type(config.data).__name__
+    tail = "" if config.data.imbalance is None else f"-LT{config.data.imbalance:g}"
+    # A result on validation images must never lie among those on the test images.
+    held_out = "" if splits.evaluated == "test" else "-val"
+    pair = "-".join(short_name(network.name) for network in (config.teacher, config.student))
+    return Study(
+        choices=choices,
+        device=device,
+        splits=replace(splits, train=splits.train.to(device), test=splits.test.to(device)),
+        shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
+        pairs=pairs,
+        folder=config.output / f"{data}{tail}{held_out}" / pair,
+        world=world,
+        objectives=objectives,
+    )
+
+
+def prepare_process(choices: Choices) -> None:
+    """Set what has to be set before CUDA is first used.
+
+    Raises:
+        InputError: the training is to be deterministic, and cuBLAS can't be made so any more.
+    """
+    config = choices.config
+    recipes = [config.train, *([config.teacher.train] if choices.trains_teacher else [])]
+    wanted = any(recipe.deterministic for recipe in recipes)
+    if wanted and config.device != "cpu" and torch.cuda.is_available():
+        set_cublas_workspace()
+
+
+class KnownData(Protocol):
+    """What a network has to know of its data; :class:`~trg_pyg.data.base.Splits` has it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @property
+    def mean(self) -> Channels:
+        """Channel means, in [0, 1]."""
+
+    @property
+    def std(self) -> Channels:
+        """Channel deviations."""
+
+
+def build_network(config: NetworkConfig, data: KnownData, seed: int, taps: Taps = "none") -> TappedModel:
+    """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
+    torch.manual_seed(seed)
+    model = build_model(config.name, len(data.classes), **config.args)
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    normalize = Normalize(config.mean or data.mean, config.std or data.std)
+    return TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
+
+
+def tapped(network: TappedModel, config: NetworkConfig, taps: Taps) -> TappedModel:
+    """Return the same network, not a copy, with other taps."""
+    return TappedModel(network.model, _named_taps(config, taps), network.normalize, config.prefix_tokens)
+
+
+def _named_taps(config: NetworkConfig, taps: Taps) -> list[str] | Literal["last", "stages"]:
+    """Return what a method looks at: nothing, or what the configuration names, or what is usual."""
+    if taps == "none":
+        return []
+    return taps if config.taps is None else config.taps
+
+
+def pick_device(name: str) -> torch.device:
+    """Return this process's device of that name; auto takes a GPU if there is one."""
+    device = process_device(name)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"device={name}: {reason}; choose auto, cpu, or cuda where a GPU is present") from error
+    return device
+
+
+def short_name(network: str) -> str:
+    """Return a network's name as part of a path."""
+    return network.rpartition(":")[2].replace("/", "_")
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """Return a short hash of plain settings, the same on every machine; how images are read is no part of it."""
+    settings = without_reading(settings)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without those that change no result: how data are read, later options that are off."""
+    settings = _without_off(settings)
+    data = settings.get("data")
+    if not isinstance(data, dict) or "init_args" not in data:
+        return settings
+    options = {name: value for name, value in data["init_args"].items() if name not in _READING}
+    return settings | {"data": data | {"init_args": options}}
+
+
+def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
+    recipes = {"train": without_off(settings["train"])} if "train" in settings else {}
+    teacher = settings.get("teacher")
+    if teacher is not None and "train" in teacher:
+        recipes["teacher"] = teacher | {"train": without_off(teacher["train"])}
+    return settings | recipes
+
+
+@torch.no_grad()
+def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest: int) -> dict[str, tuple[float, float]]:
+    """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
+
+    Returns:
+        The weight of each part at the start of the training and at its end.
+    """
+    generator = torch.Generator().manual_seed(0)
+    # At random, since a data set may come class by class.
+    index = torch.randperm(len(targets), generator=generator)[:smallest]
+    student, teacher = (None if info is None else _noise(info, smallest, generator) for info in pair)
+    assert student is not None
+    try:
+        start, end = (
+            {
+                part: float(weight)
+                for part, (weight, _) in distiller.weighted_parts(
+                    student, teacher, Step(targets[index], progress, generator, index)
+                ).items()
+            }
+            for progress in (0.0, 1.0)
+        )
+    except InputError as error:
+        raise InputError(f"{name} in a batch of {smallest} images, the smallest of an epoch: {error}") from error
+    return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}
+
+
+def _images_at_once(train_images: int, recipe: TrainConfig, world: World) -> int:
+    """Return how many images the losses of a full step compare with one another."""
+    batch = min(recipe.batch_size, train_images)
+    share = world.part(batch)[0] if recipe.loss_scope == "local" else batch
+    return -(-share // recipe.accumulate)
+
+
+def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Outputs:
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(images, *shape, generator=generator)
+
+    embedding = None if info.embedding is None else draw(info.embedding)
+    return Outputs(draw(info.num_classes), tuple(draw(*tap.shape) for tap in info.features), embedding)
+
+
+def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:
+    info = tapped(network, config, taps).describe(splits.image_size)
+    require(
+        info.num_classes == len(splits.classes),
+        f"{config.name} gives {info.num_classes} logits, the data have {len(splits.classes)} classes",
+    )
+    require(
+        taps == "none" or len(info.features) > 0,
+        f"{config.name}: taps is empty; name a module, or null to find the feature maps",
+    )
+    return info

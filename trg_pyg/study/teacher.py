@@ -1,0 +1,198 @@
+"""The teacher: from a file, published, loaded by its builder, or trained once and kept; always measured before use."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trg_pyg._program import say
+from trg_pyg.distillers.vanilla import Vanilla
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
+from trg_pyg.models.taps import TappedModel
+from trg_pyg.models.weights import load_weights
+from trg_pyg.study.agenda import Agenda
+from trg_pyg.study.study import Study, build_network, fingerprint, short_name
+from trg_pyg.study.train import TrainingRun, train
+from trg_pyg.study.trial import is_of_wandb
+from trg_pyg.training.metrics import evaluate
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a teacher's weights come from.
+
+    Attributes:
+        origin: their file, or the arguments that load them.
+        sha256: of the file; of the values where there is no file.
+        stated: top-1 in percent that comes with them, if any does.
+        stated_by: who states it.
+    """
+
+    origin: str
+    sha256: str
+    stated: float | None
+    stated_by: str
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher that has been measured.
+
+    Attributes:
+        name: of the network.
+        network: trained, on the study's device.
+        weights: where they come from.
+        metrics: on the split that the students are evaluated on.
+        evaluated: that split.
+    """
+
+    name: str
+    network: TappedModel
+    weights: Weights
+    metrics: dict[str, float]
+    evaluated: str
+
+    def provenance(self) -> dict[str, str | float | None]:
+        """Return what a student's run writes down of its teacher."""
+        return {
+            "weights": self.weights.origin,
+            "sha256": self.weights.sha256,
+            f"{self.evaluated}_top1": self.metrics["top1"],
+        }
+
+
+def obtain_teacher(study: Study, agenda: Agenda | None = None) -> Teacher:
+    """Load the teacher, or train it, and measure it on the split that the students are evaluated on.
+
+    Args:
+        study: that it teaches in.
+        agenda: of the study, to show what comes after.
+
+    Raises:
+        InputError: the weights can't be had or are not the network's; the accuracy is not the one that comes with them.
+    """
+    config = study.config.teacher
+    network, weights = _find(study, agenda)
+    network.to(study.device)
+    test, batch_size = study.splits.test, config.train.eval_batch_size
+    metrics = evaluate(network, test, batch_size, study.shots, device=study.device, world=study.world)
+    stated, tolerance = weights.stated, config.accuracy_tolerance
+    claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
+    if study.speaks:
+        images = f"{len(test):,} {study.splits.evaluated} images"
+        say(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})")
+    if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
+        raise InputError(
+            f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
+            "its normalisation (teacher.mean, teacher.std) and the order of classes, or set "
+            "teacher.accuracy_tolerance=null" + _seen(study)
+        )
+    return Teacher(config.name, network, weights, metrics, study.splits.evaluated)
+
+
+def _seen(study: Study) -> str:
+    if study.splits.evaluated == "test":
+        return ""
+    return ", as it may have been trained on the images that data.validation holds out"
+
+
+def _find(study: Study, agenda: Agenda | None) -> tuple[TappedModel, Weights]:
+    config = study.config.teacher
+    if study.choices.published is not None:
+        return _published(study, study.choices.published)
+    if config.weights is not None:
+        return _from_file(study, config.weights)
+    return _trained_here(study, agenda) if study.choices.trains_teacher else _from_args(study)
+
+
+def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
+    config = study.config.teacher
+    network = build_network(replace(config, weights=None), study.splits, config.seed)
+    loaded = load_weights(network.model, file)
+    return network, Weights(str(file), loaded.sha256, loaded.accuracy, str(file))
+
+
+def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weights]:
+    """Fetch the file, and let the entry state the accuracy where the file does not."""
+    with study.world.main_first():
+        file = fetch(entry, study.config.output / "teachers" / "published", study.choices.quiet)
+        try:
+            network, weights = _from_file(study, file)
+        except InputError as error:
+            if is_verified(entry, file):
+                raise
+            raise InputError(f"{error}; or delete {file} to download it again") from error
+        # Only now, since what could not be read, such as a page that reports an error, must not become the known
+        # content.
+        record(entry, file, weights.sha256, study.choices.quiet)
+    if weights.stated is None:
+        weights = replace(weights, stated=entry.accuracy, stated_by=f"{entry.source} ({entry.name})")
+    return network, weights
+
+
+def _from_args(study: Study) -> tuple[TappedModel, Weights]:
+    """Take the network with the weights that its builder loaded."""
+    config = study.config.teacher
+    network = build_network(config, study.splits, config.seed)
+    _check_head(config.name, network.model, len(study.splits.classes))
+    args = ", ".join(f"{key}={value}" for key, value in config.args.items())
+    origin = f"{config.name}({args})"
+    return network, Weights(origin, digest_of(network.model), None, origin)
+
+
+def _check_head(name: str, model: nn.Module, classes: int) -> None:
+    # timm gives a network a new, untrained head without a word where the number of classes is another one.
+    pretrained = getattr(model, "pretrained_cfg", None) or {}
+    trained_on = pretrained.get("num_classes", classes)
+    require(
+        trained_on == classes,
+        f"teacher {name}: its weights have {trained_on} classes, the data have {classes}, so its head would be "
+        "untrained; set teacher.trained=false to train it on these data",
+    )
+
+
+def digest_of(model: nn.Module) -> str:
+    """Return a hash of the values of a network's weights and buffers, for weights that come from no file."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def teacher_run(study: Study) -> TrainingRun:
+    """Return the training of the study's teacher, where it is trained here."""
+    config = study.config.teacher
+    of_teacher = study.choices.settings["teacher"]
+    network = {name: of_teacher[name] for name in study.choices.settings["student"]}
+    settings = {
+        "data": study.choices.settings["data"],
+        "student": network,
+        "train": of_teacher["train"],
+        "distiller": {"class_path": "trg_pyg.distillers.Vanilla"},
+        "seeds": [config.seed],
+    }
+    folder = study.config.output / "teachers" / study.folder.parent.name
+    return TrainingRun(
+        title=f"teacher {config.name}",
+        folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
+        network=config,
+        taps="none",
+        # Of what a student is, the classes alone hold for the teacher, which has no taps while it learns.
+        distiller=Vanilla(replace(next(iter(study.pairs.values())).student, features=(), embedding=None), None),
+        recipe=config.train,
+        seed=config.seed,
+        settings=settings,
+        tracked=not is_of_wandb(),  # to wandb's agent, all that this process does is the one run of the trial
+    )
+
+
+def _trained_here(study: Study, agenda: Agenda | None) -> tuple[TappedModel, Weights]:
+    """Train the teacher by this study's own means, or take up the training that was done before."""
+    run = teacher_run(study)
+    teacher, history = train(run, study, teacher=None, resume=True, wait=True, agenda=agenda)
+    file = run.folder / "last.safetensors"
+    return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

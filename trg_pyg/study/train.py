@@ -1,0 +1,261 @@
+"""Trainings from start to end, each in a folder of its own."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.data.facts import DataFacts
+from trg_pyg.distillers.base import Distiller, Taps
+from trg_pyg.models.taps import TappedModel
+from trg_pyg.study.agenda import Agenda
+from trg_pyg.study.folder import RunFolder, environment, resumable_history
+from trg_pyg.study.graph_probe import graph_probe
+from trg_pyg.study.progress import Bars, Display, make_bars
+from trg_pyg.study.study import Study, build_network, without_reading
+from trg_pyg.study.tracking import Tracker
+from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.loop import Progress, Trainee, fit_together
+from trg_pyg.training.stop import StopRequest
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What one training needs beside the study that it belongs to.
+
+    Attributes:
+        title: shown beside its progress.
+        folder: where it keeps everything.
+        network: what is trained.
+        taps: the features of it that the distiller reads.
+        distiller: the method; its projections are initialised already.
+        recipe: how it is trained.
+        seed: of its initial weights, batches and draws.
+        settings: plain settings that ``trg run --config`` takes to do the same again.
+        notes: what else to write down with the environment.
+        tracked: whether wandb is told of it.
+    """
+
+    title: str
+    folder: Path
+    network: NetworkConfig
+    taps: Taps
+    distiller: Distiller
+    recipe: TrainConfig
+    seed: int
+    settings: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+    tracked: bool = True
+
+
+# Told of a training that is about to start: the run, its network, whether it goes on from a checkpoint. It returns what
+# is told the metrics of each epoch.
+Watch = Callable[[TrainingRun, TappedModel, bool], Callable[[dict[str, float]], None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedStudy(Study):
+    """A study whose trainings somebody looks at while they run; looking must change nothing.
+
+    Attributes:
+        watch: called for each training once its network is initialised.
+    """
+
+    watch: Watch
+
+
+def train(
+    run: TrainingRun,
+    study: Study,
+    teacher: TappedModel | None,
+    resume: bool,
+    wait: bool = False,
+    agenda: Agenda | None = None,
+) -> tuple[TappedModel, History]:
+    """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
+    return train_together([(run, teacher)], study, resume, wait, agenda)[0]
+
+
+def train_together(
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]],
+    study: Study,
+    resume: bool,
+    wait: bool = False,
+    agenda: Agenda | None = None,
+) -> list[tuple[TappedModel, History]]:
+    """Train networks on the same batches and return each with the metrics of every epoch.
+
+    Args:
+        runs: the trainings, of one seed and recipe, each with its trained teacher; ``None`` where the method needs
+            none.
+        study: its data, device, processes and tracking.
+        resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
+        wait: for another process that trains in one of the folders; for what it leaves, resume.
+        agenda: of the study, to show where it is.
+
+    Raises:
+        InputError: another process trains in one of the folders, beside what :func:`fit_together` raises.
+    """
+    with ExitStack() as folders:
+        if study.world.is_main:
+            for run, _ in runs:
+                folders.enter_context(RunFolder(run.folder).owned(wait, quiet=study.choices.quiet))
+        runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
+        # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
+        done: dict[Path, tuple[TappedModel, History]] = {}
+        for group, resumed in zip(runs_of, (True, False), strict=True):
+            if group:
+                results = _train(group, study, resumed, agenda)
+                done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
+    return [done[run.folder] for run, _ in runs]
+
+
+def _resumes(run: TrainingRun, study: Study, resume: bool) -> bool:
+    # The main process alone writes, so it alone knows.
+    return bool(study.world.broadcast_object(resume and RunFolder(run.folder).has_checkpoint))
+
+
+def _train(
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool, agenda: Agenda | None
+) -> list[tuple[TappedModel, History]]:
+    config, first = study.config, runs[0][0]
+    quiet = study.choices.quiet or not study.world.is_main
+    title = first.title if len(runs) == 1 else f"{len(runs)} students, seed {first.seed}"
+    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, quiet)
+    reports = [Report(run, study, resume, bars) for run, _ in runs]
+    networks = [build_network(run.network, study.splits, run.seed, run.taps) for run, _ in runs]
+    for network in networks:
+        network.describe(study.splits.image_size)
+    trainees = [
+        Trainee(
+            student=network,
+            distiller=run.distiller,
+            teacher=teacher,
+            folder=run.folder,
+            identity=flatten(without_reading(run.settings)),
+            on_step=report.step,
+            on_epoch=_on_epoch(report, run, network, study, resume),
+            probe=graph_probe(study, run.distiller, teacher),
+        )
+        for network, report, (run, teacher) in zip(networks, reports, runs, strict=True)
+    ]
+    minutes = config.checkpoint_minutes
+    finished = False
+    try:
+        with StopRequest().listening() as stop:
+            histories = fit_together(
+                trainees,
+                study.splits.train,
+                study.splits.test,
+                first.recipe,
+                augment=config.data.augment(),
+                seed=first.seed,
+                device=study.device,
+                resume=resume,
+                shots=study.shots,
+                checkpoint_seconds=None if minutes is None else 60 * minutes,
+                keep_checkpoints=config.keep,
+                stop=stop,
+                world=study.world,
+            )
+        finished = True
+    finally:
+        if bars is not None:
+            bars.close()
+        for report in reports:
+            report.close(failed=not finished)
+    for report, history in zip(reports, histories, strict=True):
+        report.complete(history)
+    return list(zip(networks, histories, strict=True))
+
+
+def _on_epoch(
+    report: "Report", run: TrainingRun, network: TappedModel, study: Study, resume: bool
+) -> Callable[[dict[str, float]], None]:
+    if not isinstance(study, WatchedStudy):
+        return report.epoch
+    watcher = study.watch(run, network, resume)
+
+    def epoch(metrics: dict[str, float]) -> None:
+        report.epoch(metrics)
+        watcher(metrics)
+
+    return epoch
+
+
+class Report:
+    """What is seen and kept of a training while it runs: its folder, wandb and the terminal; by the main process alone.
+
+    Args:
+        run: the training.
+        study: that it belongs to.
+        resume: whether it goes on with what the folder has.
+        bars: at the bottom of the terminal, if there are any.
+    """
+
+    def __init__(self, run: TrainingRun, study: Study, resume: bool, bars: Bars | None = None) -> None:
+        config, main = study.config, study.world.is_main
+        self._folder = RunFolder(run.folder) if main else None
+        if self._folder is not None:
+            self._folder.describe(run.settings, environment(study.choices.command) | run.notes)
+            DataFacts.of(study.splits).write(run.folder)
+            if not resume:
+                self._folder.write_history([])
+        self._tracker = Tracker(
+            run.folder,
+            config.wandb if main and run.tracked else "disabled",
+            project=config.wandb_project,
+            group=study.name,
+            name=run.title,
+            config=_tracked(run.settings),
+            resume=resume,
+        )
+        quiet = study.choices.quiet or not main
+        so_far = resumable_history(run.folder) if resume and bars is not None else []
+        last = so_far[-1] if so_far else None
+        self._display = Display(run.title, run.recipe.epochs, bars, quiet, study.splits.evaluated, last)
+
+    def step(self, progress: Progress) -> None:
+        """Show a step."""
+        self._display.step(progress)
+
+    def epoch(self, metrics: dict[str, float]) -> None:
+        """Keep and show the metrics of an epoch."""
+        if self._folder is not None:
+            try:
+                self._folder.append(metrics)
+            except OSError as error:
+                # The history is in the checkpoint, and all of it is written at the end.
+                warnings.warn(f"{error}: training goes on without this epoch's line in metrics.jsonl", stacklevel=2)
+        self._tracker.log(metrics)
+        self._display.epoch(metrics)
+
+    def close(self, failed: bool) -> None:
+        """End what is sent."""
+        self._tracker.finish(failed=failed)
+
+    def complete(self, history: History) -> None:
+        """Write all epochs: a run that was killed between a checkpoint and its line in the file lacks that line."""
+        if self._folder is not None:
+            self._folder.write_history(history)
+
+
+def _tracked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with a variant's options where other runs have theirs, so that wandb can compare them."""
+    for distiller in settings.get("variants", {}).values():
+        return settings | {"distiller": distiller}
+    return settings
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = f"{prefix}{name}"
+        flat |= flatten(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return flat

@@ -1,0 +1,275 @@
+"""The README.md of an exported network: what it is, how good, how it was made, how to use it, and its limits."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import trg_pyg
+from trg_pyg.errors import InputError, few
+from trg_pyg.models.cost import cost
+from trg_pyg.use.exported import About
+from trg_pyg.use.formats import BATCHES, FORMATS, FormatName
+from trg_pyg.use.trained import Trained
+
+_SHOWN_CLASSES = 20
+_PACKAGES = ("torch", "torchvision", "timm")
+
+
+def told_of(trained: Trained) -> dict[str, str]:
+    """Return what a file of weights carries beside them: accuracy and epoch, method and seed."""
+    return trained.weights.metadata | {"method": trained.method, "seed": str(trained.seed)}
+
+
+def model_card(trained: Trained, about: About, formats: Sequence[FormatName], tolerance: float) -> str:
+    """Return the text of the card, in Markdown.
+
+    Args:
+        trained: the network of a run.
+        about: what ``model.json`` says of it.
+        formats: in which it was written.
+        tolerance: difference of logits that was allowed when the files were verified.
+
+    Raises:
+        InputError: a file of the run's folder is damaged.
+    """
+    environment = _read_environment(trained.folder)
+    teacher = environment.get("teacher")
+    title = f"# {about.network} trained on {_data(trained)}" + (f", distilled by {trained.method}" if teacher else "")
+    sections = [
+        f"{title}\n\nAn image classifier of {len(about.facts.classes)} classes, trained with trg_pyg "
+        f"{trg_pyg.__version__}. `model.json` has what a program needs to know of it.",
+        _facts(trained, about),
+        _accuracy(trained, teacher),
+        _use(about, formats),
+        _training(trained, environment, teacher),
+        _limits(trained, formats, tolerance),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _facts(trained: Trained, about: About) -> str:
+    facts = about.facts
+    counted = cost(trained.network.model, facts.image_size)
+    arguments = f", arguments {_code(about.args)}" if about.args else ""
+    names = few([f"`{name}`" for name in facts.classes], _SHOWN_CLASSES)
+    rows = [
+        ("network", f"`{about.network}`{arguments}"),
+        ("parameters", f"{counted.parameters:,}"),
+        ("operations", f"{counted.flops:,} FLOPs an image, a multiply-add counted as two"),
+        ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
+        (
+            "preparation",
+            f"turned upright by EXIF data, shorter side resized to {about.resize} pixels (bilinear, antialiased), "
+            f"centre of {facts.image_size} x {facts.image_size} cut out",
+        ),
+        ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
+        ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
+        ("classes", f"{names}, in the order of the logits"),
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
+
+
+def _accuracy(trained: Trained, teacher: dict[str, Any] | None) -> str:
+    metrics, epoch = _metrics(trained)
+    if not metrics:
+        return "## Accuracy\n\nNot known: the run has not kept it."
+    validation = trained.choices.config.data.validation
+    images = "the test images" if validation is None else f"training images that were held out ({validation:g} of each)"
+    titles = {"top1": "top-1", "top5": "top-5", "many": "many", "medium": "medium", "few": "few", "loss": "loss"}
+    shown = {title: metrics[key] for key, title in titles.items() if key in metrics}
+    table = "\n".join(
+        [
+            f"| {' | '.join(shown)} |",
+            f"|{'---|' * len(shown)}",
+            f"| {' | '.join(f'{value:.2f}' for value in shown.values())} |",
+        ]
+    )
+    text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
+    if trained.weights.path.stem == "best":
+        text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
+    if {"many", "medium", "few"} & shown.keys():
+        text += "\n\nMany, medium, few: classes with more than 100, 20 to 100, and fewer than 20 training images."
+    if teacher is not None:
+        measured = {name.removesuffix("_top1"): value for name, value in teacher.items() if name.endswith("_top1")}
+        of_teacher = ", ".join(f"{value:.2f} % top-1 on the {split} images" for split, value in measured.items())
+        text += f"\n\nIts teacher, `{trained.choices.config.teacher.name}`, has {of_teacher}."
+    return text
+
+
+def _use(about: About, formats: Sequence[FormatName]) -> str:
+    examples = {"safetensors": _with_this_package, "onnx": _with_onnx, "torch_export": _with_torch_export}
+    used = [examples[name]() for name in formats]
+    if {"onnx", "torch_export"} & set(formats):
+        used.insert(1 if formats[0] == "safetensors" else 0, _preparation(about))
+    return "\n\n".join(["## Use", *used]) if used else "## Use\n\nOnly `model.json` was exported."
+
+
+def _with_this_package() -> str:
+    return f"""In this folder, with trg_pyg installed (`trg predict FOLDER image.png` does the same):
+
+```python
+import json
+from pathlib import Path
+
+from trg_pyg.data import read_images
+from trg_pyg.models import ImageClassifier, Normalize, build_model, load_weights
+
+about = json.loads(Path("model.json").read_text())
+network = build_model(about["network"], len(about["classes"]), **about["args"])
+load_weights(network, "{FORMATS["safetensors"].file}")
+classifier = ImageClassifier(network, Normalize(tuple(about["mean"]), tuple(about["std"]))).eval()
+
+images, unreadable = read_images([Path("image.png")], about["image_size"], about["resize"])
+probabilities = classifier(images.float() / 255).softmax(dim=1)
+print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())
+```"""
+
+
+def _preparation(about: About) -> str:
+    return f"""The other files take images that were prepared so:
+
+```python
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def prepare(file, size={about.facts.image_size}, resize={about.resize}):
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    width, height = (resize * side // min(image.size) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
+    return pixels.transpose(2, 0, 1)[None]
+```"""
+
+
+def _with_onnx() -> str:
+    return f"""ONNX Runtime; normalisation is part of the graph, N is free:
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{FORMATS["onnx"].file}")
+(logits,) = session.run(["logits"], {{"images": prepare("image.png")}})
+```"""
+
+
+def _with_torch_export() -> str:
+    return f"""PyTorch alone; normalisation is part of the program, N is free. Such a file is code: load one only from
+somebody whose code you would run.
+
+```python
+import torch
+
+program = torch.export.load("{FORMATS["torch_export"].file}").module()
+logits = program(torch.from_numpy(prepare("image.png")))
+```"""
+
+
+def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, Any] | None) -> str:
+    config = trained.choices.config
+    recipe = config.train
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+    packages = environment.get("packages") or {}
+    changed = ", with uncommitted changes" if environment.get("uncommitted_changes") else ""
+    commit = environment.get("commit")
+    rows = [
+        ("method", f"{trained.method}, {_code(trained.choices.methods[0].settings)}"),
+        ("data", _code(trained.choices.settings["data"])),
+        ("seed", str(trained.seed)),
+        (
+            "recipe",
+            f"{epochs}, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
+            f"({recipe.schedule}), weight decay {recipe.weight_decay:g}, {recipe.precision}",
+        ),
+        ("commit", f"`{commit}`{changed}" if commit else "not known"),
+        (
+            "packages",
+            ", ".join(f"{name} {packages[name]}" for name in _PACKAGES if packages.get(name)),
+        ),
+        ("device", str(environment.get("gpu") or environment.get("processor") or "not known")),
+        ("weights", f"`{trained.weights.path.name}` of the run, sha256 `{trained.weights.sha256}`"),
+    ]
+    if teacher is not None:
+        rows.insert(1, ("teacher", f"`{config.teacher.name}`, weights of sha256 `{teacher.get('sha256')}`"))
+    command = environment.get("command")
+    typed = f"\n\n```bash\n{command}\n```" if command else ""
+    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
+    return f"## Training{typed}\n\n{table}"
+
+
+def _limits(trained: Trained, formats: Sequence[FormatName], tolerance: float) -> str:
+    limits = [
+        "It knows the classes above and gives one of them to every image, also to one that shows none.",
+        "The accuracy is that of images like those it was trained on; on others it has not been measured.",
+        "Probabilities are the softmax of the logits: nothing was done to make them match how often they are right.",
+    ]
+    imbalance = trained.choices.config.data.imbalance
+    if imbalance is not None:
+        limits.append(
+            f"It was trained on a long-tailed set of imbalance factor {imbalance:g}: rare classes are recognised less."
+        )
+    files = ", ".join(f"`{FORMATS[name].file}`" for name in formats)
+    if files:
+        limits.append(
+            f"{files}: loaded again after they were written, their logits were those of the original but for rounding "
+            f"({tolerance:.1e}), in batches of {', '.join(map(str, BATCHES))} images on a CPU."
+        )
+    return "\n".join(["## Limits", "", *(f"* {limit}" for limit in limits)])
+
+
+def _metrics(trained: Trained) -> tuple[dict[str, float], str]:
+    """Return the metrics of the epoch of the weights, without their prefix, and that epoch."""
+    about = trained.weights.metadata
+    epoch = about.get("epoch", "not known")
+    try:
+        lines = (trained.folder / "metrics.jsonl").read_text().splitlines()
+        of_epoch = [line for line in map(json.loads, lines) if str(line.get("epoch")) == epoch]
+    except FileNotFoundError:
+        of_epoch = []
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{trained.folder / 'metrics.jsonl'} is damaged ({error})") from error
+    if of_epoch and "test/top1" in of_epoch[-1]:
+        metrics = of_epoch[-1]
+        return {name.removeprefix("test/"): metrics[name] for name in metrics if name.startswith("test/")}, epoch
+    return ({"top1": trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
+
+
+def _read_environment(folder: Path) -> dict[str, Any]:
+    file = folder / "environment.json"
+    try:
+        stored = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} is damaged ({error})") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{file} is damaged (no object)")
+    return stored
+
+
+def _data(trained: Trained) -> str:
+    data = trained.choices.config.data
+    return type(data).__name__ + ("" if data.imbalance is None else f", long-tailed by {data.imbalance:g}")
+
+
+def _code(settings: Any) -> str:
+    """Return settings on one line, without options that are not set."""
+    return f"`{yaml.safe_dump(_set(settings), sort_keys=False, default_flow_style=True, width=10_000).strip()}`"
+
+
+def _set(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: _set(value) for name, value in settings.items() if value is not None}
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:.4f}' for value in values)})"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
