@@ -1,19 +1,24 @@
 # Everything that is made lies in .venv, runs/ and data/; a target that is up to date does nothing.
 .DELETE_ON_ERROR:
 
-PYTHON ?= python3.11
+# The first Python from 3.11 to 3.14 that starts.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,$(shell \
+    $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $(name))))
 SEEDS ?= 0 1 2
 BIN := .venv/bin
 # make run LOCKED=1 sets .venv up with the versions of requirements.lock.
 PINS := $(if $(LOCKED),--constraint requirements.lock)
 
-.PHONY: run test docs faults lint lock audit clean
+# Tests run side by side, one a core.
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: run test scatter docs faults lint lock audit clean
 
 run: .venv/ready
 	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 $(ARGS)
 
 # The API reference, to begin with build/docs/index.html; the guides are Markdown, in experiments/guide.
 docs: .venv/ready-docs
@@ -47,23 +52,25 @@ build/audit/ready:
 	touch $@
 
 .venv/pip:
+	@test -n "$(PYTHON)" || { echo "no Python from 3.11 to 3.14 was found: install one, or name it: make PYTHON=FILE"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-# torch-scatter comes as source and compiles against the torch that is installed, so it has to come after it and without
-# an environment of its own. PyG uses it where it is there; everything works without, so a failure is said and passed over.
 .venv/ready: .venv/pip pyproject.toml
-	$(BIN)/python -m pip install --quiet $(PINS) -e .
-	$(BIN)/python -m pip install --quiet setuptools wheel
-	@echo "building torch-scatter, which takes about five minutes the first time"
-	$(BIN)/python -m pip install --quiet $(PINS) --no-build-isolation "torch-scatter>=2.1" \
-	    || echo "torch-scatter could not be built: going on without it, segment operations are PyTorch's own"
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[lab]"
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev,docs,timm,viz,export]"
+	$(BIN)/python -m pip install --quiet $(PINS) -e ".[dev]"
 	touch $@
+
+# torch-scatter comes as source and compiles against the torch that is installed, so it has to come after it and without
+# an environment of its own. PyG uses it where it is there; everything works without.
+scatter: .venv/ready
+	$(BIN)/python -m pip install --quiet setuptools wheel
+	@echo "compiling torch-scatter, which takes a C++ compiler and five minutes or more"
+	$(BIN)/python -m pip install --quiet $(PINS) --no-build-isolation "torch-scatter>=2.1"
 
 .venv/ready-docs: .venv/ready
 	$(BIN)/python -m pip install --quiet $(PINS) -e ".[docs]"
