@@ -13,6 +13,11 @@ def test_counts_of_a_small_set_written_out():
     assert long_tail_counts(7, 1, 50) == [7]
 
 
+@pytest.mark.parametrize(("n_max", "imbalance", "smallest"), [(98, 49, 2), (49, 49, 1), (103, 103, 1), (100, 51, 1)])
+def test_rounding_takes_no_image(n_max, imbalance, smallest):
+    assert long_tail_counts(n_max, 10, imbalance)[-1] == smallest
+
+
 @pytest.mark.parametrize(("imbalance", "total"), [(10, 19_573), (50, 12_608), (100, 10_847), (200, 9_502)])
 def test_totals_of_cifar100_lt(imbalance, total):
     assert sum(long_tail_counts(500, 100, imbalance)) == total

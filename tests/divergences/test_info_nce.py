@@ -76,6 +76,18 @@ def test_opposite_pairs_at_low_temperatures_neither_overflow_nor_underflow_in_fl
     assert anchor.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("temperature", [0.025, 0.0278])
+def test_an_anchor_opposite_to_a_tight_cluster_of_thousands_has_a_finite_loss(temperature):
+    """The sum is as large as it can be and the own exponential as small: their quotient must not overflow."""
+    positive = torch.tensor([[1.0, 0.0]]).repeat(8192, 1)
+    positive[0] *= -1
+    anchor = torch.tensor([[1.0, 0.0]]).repeat(8192, 1).requires_grad_()
+    loss = info_nce(anchor, positive, temperature, reduction="sum")
+    loss.backward()
+    assert loss.item() == pytest.approx(8192 * math.log(8191) + 2 / temperature, rel=1e-6)
+    assert anchor.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("chunk_bytes", CHUNKS)
 @pytest.mark.parametrize("side", [0, 1])
 def test_gradcheck_of_one_side(chunk_bytes, side):

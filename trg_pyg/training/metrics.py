@@ -69,7 +69,7 @@ def evaluate(
     metrics = {"top1": _percent(top1)}
     if logits.shape[1] > 5:
         metrics["top5"] = _percent(hits.any(dim=1))
-    metrics["loss"] = _gathered(losses, shares, world).double().mean().item()
+    metrics["loss"] = _gathered(losses, shares, world).cpu().double().mean().item()  # MPS has no float64
     return metrics | _group_accuracy(top1, image_set.targets.cpu(), logits.shape[1], shots or {})
 
 
