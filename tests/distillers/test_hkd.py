@@ -244,11 +244,16 @@ def test_a_weight_of_0_turns_the_term_off(networks, outputs, step):
     assert not list(distiller.parameters())
 
 
-def test_batches_need_the_neighbours(networks, outputs):
-    assert HKD(*networks).min_images == 9
-    assert HKD(*networks, k=2).min_images == 3
-    with pytest.raises(InputError, match="K=2 neighbours of each of 2 tokens"):
-        make(networks, k=2)(*outputs(2), batch([0, 1]))
+def test_in_a_small_batch_all_others_are_neighbours(networks, outputs):
+    few, one = make(networks, k=2), make(networks, k=1)
+    one.load_state_dict(few.state_dict())
+    totals = [each(*outputs(2), batch([0, 1])).total for each in (few, one)]
+    assert torch.equal(*totals)
+    assert few.fitted(2) == ["k 1 in a graph of 2 nodes (2 asked for)"]
+    assert few.fitted(3) == []
+    assert few.min_images == 2
+    with pytest.raises(InputError, match="a graph of a single token has no neighbours"):
+        few(*outputs(1), batch([0]))
 
 
 def test_what_a_step_lacks_is_named(networks, outputs):
@@ -383,8 +388,8 @@ def test_a_training_with_batches_too_small_does_not_start():
     torch.manual_seed(0)
     network, train = TappedModel(Flat(), []), random_set(20, 4, 3, seed=0)
     distiller = HKD(network.describe(4), network.describe(4))
-    with pytest.raises(InputError, match="batch of 8 of 20 training images, and HKD needs 9 images for its neighbours"):
-        fit(network, copy.deepcopy(network), distiller, train, train, TrainConfig(batch_size=12))
+    with pytest.raises(InputError, match="batch of 1 of 20 training images, and HKD needs 2 images for its neighbours"):
+        fit(network, copy.deepcopy(network), distiller, train, train, TrainConfig(batch_size=19))
 
 
 def test_a_training_set_without_the_negatives_does_not_start():

@@ -118,9 +118,14 @@ def _graphs(objectives: dict[str, Objective]) -> list[str]:
             parts.setdefault(size, []).append(part)
         lines = [f"{', '.join(of_size)}: {_size(size)}" for size, of_size in parts.items()]
         if objective.tokens is not None:
-            lines = [f"{objective.tokens} tokens an image, {objective.images:,} images a batch", *lines]
+            lines = [
+                f"{_count(objective.tokens, 'token')} an image, {_count(objective.images, 'image')} a batch",
+                *lines,
+            ]
         elif lines:
             lines[0] += f", of {objective.images:,} images"
+        if objective.fitted:
+            lines.append("fitted: " + ", ".join(objective.fitted))
         if lines:
             owners.setdefault(tuple(lines), []).append(name)
     return [
@@ -133,7 +138,7 @@ def _graphs(objectives: dict[str, Objective]) -> list[str]:
 def _size(size: GraphSize) -> str:
     graphs = "1" if size.graphs == 1 else f"{size.graphs:,} times"
     edges = "edges as the nodes have it" if size.edges is None else f"{size.edges // size.graphs:,} edges"
-    return f"{graphs} {size.builder} of {size.nodes // size.graphs:,} nodes, {edges}"
+    return f"{graphs} {size.builder} of {_count(size.nodes // size.graphs, 'node')}, {edges}"
 
 
 def _recipe(recipe: TrainConfig, images: int) -> str:
