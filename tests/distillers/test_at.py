@@ -3,6 +3,7 @@ import baseline_equations
 import pytest
 import relational_equations
 import torch
+from hard import HARD
 
 from trg_pyg.distillers import AT, KD
 from trg_pyg.errors import InputError
@@ -86,7 +87,7 @@ def test_networks_without_taps_are_refused(networks):
             AT(*pair)
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_maps(kind, hard, step):
     student, teacher = hard(kind, 4, 3, 4, 4).float().requires_grad_(), hard("random", 4, 2, 2, 2, seed=1).float()
     (info_s, out_s), (info_t, out_t) = staged(student), staged(teacher)

@@ -3,6 +3,7 @@ import baseline_equations
 import pytest
 import relational_equations
 import torch
+from hard import HARD
 
 from trg_pyg.distillers import CC, KD
 from trg_pyg.errors import InputError
@@ -93,7 +94,7 @@ def test_of_a_network_without_an_embedding_the_last_map_is_averaged(form, networ
     close(value, expected, [*student.features, *teacher.features, *distiller.parameters()])
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("form", ["kernel", "difference"])
 def test_hard_embeddings(kind, form, hard, step):
     infos = NetworkInfo(5, (), 4), NetworkInfo(5, (), 3)

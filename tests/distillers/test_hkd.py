@@ -6,6 +6,7 @@ import bank_equations as equations
 import pytest
 import relational_equations
 import torch
+from hard import HARD
 from torch import Tensor, nn
 
 from trg_pyg.data.base import ImageSet
@@ -151,7 +152,7 @@ def test_networks_without_taps_are_enough(networks, outputs):
     assert make(bare, dim=4, k=2)(student, teacher, batch([0, 1, 2, 3])).total.isfinite()
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_hard_embeddings(kind, dtype, hard):
     infos = NetworkInfo(5, (), 4), NetworkInfo(5, (), 3)

@@ -1,6 +1,7 @@
 import pytest
 import relational_equations as equations
 import torch
+from hard import HARD
 
 from trg_pyg.distillers import IRG, KD
 from trg_pyg.errors import InputError
@@ -127,7 +128,7 @@ def test_networks_with_one_tap_have_all_but_what_is_between_two(networks, output
     assert list(IRG(*ends, edge_weight=0, transform_weight=0)(student, teacher, step()).parts) == ["ce", "vertex"]
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_hard_maps(kind, dtype, hard, step):
     student = [hard(kind, 4, 3, 4, 4, dtype=dtype), hard(kind, 4, 6, 2, 2, seed=1, dtype=dtype)]

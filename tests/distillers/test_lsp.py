@@ -3,6 +3,8 @@ import math
 import pytest
 import relational_equations as equations
 import torch
+from hard import HARD
+from pairs import pairs
 
 from trg_pyg.distillers import KD, LSP
 from trg_pyg.errors import InputError
@@ -105,9 +107,7 @@ def test_a_weight_of_0_turns_the_term_off(networks, outputs, step):
     assert list(LSP(*networks, weight=0)(*outputs(), step()).parts) == ["ce"]
 
 
-@pytest.mark.parametrize("edges", ["grid", "knn"])
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("edges", "kind", "dtype"), pairs(["grid", "knn"], HARD, [torch.float64, torch.float32]))
 def test_hard_maps(edges, kind, dtype, hard, step):
     # Tokens are hard here: they are the rows.
     student = hard(kind, 9, 3, dtype=dtype).T.reshape(1, 3, 3, 3).requires_grad_()

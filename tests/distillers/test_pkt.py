@@ -3,6 +3,7 @@ import math
 import pytest
 import relational_equations as equations
 import torch
+from hard import HARD
 
 from trg_pyg.distillers import KD, PKT
 from trg_pyg.errors import InputError
@@ -63,7 +64,7 @@ def test_a_weight_of_0_turns_the_term_off(networks, outputs, step):
     assert list(PKT(*networks, weight=0)(*outputs(), step()).parts) == ["ce"]
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_hard_embeddings(kind, dtype, hard, step):
     student, teacher = hard(kind, 5, 4, dtype=dtype).requires_grad_(), hard("random", 5, 3, seed=1, dtype=dtype)

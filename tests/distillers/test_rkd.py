@@ -1,6 +1,7 @@
 import pytest
 import relational_equations as equations
 import torch
+from hard import HARD
 
 from trg_pyg.distillers import KD, RKD
 from trg_pyg.errors import InputError
@@ -107,7 +108,7 @@ def test_angles_need_three_images_and_distances_do_not(images, networks, outputs
     assert student.embedding.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_hard_embeddings(kind, dtype, hard, step):
     student, teacher = hard(kind, 5, 4, dtype=dtype).requires_grad_(), hard("random", 5, 3, seed=1, dtype=dtype)

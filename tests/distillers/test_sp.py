@@ -1,6 +1,7 @@
 import pytest
 import relational_equations as equations
 import torch
+from hard import HARD
 
 from trg_pyg.distillers import KD, SP
 from trg_pyg.errors import InputError
@@ -67,7 +68,7 @@ def test_a_weight_of_0_turns_the_term_off(networks, outputs, step):
     assert list(SP(*networks, weight=0)(*outputs(), step()).parts) == ["ce"]
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_hard_maps(kind, dtype, hard, step):
     student = hard(kind, 4, 3, 2, 2, dtype=dtype).requires_grad_()

@@ -3,6 +3,7 @@ import copy
 import baseline_equations as equations
 import pytest
 import torch
+from hard import HARD
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -86,7 +87,7 @@ def test_defaults_are_those_of_crd_with_the_other_networks_bank(close):
     assert divergence.memory.momentum == 0.5
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_nodes_equal_the_equation(kind, hard, close):
     divergence = make().double().eval()
     s, t = hard(kind, 4, 4).requires_grad_(), hard(kind, 4, 4, seed=1).requires_grad_()

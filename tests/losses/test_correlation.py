@@ -1,6 +1,7 @@
 import baseline_equations as equations
 import pytest
 import torch
+from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -33,7 +34,7 @@ def test_equals_its_equation(close, items, widths, dim, seed):
     close(loss(student, teacher), expected(loss, student, teacher), [student, *loss.parameters()])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     torch.manual_seed(0)
     loss = CorrelationLoss(5, 3, dim=4).double()

@@ -3,6 +3,7 @@ import copy
 import baseline_equations as equations
 import pytest
 import torch
+from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -70,7 +71,7 @@ def test_steps_of_a_training_equal_the_equations(close, negatives, batches, temp
         torch.testing.assert_close(loss.memory.student.vectors, banks[1])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     loss = make().double().eval()
     student, teacher, index = hard(kind, 6, 5).requires_grad_(), hard(kind, 6, 3, seed=1), torch.arange(6)
