@@ -4,10 +4,11 @@ import pytest
 import relational_equations
 import torch
 from hard import HARD
+from toys import leaves
 
 from trg_pyg.distillers import CC, KD
 from trg_pyg.errors import InputError
-from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+from trg_pyg.models.taps import NetworkInfo, Outputs
 
 
 def make(networks, seed: int = 0, **options) -> CC:
@@ -19,11 +20,6 @@ def embedded(distiller: CC, student: torch.Tensor, teacher: torch.Tensor) -> lis
     layers = [module for module in distiller.modules() if isinstance(module, torch.nn.Linear)]
     assert len(layers) == 2
     return [equations.linear(f, layer) for f, layer in zip((student, teacher), layers, strict=True)]
-
-
-def leaves(distiller, student, teacher):
-    both = [x for o in (student, teacher) for x in (o.logits, *o.features, o.embedding)]
-    return [*both, *distiller.parameters()]
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])
@@ -38,7 +34,7 @@ def test_the_kernel_form_is_cross_entropy_and_100_kernel(images, seed, networks,
     losses = distiller(student, teacher, step(images))
     assert list(losses.parts) == ["ce", "correlation"]
     assert losses.parts["correlation"].item() == pytest.approx(kernel.item(), rel=1e-6)
-    close(losses.total, expected, leaves(distiller, student, teacher))
+    close(losses.total, expected, leaves(student, teacher, distiller))
 
 
 @pytest.mark.parametrize(("gamma", "order"), [(0.4, 0), (0.4, 1), (1.5, 5)])
@@ -53,7 +49,7 @@ def test_the_kernels_options_arrive(gamma, order, networks, outputs, step, close
     )
     losses = distiller(student, teacher, step(4))
     assert torch.equal(losses.parts["kd"], KD(*networks, tau=2)(student, teacher, step(4)).parts["kd"])
-    close(losses.total, expected, leaves(distiller, student, teacher))
+    close(losses.total, expected, leaves(student, teacher, distiller))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +64,7 @@ def test_the_difference_form_is_cross_entropy_and_differences(options, weight, d
     expected = relational_equations.cross_entropy(student.logits, step(4).target) + weight * differences
     losses = distiller(student, teacher, step(4))
     assert list(losses.parts) == ["ce", "correlation"]
-    close(losses.total, expected, leaves(distiller, student, teacher))
+    close(losses.total, expected, leaves(student, teacher, distiller))
 
 
 def test_in_both_forms_both_embeddings_train_and_the_teacher_does_not(networks, outputs, step):
@@ -117,29 +113,16 @@ def test_differences_need_two_images_and_kernels_do_not(networks, outputs, step)
         CC(*networks, form="difference")(*outputs(1), step(1))
 
 
-@pytest.mark.parametrize("form", ["kernel", "difference"])
-def test_a_weight_of_0_turns_the_term_off(form, networks, outputs, step):
-    assert list(CC(*networks, form=form, weight=0)(*outputs(), step()).parts) == ["ce"]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight": -1.0}, "^weight=-1.0: the weight of a loss is 0"),
         ({"form": "difference", "weight": -2.0}, "^weight=-2.0"),
         ({"form": "gaussian"}, "^form=gaussian: choose kernel or difference"),
         ({"gamma": 0}, "^gamma=0"),
         ({"order": -1}, "^order=-1"),
         ({"dim": 0}, "from 7 to 0: widths must be at least 1"),
-        ({"tau": 0}, "^tau=0"),
-        ({"kd_weight": -1}, "^kd_weight=-1"),
     ],
 )
 def test_impossible_options_are_named(options, message, networks):
     with pytest.raises(InputError, match=message):
         CC(*networks, **options)
-
-
-def test_a_teacher_of_other_classes_is_refused(networks):
-    with pytest.raises(InputError, match="teacher has 9 classes"):
-        CC(networks[0], NetworkInfo(9, (FeatureInfo("x", "map", 3, (4, 4)),)))

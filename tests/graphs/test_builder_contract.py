@@ -72,9 +72,7 @@ def test_the_number_of_edges_that_is_told_is_that_of_a_graph(builder, images):
     assert told == (None if type(builder).__name__ == "LabelGraph" else batch.num_edges // batch.num_graphs)
 
 
-@pytest.mark.parametrize(
-    ("builder", "kind", "images"), pairs(BUILDERS, KINDS, [1, 3]), indirect=["builder"], ids=str
-)
+@pytest.mark.parametrize(("builder", "kind", "images"), pairs(BUILDERS, KINDS, [1, 3]), indirect=["builder"], ids=str)
 def test_batch_is_valid_and_sorted_by_target(builder, kind, images):
     tokens = make_tokens(kind, images)
     batch = call(builder, tokens)
