@@ -281,9 +281,9 @@ def test_the_loss_of_a_method_per_image_is_the_mean_over_parts_of_a_batch(cls, s
         torch.testing.assert_close(grad, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
 
 
-def test_a_method_that_does_not_say_that_it_is_per_image_is_not(distiller, outputs, step):
-    if distiller.per_image:
-        return
+@pytest.mark.parametrize("cls", [cls for cls in DISTILLERS if not cls.per_image], ids=named)
+def test_a_method_that_does_not_say_that_it_is_per_image_is_not(cls, networks, outputs, step):
+    distiller = made(cls, networks)
     images = max(3, distiller.min_images)
     student, teacher = outputs(2 * images)
     whole = copy.deepcopy(distiller)(student, teacher, step(2 * images)).total

@@ -1,8 +1,12 @@
-"""Networks of which nothing counts but what a test gives them."""
+"""Networks of which nothing counts but what a test gives them, and batches of a training set."""
 
+import torch
 from torch import Tensor, nn
 
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+from trg_pyg.step import Step
+
+LABELS = torch.arange(30) % 5  # of a training set
 
 
 def with_maps(*maps: Tensor) -> tuple[NetworkInfo, Outputs]:
@@ -20,3 +24,12 @@ def leaves(student: Outputs, teacher: Outputs, distiller: nn.Module | None = Non
     """All that could have a gradient."""
     outputs = [x for o in (student, teacher) for x in (o.logits, *o.features, o.embedding)]
     return [*outputs, *(distiller.parameters() if distiller else ())]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(index: list[int], seed: int = 0, labels: Tensor = LABELS) -> Step:
+    """A step on these images of the training set, half way through the training."""
+    return Step(labels[index], 0.5, generator(seed), torch.tensor(index))
