@@ -3,8 +3,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
-from hard import make_hard
 from hypothesis import settings
+from inputs import draw, make_hard
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -68,6 +68,6 @@ def tokens() -> Callable[..., Tensor]:
     """Random tokens ``[images, tokens, width]``."""
 
     def make(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+        return draw(seed, *shape).to(dtype)
 
     return make

@@ -6,8 +6,9 @@ from pathlib import Path
 import bank_equations as equations
 import pytest
 import torch
+from inputs import generator
 from torch import Tensor, nn
-from toys import LABELS, batch, generator
+from toys import LABELS, batch
 
 from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers import CRD, HKD

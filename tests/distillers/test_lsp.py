@@ -3,7 +3,7 @@ import math
 import pytest
 import relational_equations as equations
 import torch
-from hard import HARD
+from inputs import HARD
 from pairs import pairs
 from toys import with_maps
 

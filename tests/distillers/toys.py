@@ -1,6 +1,7 @@
 """Networks of which nothing counts but what a test gives them, and batches of a training set."""
 
 import torch
+from inputs import generator
 from torch import Tensor, nn
 
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
@@ -24,10 +25,6 @@ def leaves(student: Outputs, teacher: Outputs, distiller: nn.Module | None = Non
     """All that could have a gradient."""
     outputs = [x for o in (student, teacher) for x in (o.logits, *o.features, o.embedding)]
     return [*outputs, *(distiller.parameters() if distiller else ())]
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(index: list[int], seed: int = 0, labels: Tensor = LABELS) -> Step:

@@ -3,19 +3,14 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inputs import HARD, draw
 
 from trg_pyg.divergences import info_nce
 from trg_pyg.errors import InputError
 
 CHUNKS = [1, 200, 1 << 26]  # one row, some rows with a smaller last chunk, all rows
-
-
-def draw(seed: int, items: int, width: int) -> Tensor:
-    return torch.randn(items, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_two_items_written_out():

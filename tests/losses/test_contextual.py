@@ -3,9 +3,9 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
@@ -15,10 +15,6 @@ from trg_pyg.losses import ContextualLoss
 
 temperatures = st.one_of(st.none(), st.floats(0.05, 5.0))
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def on_same_edges(builder, student: Tensor, teacher: Tensor) -> tuple[Batch, Batch]:

@@ -1,17 +1,13 @@
 import baseline_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw
 from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import CorrelationLoss
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def expected(loss: CorrelationLoss, student: Tensor, teacher: Tensor) -> Tensor:

@@ -3,23 +3,15 @@ import copy
 import baseline_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw, generator
 from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import CRDLoss
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 3])
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def make(seed: int = 0, labels: Tensor = LABELS, **options) -> CRDLoss:

@@ -3,9 +3,9 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
 from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Data

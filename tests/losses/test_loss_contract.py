@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hard import HARD
+from inputs import HARD
 from pairs import pairs
 from torch import Tensor
 

@@ -3,17 +3,13 @@ import math
 import baseline_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import VIDLoss
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def weights(loss: VIDLoss) -> list[Tensor]:

@@ -1,9 +1,9 @@
 import loss_equations as equations
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 

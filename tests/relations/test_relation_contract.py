@@ -6,7 +6,7 @@ import typing
 
 import pytest
 import torch
-from hard import HARD
+from inputs import HARD
 from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Batch, Data

@@ -5,7 +5,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hard import HARD
+from inputs import HARD
 from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Data

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from hard import HARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
 from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Batch, Data

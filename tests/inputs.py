@@ -1,4 +1,4 @@
-"""Features that are hard in one way, for formulas with lengths, logarithms and quotients."""
+"""Tensors for tests: at random, or hard in one way for formulas with lengths, logarithms and quotients."""
 
 import torch
 from torch import Tensor
@@ -6,9 +6,17 @@ from torch import Tensor
 HARD = ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
 
 
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
 def make_hard(kind: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Node features ``[M, D]`` of a kind of ``HARD``, or such as are not: "random"."""
-    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = draw(seed, *shape)
     if kind == "duplicates":
         half = shape[0] // 2
         x[half : 2 * half] = x[:half]
