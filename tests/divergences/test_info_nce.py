@@ -5,16 +5,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inputs import HARD, draw
 
 from trg_pyg.divergences import info_nce
 from trg_pyg.errors import InputError
 
 CHUNKS = [1, 200, 1 << 26]  # one row, some rows with a smaller last chunk, all rows
-
-
-def draw(seed: int, items: int, width: int) -> Tensor:
-    return torch.randn(items, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_two_items_written_out():
@@ -40,7 +36,7 @@ def test_equals_its_equation(close, items, width, temperature, reduction, chunk_
     close(loss, equations.info_nce(anchor, positive, temperature, reduction), [anchor, positive])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("chunk_bytes", CHUNKS)
 def test_hard_inputs_equal_the_equation(kind, chunk_bytes, hard, close):
     anchor, positive = hard(kind, 8, 5).requires_grad_(), hard(kind, 8, 5, seed=1).requires_grad_()

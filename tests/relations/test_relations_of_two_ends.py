@@ -5,6 +5,8 @@ import math
 import loss_equations as equations
 import pytest
 import torch
+from inputs import HARD
+from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -22,8 +24,6 @@ from trg_pyg.relations import (
     TaylorGaussian,
 )
 
-KINDS = ["random", "duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
-HARD = pytest.mark.parametrize("kind", KINDS)
 ALL_PAIRS = torch.cartesian_prod(torch.arange(6), torch.arange(6)).T  # self loops too
 
 
@@ -60,9 +60,8 @@ FORMULAS = {
 }
 
 
-@HARD
-@pytest.mark.parametrize("name", FORMULAS)
-@pytest.mark.parametrize("edges", ["all pairs", "few"])  # few: dot products are gathered
+# few: dot products are gathered
+@pytest.mark.parametrize(("name", "kind", "edges"), pairs(FORMULAS, ["random", *HARD], ["all pairs", "few"]))
 def test_equals_its_formula(name, kind, edges, hard, close):
     relation, formula = FORMULAS[name]
     edge_index = ALL_PAIRS if edges == "all pairs" else ALL_PAIRS[:, 1::6]

@@ -2,13 +2,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inputs import generator
 
 from trg_pyg.errors import InputError
 from trg_pyg.tokens import sample_positions, take_tokens
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @settings(max_examples=30, deadline=None)
