@@ -26,9 +26,8 @@ def test_the_help_is_grouped_by_subject_and_fits_the_terminal(text):
 
 
 def test_every_option_is_there_once_but_for_those_of_the_teachers_training(text):
-    keys = {
-        name.partition(".class_path")[0] for name in build_parser().get_defaults().keys() if ".init_args" not in name
-    }
+    defaults = build_parser().get_defaults().items()
+    keys = {name.partition(".class_path")[0] for name, _ in defaults if ".init_args" not in name}
     known = {f"--{name}" for name in keys if not name.startswith("teacher.train.")}
     shown = [name for name in options(text) if name != "--teacher.train.OPTION"]
     assert len(set(shown)) == len(shown)
