@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trg_pyg._program import say
-from trg_pyg.config.choices import Method
+from trg_pyg.config.methods import Method
 from trg_pyg.study.agenda import Agenda, Planned
 from trg_pyg.study.progress import Bars, Display, duration, make_bars
 from trg_pyg.training.loop import Progress

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from trg_pyg.config.choices import Method
+from trg_pyg.config.methods import Method
 from trg_pyg.config.variants import WITH_KD, folder_name
 from trg_pyg.study.folder import resumable_history
 from trg_pyg.study.study import Study, fingerprint
