@@ -70,7 +70,7 @@ def test_an_exported_folder_takes_data(finished_run, tmp_path, capsys):
     export(load_trained(finished_run), exported, ["safetensors"])
     assert main([str(exported)]) == 2
     assert capsys.readouterr().err == (
-        f"evaluate.py: error: {exported}: an exported network does not know its data; give --data\n"
+        f"trg evaluate: error: {exported}: an exported network does not know its data; give --data\n"
     )
     data = ["--data=ImageFolder", f"--data.root={images_of(finished_run)}", "--data.size=16", "--data.crop_share=0.8"]
     assert main([str(finished_run), str(exported), *data]) == 0
@@ -127,4 +127,4 @@ def test_a_mistake_ends_in_one_line(finished_run, tmp_path, capsys, arguments, m
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
-    assert printed.err.startswith(f"evaluate.py: error: {message.format(**places)}")
+    assert printed.err.startswith(f"trg evaluate: error: {message.format(**places)}")

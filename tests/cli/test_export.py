@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import export_formats
 from trg_pyg.cli.export import export, main
 from trg_pyg.models import resnet8
+from trg_pyg.use import formats
 from trg_pyg.use.exported import About
 from trg_pyg.use.load import load
 from trg_pyg.use.trained import load_trained
@@ -79,30 +79,32 @@ def test_a_file_that_gives_other_logits_makes_no_folder(finished_run, tmp_path, 
     def wrong(classifier, size, about, folder):
         torch.manual_seed(1)
         other = resnet8(3)
-        export_formats.save_weights(other, folder / "model.safetensors", about)
+        formats.save_weights(other, folder / "model.safetensors", about)
 
-    wrong_format = export_formats.Format("model.safetensors", (), wrong, export_formats._read_safetensors)
-    monkeypatch.setitem(export_formats.FORMATS, "safetensors", wrong_format)
+    wrong_format = formats.Format("model.safetensors", (), wrong, formats._read_safetensors)
+    monkeypatch.setitem(formats.FORMATS, "safetensors", wrong_format)
     (tmp_path / "mine").touch()
     output = tmp_path / "exported"
     assert main([str(finished_run), "--output", str(output), "--formats", "safetensors"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("export.py: error: model.safetensors, loaded again, gives logits that differ by ")
+    assert error.startswith("trg export: error: model.safetensors, loaded again, gives logits that differ by ")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_that_is_there_is_refused_before_any_work(finished_run, tmp_path, capsys):
     (tmp_path / "README.md").write_text("mine")
     assert main(["no run at all", "--output", str(tmp_path), "--formats", "safetensors"]) == 2
-    assert capsys.readouterr().err == f"export.py: error: --output {tmp_path}: it is there already; name a new folder\n"
+    assert (
+        capsys.readouterr().err == f"trg export: error: --output {tmp_path}: it is there already; name a new folder\n"
+    )
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_a_missing_package_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export_formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
     assert main(["no run at all", "--output", str(tmp_path / "exported")]) == 2
     assert capsys.readouterr().err == (
-        "export.py: error: format onnx needs onnx, onnxscript, onnxruntime: pip install 'trg_pyg[export]', or choose "
+        "trg export: error: format onnx needs onnx, onnxscript, onnxruntime: pip install 'trg_pyg[export]', or choose "
         "--formats safetensors torch_export\n"
     )
 
@@ -117,12 +119,12 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_is_named(finished_run, tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert main([str(finished_run), "--output", str(tmp_path / "exported"), *WITHOUT_ONNX]) == 2
-    assert "export.py: error: cannot write" in capsys.readouterr().err
+    assert "trg export: error: cannot write" in capsys.readouterr().err
 
 
 def test_outputs_that_are_not_finite_are_refused(finished_run, tmp_path):
     trained = load_trained(finished_run)
     next(trained.network.model.parameters()).fill_(torch.nan)
-    with pytest.raises(export_formats.InputError, match="its outputs are not finite; the training diverged"):
+    with pytest.raises(formats.InputError, match="its outputs are not finite; the training diverged"):
         export(trained, tmp_path / "exported", ["safetensors"])
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import training_run
 from trg_pyg.cli.run import main
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.errors import InputError
@@ -45,7 +44,7 @@ def runs(tmp_path_factory, initial):
         *("--method_options={TRG: {k: 3, patch: 2, tokens_per_image: null, inner_structure: dense, sigma: 0.5}}",),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "fit_together", watched)
+        patch.setattr("trg_pyg.study.train.fit_together", watched)
         assert main([*given, "--methods", *METHODS]) == 0
     return {method: next((root / "runs").glob(f"ImageFolder/resnet14-resnet8/{method}-*/seed3")) for method in METHODS}
 

@@ -98,7 +98,7 @@ def test_a_damaged_table_beside_runs_is_named(tmp_path):
     write_run(tmp_path / "pair" / "KD-1" / "seed0")
     (tmp_path / "pair" / "table.jsonl").write_text("{")
     (note,) = find_runs([tmp_path]).notes
-    assert "table.jsonl holds no results of run.py" in note
+    assert "table.jsonl holds no results of trg run" in note
 
 
 def test_what_holds_no_run_is_refused(tmp_path):
@@ -107,7 +107,7 @@ def test_what_holds_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no run, which is a folder with config.yaml and metrics.jsonl"):
         find_runs([tmp_path])
     (tmp_path / "other.jsonl").write_text("{}")
-    with pytest.raises(InputError, match=r"holds no results of run.py"):
+    with pytest.raises(InputError, match=r"holds no results of trg run"):
         find_runs([tmp_path / "other.jsonl"])
 
 
