@@ -19,8 +19,8 @@ from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             2,
-            "trg x: error: a process that decodes images is lost, most often for lack of memory (DataLoader worker (pid "
-            "7) is killed by signal: Killed); set data.workers lower (0 decodes in the training process), or free "
+            "trg x: error: a process that decodes images is lost, most often for lack of memory (DataLoader worker "
+            "(pid 7) is killed by signal: Killed); set data.workers lower (0 decodes in the training process), or free "
             "memory, and resume from the last checkpoint\n",
         ),
     ],

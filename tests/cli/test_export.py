@@ -9,9 +9,7 @@ from PIL import Image
 from trg_pyg.cli.export import export, main
 from trg_pyg.models import resnet8
 from trg_pyg.use import formats
-from trg_pyg.use.exported import About
 from trg_pyg.use.load import load
-from trg_pyg.use.trained import load_trained
 
 WITHOUT_ONNX = ["--formats", "safetensors", "torch_export"]
 
@@ -26,12 +24,13 @@ def test_the_folder_has_all_that_it_takes(finished_run, tmp_path, capsys):
         "model.safetensors",
     ]
     assert list(output.parent.iterdir()) == [output]
-    about, facts = About.read(output), load_trained(finished_run).facts
-    assert about == About("resnet8", {}, facts, 20)
-    metadata = load(output).weights.metadata
+    exported = load(output)
+    assert (exported.name, exported.config.args, exported.resize) == ("resnet8", {}, 20)
+    assert exported.facts == load(finished_run).facts
+    metadata = exported.weights.metadata
     assert json.loads(metadata.pop("classes")) == ["blue", "green", "red"]
     assert metadata == {
-        **load_trained(finished_run).weights.metadata,
+        **load(finished_run).weights.metadata,
         "network": "resnet8",
         "method": "KD",
         "seed": "0",
@@ -48,8 +47,8 @@ def test_the_normalisation_that_the_student_was_given_is_exported(finished_run, 
     student, rest = text.split("train:\n", 1)
     given = student.replace("mean: null", "mean: [0.1, 0.2, 0.3]").replace("std: null", "std: [0.5, 0.6, 0.7]")
     config.write_text(f"{given}train:\n{rest}")
-    export(load_trained(run), tmp_path / "exported", ["safetensors"])
-    facts = About.read(tmp_path / "exported").facts
+    export(load(run), tmp_path / "exported", ["safetensors"])
+    facts = load(tmp_path / "exported").facts
     assert (facts.mean, facts.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 
 
@@ -57,7 +56,7 @@ def test_the_code_of_the_card_runs(finished_run, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     output = tmp_path / "exported"
-    export(load_trained(finished_run), output, ["safetensors", "onnx", "torch_export"])
+    export(load(finished_run), output, ["safetensors", "onnx", "torch_export"])
     Image.effect_noise((31, 24), 80).convert("RGBA").save(output / "image.png")
     monkeypatch.chdir(output)
     card = (output / "README.md").read_text()
@@ -123,7 +122,7 @@ def test_a_folder_that_cannot_be_written_is_named(finished_run, tmp_path, capsys
 
 
 def test_outputs_that_are_not_finite_are_refused(finished_run, tmp_path):
-    trained = load_trained(finished_run)
+    trained = load(finished_run)
     next(trained.network.model.parameters()).fill_(torch.nan)
     with pytest.raises(formats.InputError, match="its outputs are not finite; the training diverged"):
         export(trained, tmp_path / "exported", ["safetensors"])

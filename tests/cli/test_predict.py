@@ -11,7 +11,6 @@ from PIL import Image
 from trg_pyg.cli.export import export
 from trg_pyg.cli.predict import main
 from trg_pyg.use.load import load
-from trg_pyg.use.trained import load_trained
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_images_get_the_classes_that_they_get_in_the_evaluation(finished_run, ph
     answers = [json.loads(line) for line in out]
     assert [answer["file"] for answer in answers] == [str(path) for path in sorted(photos.iterdir())]
 
-    trained = load_trained(finished_run)
+    trained = load(finished_run)
     test = trained.read_data().test
     images = test.images[[0, 1, 4, 5, 8, 9]]
     probabilities = trained.network(images).logits.softmax(dim=1)
@@ -58,7 +57,7 @@ def test_a_line_has_file_class_and_percent(finished_run, photos, capsys):
 
 
 def test_an_exported_folder_predicts_alike(finished_run, photos, tmp_path, capsys):
-    export(load_trained(finished_run), tmp_path / "exported", ["safetensors"])
+    export(load(finished_run), tmp_path / "exported", ["safetensors"])
     capsys.readouterr()
     assert main([str(finished_run), str(photos)]) == 0
     of_run = lines(capsys)
@@ -118,8 +117,8 @@ def test_a_reader_that_has_enough_is_no_error(finished_run, photos):
 
 
 def test_outputs_that_are_not_finite_are_refused(finished_run, photos, tmp_path, capsys, monkeypatch):
-    loaded = load(finished_run)
-    next(loaded.network.model.parameters()).fill_(torch.nan)
-    monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_: loaded)
+    trained = load(finished_run)
+    next(trained.network.model.parameters()).fill_(torch.nan)
+    monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_: trained)
     assert main([str(finished_run), str(photos)]) == 2
     assert "the network's outputs are not finite for an image of" in lines(capsys)[1][0]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from trg_pyg.errors import InputError
 from trg_pyg.cli.table import main
+from trg_pyg.errors import InputError
 from trg_pyg.report.results import Results, Run
 
 RESULTS = Results(

@@ -11,6 +11,7 @@ from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.runs import History, flatten
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.folder import RunFolder, environment, resumable_history
 from trg_pyg.study.graph_probe import graph_probe
@@ -20,8 +21,6 @@ from trg_pyg.study.tracking import Tracker
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, Trainee, fit_together
 from trg_pyg.training.stop import StopRequest
-
-History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -250,12 +249,3 @@ def _tracked(settings: dict[str, Any]) -> dict[str, Any]:
     for distiller in settings.get("variants", {}).values():
         return settings | {"distiller": distiller}
     return settings
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        key = f"{prefix}{name}"
-        flat |= flatten(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
-    return flat
