@@ -141,6 +141,7 @@ def _run(arguments: list[str], log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
+    sys.argv[:] = [str(ROOT / "experiments" / "run.py"), *arguments]
     from trg_pyg.cli.run import main
 
     try:

@@ -187,7 +187,7 @@ def test_a_mistake_is_one_line_before_anything_is_trained(place, capsys, keys, a
     write(place, [0.1], **keys)
     assert main(["sweep.yaml", *arguments]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("sweep.py: error: ")
+    assert err.startswith("trg sweep: error: ")
     assert message in err
     assert err.count("\n") == 1
     assert calls(place) == []

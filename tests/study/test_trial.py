@@ -47,7 +47,7 @@ def test_the_agents_run_is_the_students_and_not_the_teachers(small, tmp_path, ag
 
 def test_what_is_no_trial_ends_the_agents_process_with_a_line(agent, capsys):
     assert main([]) == 2
-    assert "run.py: error: a sweep chooses by what it measures" in capsys.readouterr().err
+    assert "trg run: error: a sweep chooses by what it measures" in capsys.readouterr().err
 
 
 def test_other_starts_are_no_trials():

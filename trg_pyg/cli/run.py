@@ -19,7 +19,7 @@ from trg_pyg.training.distributed import World, process_group
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study and return the exit code, see :func:`~trg_pyg.cli._exit.exit_code_of`."""
+    """Run a study and return the exit code: 0 for finished, see ``trg_pyg/cli/_exit.py``."""
 
     def work() -> None:
         choices = read_choices(argv)

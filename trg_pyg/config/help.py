@@ -33,7 +33,7 @@ class GroupedParser(ArgumentParser):
     short = False
 
     def format_help(self, *formatter: Any) -> str:
-        """Return the help: an overview of the options, where :attr:`short` is set."""
+        """Return the help: an overview of the options, where ``short`` is set."""
         return overview(self) if self.short else super().format_help(*formatter)
 
     def format_full_help(self) -> str:

@@ -61,7 +61,7 @@ def check_packages(names: Sequence[FormatName]) -> None:
 
 
 def difference(run: Run, images: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of logits over batches of :data:`BATCHES` images.
+    """Return the largest difference of logits over batches of ``BATCHES`` images.
 
     Args:
         run: the network that was read again.
