@@ -10,7 +10,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import torch
 
@@ -19,7 +21,6 @@ from experiments.faults.fault import Bench, Fault, Trial
 from experiments.faults.record import Record, Row, sources_hash, table
 from experiments.faults.reference import Reference, reference
 from experiments.faults.soak import soak
-from trg_pyg._discover import export, subclasses
 from trg_pyg._files import write_text
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import near, require
@@ -57,20 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def known_faults() -> dict[str, type[Fault]]:
     """Return the kinds of faults by name: every class below :class:`Fault` in the files of ``kinds``."""
-    export(kinds)
-    found: list[type[Fault]] = [cls for cls in subclasses(Fault) if cls.__module__.startswith(f"{kinds.__name__}.")]
-    return {cls.name: cls for cls in found}
+    modules = [import_module(f"{kinds.__name__}.{found.name}").__name__ for found in iter_modules(kinds.__path__)]
+    return {cls.name: cls for cls in Fault.__subclasses__() if cls.__module__ in modules}
 
 
 def choose(names: Sequence[str], faults: dict[str, type[Fault]]) -> list[type[Fault]]:
-    """Return the named kinds, all but those on request where none is named.
+    """Return the named kinds, all where none is named.
 
     Raises:
         InputError: there is no kind of that name.
     """
     for name in names:
         require(name in faults, f"fault {name!r} is not known{near(name, faults)}")
-    return [faults[name] for name in names] or [cls for cls in faults.values() if not cls.on_request]
+    return [faults[name] for name in names] or list(faults.values())
 
 
 def inject(faults: Sequence[type[Fault]], output: Path, times: int | None, seed: int) -> list[Row]:
