@@ -1,6 +1,7 @@
 """Inject real faults in real trainings and print what was lost: ``python experiments/faults/run.py --help``."""
 
 import json
+import pkgutil
 import random
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ from dataclasses import asdict
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
 import torch
 
@@ -21,6 +21,7 @@ from experiments.faults.fault import Bench, Fault, Trial
 from experiments.faults.record import Record, Row, sources_hash, table
 from experiments.faults.reference import Reference, reference
 from experiments.faults.soak import soak
+from trg_pyg._discover import subclasses
 from trg_pyg._files import write_text
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import near, require
@@ -58,8 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def known_faults() -> dict[str, type[Fault]]:
     """Return the kinds of faults by name: every class below :class:`Fault` in the files of ``kinds``."""
-    modules = [import_module(f"{kinds.__name__}.{found.name}").__name__ for found in iter_modules(kinds.__path__)]
-    return {cls.name: cls for cls in Fault.__subclasses__() if cls.__module__ in modules}
+    for module in pkgutil.iter_modules(kinds.__path__):
+        import_module(f"{kinds.__name__}.{module.name}")
+    found: list[type[Fault]] = [cls for cls in subclasses(Fault) if cls.__module__.startswith(f"{kinds.__name__}.")]
+    return {cls.name: cls for cls in found}
 
 
 def choose(names: Sequence[str], faults: dict[str, type[Fault]]) -> list[type[Fault]]:

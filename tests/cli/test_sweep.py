@@ -2,10 +2,9 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -181,19 +180,20 @@ def test_tasks_of_an_array_run_a_trial_each_and_the_table_follows(place, capsys)
     assert len(calls(place)) == 2
 
 
-def test_a_signal_is_passed_on_and_the_sweep_goes_on_from_there(place):
+def test_a_signal_is_passed_on_and_the_sweep_goes_on_from_there(place, capsys):
     write(place, [0.1, 0.5])
-    command = [sys.executable, str(ROOT / "experiments" / "sweep.py"), "sweep.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sweep:
+
+    def stop():
         deadline = time.monotonic() + 60
-        while not (place / "long").exists():
-            assert time.monotonic() < deadline
+        while not (place / "long").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        sweep.send_signal(signal.SIGTERM)
-        _, err = sweep.communicate(timeout=60)
-    assert sweep.returncode == 75
-    assert err == "sweep.py: SIGTERM in trial 1; it is saved, --resume goes on\n"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    other = Thread(target=stop)
+    other.start()
+    assert main(["sweep.yaml"]) == 75
+    other.join()
+    assert capsys.readouterr().err == "trg sweep: SIGTERM in trial 1; it is saved, --resume goes on\n"
     assert (place / "saved").exists()
     assert main(["sweep.yaml", "--resume"]) == 0
     assert len(calls(place)) == 3

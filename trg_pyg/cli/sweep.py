@@ -153,12 +153,12 @@ class Search:
         script = self._sweep.start[0]
         there = self._sweep.start == INSTALLED or Path(script).is_file()
         require(there, f"program={script}: no such file; start the sweep from the folder above it")
-        known = set()
+        read = set()
         for number in self._numbers[:1] if self._sweep.method == "bayes" else self._numbers:
             trial = self._trial(number)
-            if (key := tuple(trial.arguments)) in known:
+            if tuple(trial.arguments) in read:
                 continue
-            known.add(key)
+            read.add(tuple(trial.arguments))
             try:
                 check_trial(read_choices(trial.arguments))
             except InputError as error:
@@ -193,7 +193,7 @@ class Search:
             with RunFolder(self._place(number)).owned(wait=self._resume):
                 kept = self._kept(number)
                 if kept is not None and kept.metric and _lasting(kept.arguments) == _lasting(trial.arguments):
-                    outcome, before = kept, "before, "
+                    outcome, before = replace(kept, drawn=trial.drawn), "before, "
                 else:
                     print(f"{title} ...", flush=True)
                     outcome, before = self._train(number, trial), ""
