@@ -6,14 +6,14 @@ from datetime import timedelta
 from trg_pyg._files import write_text, written
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.config.choices import Choices, read_choices
-from trg_pyg.report.results import Results, Run
+from trg_pyg.report.results import Results
+from trg_pyg.runs import History, Run
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.distil import distil_all
 from trg_pyg.study.folder import environment
 from trg_pyg.study.opening import announce
 from trg_pyg.study.study import Study, prepare, prepare_process
 from trg_pyg.study.teacher import Teacher, obtain_teacher
-from trg_pyg.study.train import History
 from trg_pyg.study.trial import check_trial_of_wandb, is_of_wandb
 from trg_pyg.training.distributed import World, process_group
 

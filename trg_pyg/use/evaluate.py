@@ -24,7 +24,7 @@ from trg_pyg.errors import few, require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.calibration import calibration
 from trg_pyg.training.metrics import evaluate
-from trg_pyg.use.load import Loaded
+from trg_pyg.use.load import TrainedNetwork
 
 Split = Literal["test", "validation", "train", "all"]
 _COLUMNS = {
@@ -61,14 +61,14 @@ class Evaluation:
     """What was measured of a network.
 
     Attributes:
-        loaded: the network.
+        trained: the network.
         images: what it was measured on.
         metrics: those of :func:`~trg_pyg.training.metrics.evaluate`, ``ece`` in percent, and, where there are corrupted
             images, ``corrupted_top1``, the mean over kinds and severities.
         corrupted: metrics by kind and severity.
     """
 
-    loaded: Loaded
+    trained: TrainedNetwork
     images: Images
     metrics: dict[str, float]
     corrupted: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
@@ -109,16 +109,16 @@ def read_images_of(data: ImageData, split: Split | None) -> Images:
     return Images(title, images, DataFacts.of(splits), groups)
 
 
-def check_fits(loaded: Loaded, images: Images) -> None:
+def check_fits(trained: TrainedNetwork, images: Images) -> None:
     """Refuse images of other classes or another size than the network was trained on.
 
     Raises:
         InputError: they are.
     """
-    facts, size = loaded.facts, images.images.image_size
+    facts, size = trained.facts, images.images.image_size
     require(
         facts.image_size == size,
-        f"{loaded.path} takes images of {facts.image_size}x{facts.image_size}, the data have {size}x{size}; set "
+        f"{trained.path} takes images of {facts.image_size}x{facts.image_size}, the data have {size}x{size}; set "
         f"--data.size {facts.image_size}",
     )
     missing = [name for name in facts.classes if name not in images.facts.classes]
@@ -127,18 +127,18 @@ def check_fits(loaded: Loaded, images: Images) -> None:
     parts += [f"have besides {few(other)}"] if other else []
     require(
         not parts,
-        f"{loaded.path} was trained on {len(facts.classes)} classes, the data have {len(images.facts.classes)}: they "
+        f"{trained.path} was trained on {len(facts.classes)} classes, the data have {len(images.facts.classes)}: they "
         f"{' and '.join(parts)}; give data of the same classes",
     )
     require(
         facts.classes == images.facts.classes,
-        f"{loaded.path}: the data have the same classes in another order, {few(images.facts.classes, 3)} in place of "
+        f"{trained.path}: the data have the same classes in another order, {few(images.facts.classes, 3)} in place of "
         f"{few(facts.classes, 3)}; number them alike",
     )
 
 
 def evaluate_on(
-    loaded: Loaded,
+    trained: TrainedNetwork,
     images: Images,
     corruptions: Sequence[Corruption] = (),
     batch_size: int = 256,
@@ -147,7 +147,7 @@ def evaluate_on(
     """Measure a network on images, and on corrupted ones.
 
     Args:
-        loaded: the network; moved to the device.
+        trained: the network; moved to the device.
         images: of its classes and size, see :func:`check_fits`.
         corruptions: kinds and severities.
         batch_size: images a forward pass.
@@ -156,7 +156,7 @@ def evaluate_on(
     Raises:
         InputError: the network's outputs are not finite, or images cannot be read.
     """
-    network = loaded.network.to(device)
+    network = trained.network.to(device)
 
     def measure() -> dict[str, float]:
         with _logits(network) as seen:
@@ -164,7 +164,7 @@ def evaluate_on(
         logits = torch.cat(seen)
         require(
             bool(logits.isfinite().all()),
-            f"{loaded.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
+            f"{trained.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
         )
         confidence, guess = logits.softmax(dim=1).max(dim=1)
         return metrics | {"ece": 100 * calibration(confidence, guess == images.images.targets.cpu()).error}
@@ -172,12 +172,12 @@ def evaluate_on(
     metrics = measure()
     corrupted: dict[str, dict[int, dict[str, float]]] = {}
     hidden = not corruptions or not sys.stderr.isatty()
-    for corruption in tqdm(corruptions, desc=str(loaded.path), unit="corruption", leave=False, disable=hidden):
+    for corruption in tqdm(corruptions, desc=str(trained.path), unit="corruption", leave=False, disable=hidden):
         with _corrupted(network, corruption):
             corrupted.setdefault(corruption.name, {})[corruption.severity] = measure()
     if corrupted:
         metrics["corrupted_top1"] = mean(each["top1"] for kind in corrupted.values() for each in kind.values())
-    return Evaluation(loaded, images, metrics, corrupted)
+    return Evaluation(trained, images, metrics, corrupted)
 
 
 def evaluation_tables(evaluations: Sequence[Evaluation]) -> str:
@@ -187,7 +187,7 @@ def evaluation_tables(evaluations: Sequence[Evaluation]) -> str:
         by_title.setdefault(each.images.title, []).append(each)
     parts = [f"{title}\n\n{_table(group)}" for title, group in by_title.items()]
     parts += [
-        f"top-1 on corrupted images by severity, {each.loaded.path}\n\n{_corruption_table(each.corrupted)}"
+        f"top-1 on corrupted images by severity, {each.trained.path}\n\n{_corruption_table(each.corrupted)}"
         for each in evaluations
         if each.corrupted
     ]
@@ -199,9 +199,9 @@ def _table(evaluations: Sequence[Evaluation]) -> str:
     columns = {title: key for title, key in _COLUMNS.items() if key in keys}
     rows = [["network", "method", "seed", "weights", *columns, "checkpoint"]]
     for each in evaluations:
-        loaded = each.loaded
-        about = [loaded.name, loaded.method or "", loaded.seed or "", _weights(loaded)]
-        rows.append([*about, *(_cell(each.metrics, key) for key in columns.values()), str(loaded.path)])
+        trained = each.trained
+        about = [trained.name, trained.method or "", trained.seed or "", _weights(trained)]
+        rows.append([*about, *(_cell(each.metrics, key) for key in columns.values()), str(trained.path)])
     return markdown_table(rows)
 
 
@@ -211,9 +211,9 @@ def _cell(metrics: Mapping[str, float], key: str) -> str:
     return f"{metrics[key]:.{3 if key == 'loss' else 2}f}"
 
 
-def _weights(loaded: Loaded) -> str:
-    epoch = loaded.weights.metadata.get("epoch")
-    return loaded.weights.path.stem + ("" if epoch is None else f", epoch {epoch}")
+def _weights(trained: TrainedNetwork) -> str:
+    epoch = trained.weights.metadata.get("epoch")
+    return trained.weights.path.stem + ("" if epoch is None else f", epoch {epoch}")
 
 
 def _corruption_table(corrupted: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
