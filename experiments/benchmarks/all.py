@@ -3,7 +3,7 @@
     python experiments/benchmarks/all.py --output runs/benchmarks
     python experiments/benchmarks/all.py --points "[1024,4096,16384,65536]" --tokens "[1024,4096,16384,65536]"
 
-The plot needs matplotlib (``pip install -e ".[viz]"``).
+The plot needs matplotlib (``pip install 'trg_pyg[lab]'``).
 """
 
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def plot(rows: list[Row], file: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError('the plot needs matplotlib: pip install -e ".[viz]"') from error
+        raise InputError("the plot needs matplotlib: pip install 'trg_pyg[lab]'") from error
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     for axes, benchmark in zip(figure.subplots(1, 2), ("neighbours", "relations"), strict=True):
         mine = [row for row in rows if row.benchmark == benchmark and row.ms is not None]
