@@ -12,7 +12,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.look import album, pictures
 from trg_pyg.look.networks import load_run_networks
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.runs import read_history
 
 pytest.importorskip("matplotlib")
