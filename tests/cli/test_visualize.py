@@ -318,4 +318,4 @@ def test_other_classes_are_not_compared(runs, tmp_path, capsys):
 def test_a_missing_matplotlib_is_said_before_a_run_is_read(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert main(["no such run"]) == 2
-    assert 'pip install -e ".[viz]"' in capsys.readouterr().err
+    assert "pip install 'trg_pyg[lab]'" in capsys.readouterr().err
