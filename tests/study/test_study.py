@@ -88,13 +88,20 @@ def test_a_loss_that_fails_on_the_smallest_batch_is_refused_before_any_training(
         "class Neighbours(TermDistiller):\n"
         "    def __init__(self, student, teacher, *, k: int = 6):\n"
         "        term = Relational(Instances(student, teacher), KNNGraph(k, None), Distance(), MSE())\n"
-        "        super().__init__(student, teacher, terms={'near': (1.0, term)})\n"
+        "        super().__init__(student, teacher, terms={'near': (1.0, term)})\n\n\n"
+        "class Whole(Neighbours):\n"
+        "    def weighted_parts(self, *args):\n"
+        "        return {}\n\n"
+        "    def forward(self, *args):\n"
+        "        return self.weigh(super().weighted_parts(*args))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     # 36 images in batches of 15 leave one of 6, in which an image has 5 others.
     arguments = [*small, "--train.batch_size=15", "--methods", "own_neighbours.Neighbours"]
     with pytest.raises(InputError, match="Neighbours in a batch of 6 images, the smallest of an epoch: K=6 neighbours"):
         prepare(read_choices(arguments))
+    with pytest.raises(InputError, match="Whole in a batch of 6 images"):
+        prepare(read_choices([*arguments[:-1], "own_neighbours.Whole"]))
     assert prepare(read_choices([*arguments, "--method_options={own_neighbours.Neighbours: {k: 5}}"])).pairs
     # Batches of 18 in parts of 6: what the loss sees at once counts.
     parts = [*small, "--train.accumulate=3", "--methods", "own_neighbours.Neighbours"]

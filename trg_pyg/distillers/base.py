@@ -1,6 +1,6 @@
 """The contract of a distiller: a named composition of losses with its weights."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -84,9 +84,22 @@ class Distiller(nn.Module, ABC):
         super().__init__()
         self._described = {"student": student, "teacher": teacher}
 
-    @abstractmethod
+    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of each part of the loss of a batch, with their gradients: what a method implements.
+
+        A method that is no such sum implements :meth:`forward` instead. It trains and is reported as any other, but
+        the opening summary of a study cannot say its weights, nor a diagnosis which part's gradient leads.
+
+        Returns:
+            ``{name: (weight, value)}``; empty for a method that does not say.
+        """
+        return {}
+
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
-        """Return the total loss of a batch and its parts."""
+        """Return the total loss of a batch and its parts: by default those of :meth:`weighted_parts`."""
+        parts = self.weighted_parts(student, teacher, step)
+        require(bool(parts), f"{type(self).__name__} has no loss: implement weighted_parts, or forward")
+        return self.weigh(parts)
 
     def check_batch(self, student: Outputs, teacher: Outputs | None, step: Step) -> None:
         """Refuse a batch that is not what the networks were described with.
@@ -112,28 +125,6 @@ class Distiller(nn.Module, ABC):
         Raises:
             InputError: the training set does not allow what was asked for.
         """
-
-    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
-        """Return weight and value of each part of the loss with their gradients: what a call hands to :meth:`weigh`.
-
-        It is a call in all else: it draws from the step's generator, and in training mode it updates memory banks.
-
-        Returns:
-            ``{name: (weight, value)}``; empty for a method that does not sum its parts by :meth:`weigh`.
-        """
-        seen: dict[str, tuple[float, Tensor]] = {}
-
-        def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:
-            seen.update(parts)
-            return type(self).weigh(parts)
-
-        # Listened to on this instance, so that a method states its parts once, in forward.
-        vars(self)["weigh"] = weigh
-        try:
-            self(student, teacher, step)
-        finally:
-            del vars(self)["weigh"]
-        return seen
 
     @property
     def num_tokens(self) -> int | None:

@@ -41,8 +41,8 @@ class Objective:
     """What a method minimises, for a reader.
 
     Attributes:
-        weights: weight of each part at the start of the training and at its end; empty where the method does not sum
-            its parts by :meth:`~trg_pyg.distillers.base.Distiller.weigh`.
+        weights: weight of each part at the start of the training and at its end; empty where the method does not say,
+            see :meth:`~trg_pyg.distillers.base.Distiller.weighted_parts`.
         tokens: that are taken of an image; ``None`` where there are none.
         images: that the losses of a step see at once.
         graphs: sizes of the graphs of so many images.
@@ -254,6 +254,8 @@ def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest:
     student, teacher = (None if info is None else _noise(info, smallest, generator) for info in pair)
     assert student is not None
     try:
+        if type(distiller).forward is not Distiller.forward:
+            distiller(student, teacher, Step(targets[index], 0.0, generator, index))
         start, end = (
             {
                 part: float(weight)
