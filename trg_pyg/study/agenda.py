@@ -8,6 +8,7 @@ from typing import Any
 
 from trg_pyg.config.methods import Method
 from trg_pyg.config.variants import WITH_KD, folder_name
+from trg_pyg.errors import count
 from trg_pyg.study.folder import resumable_history
 from trg_pyg.study.study import Study, fingerprint
 
@@ -116,12 +117,11 @@ class Agenda:
 
     def place(self) -> str:
         """Return where the study is, such as ``run 2 of 9``."""
-        count = len(self.runs)
         if not self.current:
-            return f"then {count} run{'s' if count > 1 else ''}"
+            return f"then {count(len(self.runs), 'run')}"
         numbers = [number for number, run in enumerate(self.runs, start=1) if run in self.current]
         which = f"run {numbers[0]}" if len(numbers) == 1 else f"runs {numbers[0]} to {numbers[-1]}"
-        return f"{which} of {count}"
+        return f"{which} of {len(self.runs)}"
 
     def share_done(self, share: float) -> float:
         """Return the share of all epochs that are done, from 0 to 1.

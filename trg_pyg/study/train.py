@@ -55,38 +55,17 @@ class TrainingRun:
 
 # Told of a training that is about to start: the run, its network, whether it goes on from a checkpoint. It returns what
 # is told the metrics of each epoch.
-Watch = Callable[[TrainingRun, TappedModel, bool], Callable[[dict[str, float]], None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchedStudy(Study):
-    """A study whose trainings somebody looks at while they run; looking must change nothing.
-
-    Attributes:
-        watch: called for each training once its network is initialised.
-    """
-
-    watch: Watch
-
-
-def train(
-    run: TrainingRun,
-    study: Study,
-    teacher: TappedModel | None,
-    resume: bool,
-    wait: bool = False,
-    agenda: Agenda | None = None,
-) -> tuple[TappedModel, History]:
-    """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
-    return train_together([(run, teacher)], study, resume, wait, agenda)[0]
+OnEpoch = Callable[[dict[str, float]], None]
+Watch = Callable[[TrainingRun, TappedModel, bool], OnEpoch]
 
 
 def train_together(
     runs: Sequence[tuple[TrainingRun, TappedModel | None]],
     study: Study,
+    agenda: Agenda,
     resume: bool,
     wait: bool = False,
-    agenda: Agenda | None = None,
+    watch: Watch | None = None,
 ) -> list[tuple[TappedModel, History]]:
     """Train networks on the same batches and return each with the metrics of every epoch.
 
@@ -94,9 +73,10 @@ def train_together(
         runs: the trainings, of one seed and recipe, each with its trained teacher; ``None`` where the method needs
             none.
         study: its data, device, processes and tracking.
+        agenda: of the study, to show where it is.
         resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
         wait: for another process that trains in one of the folders; for what it leaves, resume.
-        agenda: of the study, to show where it is.
+        watch: looks at each training while it runs; looking must change nothing.
 
     Raises:
         InputError: another process trains in one of the folders, beside what :func:`fit_together` raises.
@@ -104,13 +84,13 @@ def train_together(
     with ExitStack() as folders:
         if study.world.is_main:
             for run, _ in runs:
-                folders.enter_context(RunFolder(run.folder).owned(wait, quiet=study.choices.quiet))
+                folders.enter_context(RunFolder(run.folder).owned(wait, study.quiet))
         runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
         # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
         done: dict[Path, tuple[TappedModel, History]] = {}
         for group, resumed in zip(runs_of, (True, False), strict=True):
             if group:
-                results = _train(group, study, resumed, agenda)
+                results = _train(group, study, agenda, resumed, watch)
                 done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
     return [done[run.folder] for run, _ in runs]
 
@@ -121,12 +101,15 @@ def _resumes(run: TrainingRun, study: Study, resume: bool) -> bool:
 
 
 def _train(
-    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool, agenda: Agenda | None
+    runs: Sequence[tuple[TrainingRun, TappedModel | None]],
+    study: Study,
+    agenda: Agenda,
+    resume: bool,
+    watch: Watch | None,
 ) -> list[tuple[TappedModel, History]]:
     config, first = study.config, runs[0][0]
-    quiet = study.choices.quiet or not study.world.is_main
     title = first.title if len(runs) == 1 else f"{len(runs)} students, seed {first.seed}"
-    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, quiet)
+    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, study.quiet)
     reports = [Report(run, study, resume, bars) for run, _ in runs]
     networks = [build_network(run.network, study.splits, run.seed, run.taps) for run, _ in runs]
     for network in networks:
@@ -139,7 +122,7 @@ def _train(
             folder=run.folder,
             identity=flatten(without_reading(run.settings)),
             on_step=report.step,
-            on_epoch=_on_epoch(report, run, network, study, resume),
+            on_epoch=_on_epoch(report, None if watch is None else watch(run, network, resume)),
             probe=graph_probe(study, run.distiller, teacher),
         )
         for network, report, (run, teacher) in zip(networks, reports, runs, strict=True)
@@ -174,12 +157,9 @@ def _train(
     return list(zip(networks, histories, strict=True))
 
 
-def _on_epoch(
-    report: "Report", run: TrainingRun, network: TappedModel, study: Study, resume: bool
-) -> Callable[[dict[str, float]], None]:
-    if not isinstance(study, WatchedStudy):
+def _on_epoch(report: "Report", watcher: OnEpoch | None) -> OnEpoch:
+    if watcher is None:
         return report.epoch
-    watcher = study.watch(run, network, resume)
 
     def epoch(metrics: dict[str, float]) -> None:
         report.epoch(metrics)
@@ -215,10 +195,9 @@ class Report:
             config=_tracked(run.settings),
             resume=resume,
         )
-        quiet = study.choices.quiet or not main
         so_far = resumable_history(run.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
-        self._display = Display(run.title, run.recipe.epochs, bars, quiet, study.splits.evaluated, last)
+        self._display = Display(run.title, run.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
 
     def step(self, progress: Progress) -> None:
         """Show a step."""
