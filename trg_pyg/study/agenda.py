@@ -158,6 +158,6 @@ class Agenda:
         return left
 
     def _learn(self, run: Planned, history: Sequence[dict[str, float]]) -> None:
-        seconds = [epoch["seconds"] for epoch in history if "seconds" in epoch]
+        seconds = [epoch["seconds"] for epoch in history]
         if seconds:
             self._costs.setdefault(run.method.name, []).append(mean(seconds))
