@@ -15,7 +15,7 @@ ORDER = [
     *("data", "training", "viz"),
     *("config", "study", "use", "look", "report", "cli"),  # the laboratory
 ]
-BASE = {"errors", "step", "_discover", "_files", "_program", "_transfer"}  # to the left of everything
+BASE = {"errors", "step", "_discover", "_files", "_program", "_transfer", "runs"}  # to the left of everything
 # What the pieces must not import, and where in the laboratory it may be.
 FORBIDDEN: dict[str, set[str]] = {
     "experiments": set(),
@@ -23,6 +23,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "wandb": {"study", "report"},
     "argparse": {"config", "cli"},
     "jsonargparse": {"config", "cli"},
+    "optuna": {"cli"},
 }
 
 
@@ -54,7 +55,7 @@ def allowed(importer: str, imported: str) -> bool:
     if importer == "__main__":
         return imported == "cli"
     if importer in BASE or importer == "__init__":
-        return imported in BASE and importer in ("__init__", "_files")
+        return imported in BASE and importer in ("__init__", "_files", "runs")
     if importer == "data":
         return False
     return imported in ORDER[: ORDER.index(importer)]

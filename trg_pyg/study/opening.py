@@ -14,7 +14,7 @@ from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.folder import resumable_history
 from trg_pyg.study.study import Objective, Study
-from trg_pyg.study.teacher import teacher_run
+from trg_pyg.study.teacher import teacher_training
 from trg_pyg.training.config import TrainConfig
 
 # Column in which the text of a line begins.
@@ -94,10 +94,10 @@ def _origin(study: Study) -> str:
     if config.weights is not None:
         return f"weights {config.weights}"
     if choices.trains_teacher:
-        run = teacher_run(study)
-        done, epochs = len(resumable_history(run.folder)), config.train.epochs
+        training = teacher_training(study)
+        done, epochs = len(resumable_history(training.folder)), config.train.epochs
         if done >= epochs:
-            return f"trained before, {run.folder}"
+            return f"trained before, {training.folder}"
         return f"trained first, {count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")
     return "as its args load it"
 

@@ -23,14 +23,12 @@ from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
+from trg_pyg.runs import READING
 from trg_pyg.step import Step
 from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
-
-# Options of data sets that say how images are read, not which.
-_READING = ("workers", "prefetch", "cache", "check")
 
 
 class Pair(NamedTuple):
@@ -226,7 +224,7 @@ def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
     data = settings.get("data")
     if not isinstance(data, dict) or "init_args" not in data:
         return settings
-    options = {name: value for name, value in data["init_args"].items() if name not in _READING}
+    options = {name: value for name, value in data["init_args"].items() if name not in READING}
     return settings | {"data": data | {"init_args": options}}
 
 

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from trg_pyg._program import say
+from trg_pyg.config.methods import Method
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights
-from trg_pyg.study.agenda import Agenda
-from trg_pyg.study.study import Study, build_network, fingerprint, short_name
-from trg_pyg.study.train import TrainingRun, train_together
-from trg_pyg.study.trial import is_of_wandb
+from trg_pyg.study.agenda import Agenda, Training
+from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
+from trg_pyg.study.tracking import is_of_wandb
+from trg_pyg.study.train import train_together
 from trg_pyg.training.metrics import evaluate
 
 
@@ -163,36 +164,37 @@ def digest_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def teacher_run(study: Study) -> TrainingRun:
+def teacher_training(study: Study) -> Training:
     """Return the training of the study's teacher, where it is trained here."""
     config = study.config.teacher
+    vanilla = Method("Vanilla", {"class_path": "trg_pyg.distillers.Vanilla"}, False, Vanilla.taps, Vanilla)
     of_teacher = study.choices.settings["teacher"]
     network = {name: of_teacher[name] for name in study.choices.settings["student"]}
     settings = {
         "data": study.choices.settings["data"],
         "student": network,
         "train": of_teacher["train"],
-        "distiller": {"class_path": "trg_pyg.distillers.Vanilla"},
+        "distiller": vanilla.settings,
         "seeds": [config.seed],
     }
     folder = study.config.output / "teachers" / study.folder.parent.name
-    return TrainingRun(
-        title=f"teacher {config.name}",
+    return Training(
+        vanilla,
+        config.seed,
         folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
-        network=config,
-        taps="none",
-        # Of what a student is, the classes alone hold for the teacher, which has no taps while it learns.
-        distiller=Vanilla(replace(next(iter(study.pairs.values())).student, features=(), embedding=None), None),
-        recipe=config.train,
-        seed=config.seed,
         settings=settings,
+        network=config,
+        recipe=config.train,
+        # Of what a student is, the classes alone hold for the teacher, which has no taps while it learns.
+        pair=Pair(replace(next(iter(study.pairs.values())).student, features=(), embedding=None), None),
+        title=f"teacher {config.name}",
         tracked=not is_of_wandb(),  # to wandb's agent, all that this process does is the one run of the trial
     )
 
 
 def _trained_here(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     """Train the teacher by this study's own means, or take up the training that was done before."""
-    run = teacher_run(study)
-    ((teacher, history),) = train_together([(run, None)], study, agenda, resume=True, wait=True)
-    file = run.folder / "last.safetensors"
+    training = teacher_training(study)
+    ((teacher, history),) = train_together([(training, None)], study, agenda, resume=True, wait=True)
+    file = training.folder / "last.safetensors"
     return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))
