@@ -26,8 +26,8 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     stray = re.search(r"unrecognized arguments: ([^-\s]\S*)", message)
     if stray:
         return (
-            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG, and --resume and "
-            "--quiet take none"
+            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG; --resume, "
+            "--dry_run and --quiet take none"
         )
     unknown = re.search(r"[Oo]ption '([^']+)'|unrecognized arguments: (\S+)", message)
     if unknown:

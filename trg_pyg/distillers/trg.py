@@ -1,6 +1,7 @@
 """Token-level Relationship Graph distillation."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -71,6 +72,8 @@ class TRG(TermDistiller):
     Raises:
         InputError: an option is impossible; the message names it.
     """
+
+    symbols: ClassVar[Mapping[str, str]] = {"inner": "alpha", "local": "beta", "global": "gamma", "graph": "delta"}
 
     def __init__(
         self,
