@@ -12,7 +12,7 @@ from trg_pyg.runs import Run, data_name, differing, flatten, is_teacher, run_fol
 _COMMAND = "runs"
 _DESCRIPTION = """\
 List runs, a row each, those of trained teachers last. "differs" has what tells a run from the others of its data and
-student: the seed, the options of its method in which rows of one name differ, and settings as trg run takes them.
+student: the seed, options of its method where rows of one name differ, and settings by the names of their options.
 top-1 is the last accuracy that was measured, in percent, of the test images, or of those held out (data ...-val).
 
 Runs under way or half-written are listed too; a folder that cannot be read is named in a line below the table."""
