@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def direct() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    return [Requirement(each) for each in [*project["dependencies"], *(each for extra in extras for each in extra)]]
+    named = [Requirement(each) for each in [*project["dependencies"], *(each for extra in extras for each in extra)]]
+    return [each for each in named if each.name != project["name"]]  # an extra may name others of the project
 
 
 def problems(lock: str, wanted: list[Requirement]) -> list[str]:

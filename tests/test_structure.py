@@ -23,6 +23,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "wandb": {"study", "report"},
     "argparse": {"config", "cli"},
     "jsonargparse": {"config", "cli"},
+    "optuna": {"cli"},
 }
 
 

@@ -11,10 +11,10 @@ import yaml
 from safetensors.torch import load_file
 
 from trg_pyg.cli.run import main
+from trg_pyg.cli.table import main as table_main
 from trg_pyg.models.cifar.resnet import resnet8
 from trg_pyg.models.weights import save_weights
 from trg_pyg.report.results import Results
-from trg_pyg.report.results import main as results_main
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def test_the_table_can_be_made_again_from_the_results_beside_it(small, tmp_path,
     table = tmp_path / "tables" / "mine.md"
     assert main([*small, "--methods", "Vanilla", "KD", "--seeds", "3", "1", f"--table={table}"]) == 0
     capsys.readouterr()
-    assert results_main([str(table.with_suffix(".jsonl"))]) == 0
+    assert table_main([str(table.with_suffix(".jsonl"))]) == 0
     assert capsys.readouterr().out == table.read_text()
     results = Results.read(table.with_suffix(".jsonl"))
     assert [(run.method, run.seed) for run in results.runs] == [("Vanilla", 3), ("Vanilla", 1), ("KD", 3), ("KD", 1)]
@@ -228,7 +228,7 @@ def test_bad_input_is_one_line_and_exit_code_2_before_anything_is_trained(case, 
     assert main([*small, *arguments]) == 2
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert line.startswith("run.py: error: ")
+    assert line.startswith("trg run: error: ")
     assert [word for word in words if word not in line] == []
     assert not (tmp_path / "runs").exists()
 
@@ -315,7 +315,7 @@ class Net(nn.Module):
 def test_a_training_that_diverges_stops_with_a_line_that_names_the_part(small, capsys):
     assert main([*small, "--methods", "Vanilla", "--train.lr=1e30", "--train.epochs=2"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("run.py: stopped: Vanilla: in epoch ")
+    assert line.startswith("trg run: stopped: Vanilla: in epoch ")
     assert "train.lr" in line
 
 
@@ -334,5 +334,5 @@ def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_2(small, tmp
     (tmp_path / "file").touch()
     assert main([*small, "--methods", "Vanilla", f"--output={tmp_path / 'file' / 'runs'}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("run.py: error: cannot write ")
+    assert line.startswith("trg run: error: cannot write ")
     assert "choose another output" in line

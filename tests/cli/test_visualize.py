@@ -12,7 +12,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.look import album, pictures
 from trg_pyg.look.networks import load_run_networks
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.runs import read_history
 
 pytest.importorskip("matplotlib")
@@ -318,4 +318,4 @@ def test_other_classes_are_not_compared(runs, tmp_path, capsys):
 def test_a_missing_matplotlib_is_said_before_a_run_is_read(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert main(["no such run"]) == 2
-    assert 'pip install -e ".[viz]"' in capsys.readouterr().err
+    assert "pip install 'trg_pyg[lab]'" in capsys.readouterr().err

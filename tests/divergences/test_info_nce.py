@@ -5,16 +5,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inputs import HARD, draw
 
 from trg_pyg.divergences import info_nce
 from trg_pyg.errors import InputError
 
 CHUNKS = [1, 200, 1 << 26]  # one row, some rows with a smaller last chunk, all rows
-
-
-def draw(seed: int, items: int, width: int) -> Tensor:
-    return torch.randn(items, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_two_items_written_out():
@@ -40,7 +36,7 @@ def test_equals_its_equation(close, items, width, temperature, reduction, chunk_
     close(loss, equations.info_nce(anchor, positive, temperature, reduction), [anchor, positive])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("chunk_bytes", CHUNKS)
 def test_hard_inputs_equal_the_equation(kind, chunk_bytes, hard, close):
     anchor, positive = hard(kind, 8, 5).requires_grad_(), hard(kind, 8, 5, seed=1).requires_grad_()
@@ -73,6 +69,18 @@ def test_opposite_pairs_at_low_temperatures_neither_overflow_nor_underflow_in_fl
     loss = info_nce(anchor, -x, temperature)
     loss.backward()
     assert loss.item() == pytest.approx(2 / temperature + math.log(50), rel=1e-5)
+    assert anchor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [0.025, 0.0278])
+def test_an_anchor_opposite_to_a_tight_cluster_of_thousands_has_a_finite_loss(temperature):
+    """The sum is as large as it can be and the own exponential as small: their quotient must not overflow."""
+    positive = torch.tensor([[1.0, 0.0]]).repeat(8192, 1)
+    positive[0] *= -1
+    anchor = torch.tensor([[1.0, 0.0]]).repeat(8192, 1).requires_grad_()
+    loss = info_nce(anchor, positive, temperature, reduction="sum")
+    loss.backward()
+    assert loss.item() == pytest.approx(8192 * math.log(8191) + 2 / temperature, rel=1e-6)
     assert anchor.grad.isfinite().all()
 
 

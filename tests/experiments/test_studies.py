@@ -57,8 +57,8 @@ def test_the_page_shows_the_table_of_the_results(file: Path) -> None:
     assert shown == table_of(Results.read(file).report())
 
 
-def test_every_configuration_has_a_command_on_the_page_that_run_py_understands() -> None:
-    commands = re.findall(r"^python experiments/run.py (.*)$", PAGE, re.MULTILINE)
+def test_every_configuration_has_a_command_on_the_page_that_trg_run_understands() -> None:
+    commands = re.findall(r"^trg run (.*)$", PAGE, re.MULTILINE)
     named = {STUDIES.parents[1] / command.split()[1] for command in commands}
     assert named == set(STUDIES.glob("*.yaml"))
     for file in named:

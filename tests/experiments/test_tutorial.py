@@ -37,8 +37,8 @@ def test_the_example_in_the_text_runs():
     exec(example, {"MutualKNN": MutualKNN, "torch": torch})
 
 
-def test_the_command_in_the_text_is_one_that_run_py_understands():
-    (command,) = re.findall(r"python experiments/run\.py [^\n`]*", TEXT)
+def test_the_command_in_the_text_is_one_that_trg_run_understands():
+    (command,) = re.findall(r"trg run [^\n`]*", TEXT)
     choices = read_choices(shlex.split(command)[2:])
     assert [method.name for method in choices.methods] == ["KD", "MutualRank+KD"]
 

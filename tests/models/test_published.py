@@ -10,11 +10,10 @@ import torch
 import torchvision
 import yaml
 
-from experiments import published
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
-from trg_pyg.models import build_model, resnet8, save_weights
+from trg_pyg.models import build_model, published, resnet8, save_weights
 from trg_pyg.models.published import fetch, find_published, published_teachers, record, sha256_of
 
 ENTRIES = published_teachers()

@@ -103,7 +103,7 @@ def test_the_teacher_has_the_metrics_of_a_results_file_of_its_weights():
     assert one(record(), teachers=[other]).teacher == ("resnet20", {"top1": 90.0})
 
 
-def test_figures_are_those_of_the_table_of_run_py():
+def test_figures_are_those_of_the_table_of_trg_run():
     tops = {"KD": (50.0, 52.0, 51.0), "TRG": (53.0, 56.0, 52.5)}
     runs = [record(method, seed, top) for method, of_seeds in tops.items() for seed, top in enumerate(of_seeds)]
     study = one(*runs)
@@ -112,9 +112,9 @@ def test_figures_are_those_of_the_table_of_run_py():
     lines = results_table(study.teacher, histories, "KD").splitlines()
     expected = {cells[0]: cells for cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
     for row in table:
-        of_run_py = expected[row[0]]
-        assert row[1] == of_run_py[1]  # top-1
-        assert row[2] == of_run_py[-1]  # over KD
+        of_trg_run = expected[row[0]]
+        assert row[1] == of_trg_run[1]  # top-1
+        assert row[2] == of_trg_run[-1]  # over KD
     assert table[0][:4] == ["method", "top-1", "top-1 over KD [95 %]", "p"]
     assert table[-1][3] == "0.060"  # of 3, 4 and 1.5: t = 2.833 / 0.726 = 3.900, two degrees of freedom
 

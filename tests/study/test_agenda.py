@@ -3,7 +3,8 @@ import json
 import pytest
 
 from trg_pyg.cli.run import main
-from trg_pyg.config.choices import Method, read_choices
+from trg_pyg.config.choices import read_choices
+from trg_pyg.config.methods import Method
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.study import prepare
 

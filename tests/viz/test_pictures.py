@@ -124,7 +124,7 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     from trg_pyg.viz.bars import plot_bars
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r'pictures need matplotlib: pip install -e "\.\[viz\]"'):
+    with pytest.raises(InputError, match=r"pictures need matplotlib: pip install 'trg_pyg\[lab\]'"):
         plot_bars({"a": [1.0]})
 
 

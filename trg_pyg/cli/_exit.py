@@ -24,9 +24,9 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
 
     Args:
         work: what it does.
-        command: its name, such as ``"run"``; the line begins with what the reader has typed.
+        command: its name, such as ``"run"``, or that of a script; the line begins with what the reader has typed.
     """
-    named = program(command).removeprefix("python experiments/")
+    named = command if command.endswith(".py") else program(command).removeprefix("python experiments/")
     try:
         with _short_warnings(named):
             work()

@@ -18,7 +18,7 @@ from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.temperature import Curve, TemperatureSchedule
 from trg_pyg.models.taps import NetworkInfo, Outputs
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import l2_normalize
 from trg_pyg.tokens.tokenizer import Tokenizer

@@ -139,8 +139,8 @@ def _gradients(value: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:
-    # In double: squares of small gradients would underflow.
-    a, b = one.detach().double().flatten(), other.detach().double().flatten()
+    # In double, which MPS has not: squares of small gradients would underflow.
+    a, b = one.detach().cpu().double().flatten(), other.detach().cpu().double().flatten()
     length = vector_norm(a) * vector_norm(b)
     return (a @ b / length).item() if length > 0 else None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trg_pyg.config.choices import Method
+from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.config.variants import WITH_KD, folder_name
 from trg_pyg.distillers.base import Distiller

@@ -16,8 +16,8 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
+from trg_pyg.study.tracking import is_of_wandb
 from trg_pyg.study.train import train
-from trg_pyg.study.trial import is_of_wandb
 from trg_pyg.training.metrics import evaluate
 
 

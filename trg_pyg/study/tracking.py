@@ -13,7 +13,11 @@ from typing import Any, Literal
 
 from trg_pyg._files import write_text
 from trg_pyg._program import say
-from trg_pyg.study.trial import is_of_wandb
+
+
+def is_of_wandb() -> bool:
+    """Return whether ``wandb agent`` has started this process, as a trial of a sweep."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 @dataclass(frozen=True, kw_only=True)

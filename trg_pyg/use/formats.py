@@ -61,7 +61,7 @@ def check_packages(names: Sequence[FormatName]) -> None:
 
 
 def difference(classify: Classify, images: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of logits over batches of :data:`BATCHES` images.
+    """Return the largest difference of logits over batches of ``BATCHES`` images.
 
     Args:
         classify: the network that was read again.

@@ -1,7 +1,7 @@
 import pytest
 
-from trg_pyg.config.choices import build_parser, read_choices
-from trg_pyg.config.help import GroupedParser, overview
+from trg_pyg.config.choices import read_choices
+from trg_pyg.config.parser import build_parser, overview
 from trg_pyg.errors import InputError
 
 SUBJECTS = ["data", "student", "teacher", "method", "training of the student", "tracking", "run"]
@@ -14,7 +14,7 @@ def options(text):
 @pytest.fixture
 def text(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    return build_parser().format_help()
+    return overview()
 
 
 def test_the_help_is_grouped_by_subject_and_fits_the_terminal(text):
@@ -26,16 +26,12 @@ def test_the_help_is_grouped_by_subject_and_fits_the_terminal(text):
 
 
 def test_every_option_is_there_once_but_for_those_of_the_teachers_training(text):
-    known = {
-        name
-        for action in build_parser()._actions
-        for name in action.option_strings
-        if name.startswith("--") and not name.endswith(("+", ".help"))
-    }
-    left_out = {name for name in known if name.startswith("--teacher.train")} | {"--student", "--teacher", "--train"}
+    defaults = build_parser().get_defaults().items()
+    keys = {name.partition(".class_path")[0] for name, _ in defaults if ".init_args" not in name}
+    known = {f"--{name}" for name in keys if not name.startswith("teacher.train.")}
     shown = [name for name in options(text) if name != "--teacher.train.OPTION"]
     assert len(set(shown)) == len(shown)
-    assert set(shown) == known - left_out - {"--auto_resume"}
+    assert set(shown) == known | {"--help", "--help_all", "--print_config"}
 
 
 def test_a_line_has_what_the_option_is_its_values_and_its_default(text):
@@ -48,20 +44,28 @@ def test_a_line_has_what_the_option_is_its_values_and_its_default(text):
 
 
 def test_the_whole_text_is_there_as_well(capsys):
-    with pytest.raises(SystemExit) as ended:
-        read_choices(["--help_all"])
-    assert ended.value.code == 0
-    whole = capsys.readouterr().out
+    whole = printed(["--help_all"], capsys)
     assert "--teacher.train.warmup_epochs" in whole
     assert "type: dict[str" in whole
+    assert overview() not in whole
+    assert printed(["-h"], capsys) == f"{overview()}\n"
+
+
+def printed(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_choices(arguments)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
 
 
 def test_a_method_and_a_data_set_have_help_of_their_own(capsys):
-    for option, expected in (("--distiller.help=SP", "--distiller.weight"), ("--data.help=Digits", "--data.imbalance")):
-        with pytest.raises(SystemExit) as ended:
-            read_choices([option])
-        assert ended.value.code == 0
-        shown = capsys.readouterr().out
+    for option, first, expected in (
+        ("--distiller.help=SP", "usage: trg run --distiller SP [--distiller.OPTION VALUE ...]", "--distiller.weight"),
+        ("--data.help=Digits", "usage: trg run --data Digits [--data.OPTION VALUE ...]", "--data.imbalance"),
+        ("--distiller.help=trg_pyg.distillers.trg.TRG", "usage: trg run --distiller TRG", "--distiller.k"),
+    ):
+        shown = printed([option], capsys)
+        assert shown.startswith(first)
         assert expected in shown
         assert "--distiller.student" not in shown
 
@@ -71,16 +75,10 @@ def test_a_method_and_a_data_set_have_help_of_their_own(capsys):
     [
         (["--distiller.help", "TRGG"], "distiller.help=TRGG: no such class; did you mean TRG"),
         (["--data.help=Digitz"], "data.help=Digitz: no such class; did you mean Digits"),
+        (["--distiller.help=torch.nn.Linear"], "distiller.help=torch.nn.Linear: no such class"),
         (["--distiller.help"], "distiller.help: name a class"),
     ],
 )
 def test_help_of_what_there_is_not_is_an_error(arguments, line):
     with pytest.raises(InputError, match=line):
         read_choices(arguments)
-
-
-def test_other_parsers_are_as_jsonargparse_has_them():
-    parser = GroupedParser(prog="other")
-    parser.add_argument("--x", help="a number; or none")
-    assert "a number; or none" in parser.format_help()
-    assert "a number\n" in overview(parser)
