@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.report.comparison import ComparedStudy
-from trg_pyg.report.content import Block, Picture, Table
+from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.predicted import Predictor, RunPredictions, reasons
 from trg_pyg.report.table import cell
 from trg_pyg.report.training_blocks import Styles

@@ -5,7 +5,7 @@ from statistics import mean
 
 from trg_pyg._program import program
 from trg_pyg.report.comparison import ComparedStudy
-from trg_pyg.report.content import Block, Picture, Table
+from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, numbers
 from trg_pyg.runs import Run
 from trg_pyg.viz.bars import plot_bars
