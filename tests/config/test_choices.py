@@ -23,7 +23,7 @@ def test_without_arguments_digits_are_distilled_by_three_methods():
     assert names(choices) == ["Vanilla", "KD", "TRG"]
     assert choices.seeds == [0]
     assert [method.needs_teacher for method in choices.methods] == [False, True, True]
-    assert choices.command == "python experiments/run.py"
+    assert choices.command == "trg run"
 
 
 def test_a_file_wins_over_defaults_and_the_command_line_over_the_file(tmp_path):

@@ -13,6 +13,11 @@ def test_counts_of_a_small_set_written_out():
     assert long_tail_counts(7, 1, 50) == [7]
 
 
+@pytest.mark.parametrize(("n_max", "imbalance", "smallest"), [(98, 49, 2), (49, 49, 1), (103, 103, 1), (100, 51, 1)])
+def test_rounding_takes_no_image(n_max, imbalance, smallest):
+    assert long_tail_counts(n_max, 10, imbalance)[-1] == smallest
+
+
 @pytest.mark.parametrize(("imbalance", "total"), [(10, 19_573), (50, 12_608), (100, 10_847), (200, 9_502)])
 def test_totals_of_cifar100_lt(imbalance, total):
     assert sum(long_tail_counts(500, 100, imbalance)) == total
@@ -77,7 +82,7 @@ def test_an_impossible_imbalance_is_refused(imbalance):
 
 
 def test_a_class_left_empty_is_refused_with_the_bound():
-    with pytest.raises(InputError, match=r"imbalance 100 leaves 4 of 10 classes .* choose an imbalance below 20"):
+    with pytest.raises(InputError, match=r"imbalance 100 leaves 4 of 10 classes .* choose an imbalance of at most 20"):
         long_tail_counts(20, 10, 100)
-    with pytest.raises(InputError, match="below 1"):
+    with pytest.raises(InputError, match="at most 1"):
         long_tail_indices(torch.tensor([0, 0, 1]), 2, 2, seed=0)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from trg_pyg.divergences import info_nce
 from trg_pyg.errors import InputError
@@ -74,6 +75,28 @@ def test_opposite_pairs_at_low_temperatures_neither_overflow_nor_underflow_in_fl
     loss.backward()
     assert loss.item() == pytest.approx(2 / temperature + math.log(50), rel=1e-5)
     assert anchor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [0.025, 0.0278])
+def test_an_anchor_opposite_to_a_tight_cluster_of_thousands_equals_the_equation(temperature):
+    """The sum is as large as it can be and the own exponential as small: their quotient must not overflow in float32.
+
+    All other anchors are zero, so they add log M each and no gradient: the dense equation is one row.
+    """
+    items = 8192
+    positive = 0.02 * draw(0, items, 3) + torch.tensor([1.0, 0.0, 0.0])
+    positive[0] *= -1
+    anchor = torch.zeros(items, 3)
+    anchor[0] = positive[1]
+    anchor, positive = anchor.requires_grad_(), positive.float().requires_grad_()
+    loss = info_nce(anchor, positive, temperature, reduction="sum")
+    loss.backward()
+    exact, others = anchor.detach()[0].double().requires_grad_(), positive.detach().double().requires_grad_()
+    expected = -(normalize(others, dim=1) @ normalize(exact, dim=0) / temperature).log_softmax(0)[0]
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item() + (items - 1) * math.log(items), rel=1e-6)
+    for grad, want in ((anchor.grad[0], exact.grad), (positive.grad, others.grad)):
+        torch.testing.assert_close(grad.double(), want, rtol=1e-4, atol=1e-4 * want.abs().max().item())
 
 
 @pytest.mark.parametrize("chunk_bytes", CHUNKS)

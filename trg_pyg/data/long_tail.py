@@ -39,13 +39,19 @@ def long_tail_counts(n_max: int, num_classes: int, imbalance: float) -> list[int
     """
     check_imbalance(imbalance)
     last = max(num_classes - 1, 1)
-    counts = [int(n_max * (1 / imbalance) ** (i / last)) for i in range(num_classes)]
+    counts = [_floor(n_max * (1 / imbalance) ** (i / last)) for i in range(num_classes)]
     if 0 in counts:
         raise InputError(
             f"imbalance {imbalance:g} leaves {counts.count(0)} of {num_classes} classes without an image, the largest "
-            f"has {n_max}; choose an imbalance below {n_max}"
+            f"has {n_max}; choose an imbalance of at most {n_max}"
         )
     return counts
+
+
+def _floor(size: float) -> int:
+    # 98 / 49 images are 2, though 98 * (1 / 49) is a little less in floating point.
+    nearest = round(size)
+    return nearest if abs(size - nearest) < 1e-9 * nearest else int(size)
 
 
 def long_tail_indices(targets: Tensor, num_classes: int, imbalance: float, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights
+from trg_pyg.distillers.base import Distiller, GraphSize, check_networks, check_weights
 from trg_pyg.errors import require
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -99,14 +99,14 @@ class TermDistiller(Distiller):
     def _terms(self) -> list[Term]:
         return [cast(Term, term) for term in self.terms.values()]
 
-    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
-        """Return the total with parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
+    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
         parts = {"ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target))}
         if self.kd_weight:
             parts["kd"] = (self.kd_weight, self.logit(student.logits, teacher.logits))
-        return self.weigh(parts | self.others(student, teacher, step))
+        return parts | self.others(student, teacher, step)
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, value)}`` of what is beside cross-entropy and logit distillation."""

@@ -8,13 +8,13 @@ from torch.autograd.function import once_differentiable
 
 from trg_pyg.divergences.base import Divergence, Reduction, Related
 from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.nn.row_chunks import chunk_rows
+from trg_pyg.nn.blocks import chunk_rows
 from trg_pyg.relations.base import Place
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import check_type, l2_normalize
 
-# Exponentials of up to this, their inverses and sums of millions of them are normal numbers in float32.
-_EXPONENT = 40.0
+# The quotient of a sum of ten million exponentials of up to this and of the inverse of one is finite in float32.
+_EXPONENT = 36.0
 
 
 def info_nce(

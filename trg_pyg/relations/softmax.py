@@ -9,7 +9,6 @@ from torch_geometric.utils import scatter
 
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.relations.base import Relation
-from trg_pyg.relations.segments import segment_log_softmax
 
 
 class SparseRows(NamedTuple):
@@ -77,6 +76,24 @@ class Softmax(Relation):
         return self.of(graph) / self.temperature
 
 
+def segment_log_softmax(logits: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Log-softmax within groups; PyG's ``softmax`` adds 1e-16 to the sum, which a logarithm would show.
+
+    Args:
+        logits: ``[E]``.
+        group: group of each entry, ``[E]``, int64.
+        num_groups: number of groups; a group may be empty.
+
+    Returns:
+        ``[E]``.
+    """
+    # The maximum is a constant as far as the gradient goes: it cancels.
+    top = scatter(logits.detach(), group, dim_size=num_groups, reduce="max")
+    shifted = logits - top[group]
+    total = scatter(shifted.exp(), group, dim_size=num_groups, reduce="sum")
+    return shifted - total[group].log()
+
+
 def _log(number: int, like: Tensor) -> Tensor:
     return torch.as_tensor(float(number), dtype=like.dtype, device=like.device).log()
 
@@ -90,6 +107,7 @@ def _log_partition(weight: Tensor, row: Tensor, nodes: int) -> Tensor:
     excess = scatter(torch.expm1(weight - top[row]), row, dim_size=nodes, reduce="sum")
     # Small weights leave the mean close to 1, and the KL is a difference of such: log1p keeps its digits. Large ones
     # leave it close to 0, where 1 + x would lose them.
-    near_one = torch.log1p((zeros * torch.expm1(-top) + excess) / nodes)
-    near_zero = ((zeros * (-top).exp() + excess + degree) / nodes).log()
+    lowered = -top.clamp_min(0)  # a row without zeros may be below 0 all along: 0 times what overflows is no number
+    near_one = torch.log1p((zeros * torch.expm1(lowered) + excess) / nodes)
+    near_zero = ((zeros * lowered.exp() + excess + degree) / nodes).log()
     return top + torch.where(top < 1, near_one, near_zero)

@@ -37,8 +37,8 @@ class ResultRow:
 def result_rows(study: ComparedStudy) -> list[ResultRow]:
     """Return a row for each method of a study, in the order of the table."""
     last = {
-        name: {seed: last_epoch(run.history) for seed, run in method.runs.items()}
-        for name, method in study.methods.items()
+        name: {seed: last_epoch(run.history) for seed, run in of_method.items()}
+        for name, of_method in study.methods.items()
     }
     reference = None if study.reference is None else last[study.reference]
     rows = []

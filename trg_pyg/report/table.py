@@ -5,8 +5,7 @@ from statistics import mean, stdev
 
 from trg_pyg._program import markdown_table
 from trg_pyg.report.paired import paired_difference
-
-History = list[dict[str, float]]
+from trg_pyg.runs import History
 
 # Title of a column, and the metric that it shows.
 COLUMNS = {

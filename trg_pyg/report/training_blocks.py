@@ -5,9 +5,9 @@ from statistics import mean
 
 from trg_pyg._program import program
 from trg_pyg.report.comparison import ComparedStudy
-from trg_pyg.report.content import Block, Picture, Table
+from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, numbers
-from trg_pyg.report.runs import RunRecord
+from trg_pyg.runs import Run
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
 from trg_pyg.viz.intervals import Interval, plot_intervals
@@ -60,7 +60,7 @@ def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[
     if any(row.difference is not None and row.difference.seeds == 1 for row in others):
         lines.append("A difference of a single seed has no interval and no p value: it may be chance.")
     fewer = [row for row in others if row.difference is not None and row.common != row.seeds]
-    if fewer or any(set(row.common) != set(study.methods[reference].runs) for row in others if row.common):
+    if fewer or any(set(row.common) != set(study.methods[reference]) for row in others if row.common):
         lines.append(f"Methods have other seeds than {reference}: a difference is over the seeds that both have.")
     return lines
 
@@ -69,7 +69,7 @@ def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: S
     compared = [row for row in rows if row.difference is not None]
     if study.reference is None or not compared:
         return []
-    reference = study.methods[study.reference].runs
+    reference = study.methods[study.reference]
     intervals, told = {}, []
     for row in compared:
         difference = row.difference
@@ -95,8 +95,7 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
         return None
     rows = [["run", "epochs", "of", "last top-1"]]
     for run in study.unfinished:
-        tested = [epoch["test/top1"] for epoch in run.history if "test/top1" in epoch]
-        rows.append([run.title, str(run.done), str(run.epochs), f"{tested[-1]:.2f}" if tested else ""])
+        rows.append([run.title, str(run.done), str(run.epochs), "" if run.top1 is None else f"{run.top1:.2f}"])
     lines = [
         "These runs have not all epochs yet and are in no mean and no picture; "
         f"{program('run')} --resume finishes them."
@@ -106,7 +105,7 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
 
 def curves_block(study: ComparedStudy, styles: Styles) -> Block:
     """Return top-1 over epochs, on evaluated and on training images."""
-    several = any(len(method.runs) > 1 for method in study.methods.values())
+    several = any(len(of_method) > 1 for of_method in study.methods.values())
     lines: list[str] = []
     pictures: list[Picture] = []
     metrics = {"test/top1": f"{study.evaluated} top-1, %", "train/top1": "training top-1, %"}
@@ -144,13 +143,13 @@ def _curve_panels(
 
 def _curves(study: ComparedStudy, metric: str) -> dict[str, list[Curve]]:
     curves = {
-        name: [_curve(run, metric) for run in method.runs.values() if any(metric in epoch for epoch in run.history)]
-        for name, method in study.methods.items()
+        name: [_curve(run, metric) for run in runs.values() if any(metric in epoch for epoch in run.history)]
+        for name, runs in study.methods.items()
     }
     return {name: of_seeds for name, of_seeds in curves.items() if of_seeds}
 
 
-def _curve(run: RunRecord, metric: str) -> Curve:
+def _curve(run: Run, metric: str) -> Curve:
     return {int(epoch["epoch"]): epoch[metric] for epoch in run.history if metric in epoch and "epoch" in epoch}
 
 
@@ -163,8 +162,7 @@ def _ends(curves: Mapping[str, Sequence[Curve]], precision: str = ".1f") -> str:
 def losses_block(study: ComparedStudy) -> Block:
     """Return the parts of the loss over epochs, a panel for each method."""
     parts = {
-        name: [key for key in method.runs[min(method.runs)].history[-1] if _is_part(key)]
-        for name, method in study.methods.items()
+        name: [key for key in runs[min(runs)].history[-1] if _is_part(key)] for name, runs in study.methods.items()
     }
     if all(len(run.history) < 2 for run in study.runs):
         return Block("Loss parts", ["Left out: a single epoch gives no curve."])
@@ -172,7 +170,7 @@ def losses_block(study: ComparedStudy) -> Block:
     styles = line_styles([[key.removeprefix("train/") for key in keys] for keys in parts.values()])
     pictures = []
     for name, keys in parts.items():
-        runs = study.methods[name].runs.values()
+        runs = study.methods[name].values()
         curves = {key.removeprefix("train/"): [_curve(run, key) for run in runs] for key in keys}
         if curves:
             figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)

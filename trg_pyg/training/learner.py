@@ -247,7 +247,7 @@ class Learner:
     def _are_finite(self, values: list[Tensor]) -> bool:
         bad = ~torch.stack([value.to(self.device, torch.float32) for value in values]).isfinite().all()
         # Every process has to take the step, or none.
-        return not self.world.sum(bad.double()).item()
+        return not self.world.sum(bad).item()
 
     def _leave_out(self, seen: "list[_Seen]", norm: float) -> None:
         """Undo what a step has changed before it is taken, and say why; or stop.
