@@ -6,7 +6,9 @@ from typing import Any
 import yaml
 
 import trg_pyg
+from trg_pyg.data.long_tail import SHOTS
 from trg_pyg.errors import few
+from trg_pyg.metrics import SCORE, metrics_of
 from trg_pyg.models.cost import cost
 from trg_pyg.runs import method_of, read_environment, read_history
 from trg_pyg.use.formats import BATCHES, FORMATS, FormatName
@@ -70,8 +72,9 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
         return "## Accuracy\n\nNot known: the run has not kept it."
     validation = _data_options(trained).get("validation")
     images = "the test images" if validation is None else f"training images that were held out ({validation:g} of each)"
-    titles = {"top1": "top-1", "top5": "top-5", "many": "many", "medium": "medium", "few": "few", "loss": "loss"}
-    shown = {title: metrics[key] for key, title in titles.items() if key in metrics}
+    # Percentages first.
+    columns = sorted(metrics_of("score", "shots", "fit"), key=lambda metric: metric.unit != "%")
+    shown = {metric.title: metrics[metric.name] for metric in columns if metric.name in metrics}
     table = "\n".join(
         [
             f"| {' | '.join(shown)} |",
@@ -82,8 +85,9 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
     text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
     if trained.weights.path.stem == "best":
         text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
-    if {"many", "medium", "few"} & shown.keys():
-        text += "\n\nMany, medium, few: classes with more than 100, 20 to 100, and fewer than 20 training images."
+    if SHOTS.keys() & shown.keys():
+        *others, last = SHOTS.values()
+        text += f"\n\n{', '.join(SHOTS).capitalize()}: classes with {', '.join(others)}, and {last} training images."
     if teacher is not None:
         measured = {name.removesuffix("_top1"): value for name, value in teacher.items() if name.endswith("_top1")}
         of_teacher = ", ".join(f"{value:.2f} % top-1 on the {split} images" for split, value in measured.items())
@@ -218,10 +222,10 @@ def _metrics(trained: TrainedNetwork) -> tuple[dict[str, float], str]:
     about = trained.weights.metadata
     epoch = about.get("epoch", "not known")
     of_epoch = [line for line in read_history(trained.folder) if str(line.get("epoch")) == epoch]
-    if of_epoch and "test/top1" in of_epoch[-1]:
+    if of_epoch and SCORE.key in of_epoch[-1]:
         metrics = of_epoch[-1]
         return {name.removeprefix("test/"): metrics[name] for name in metrics if name.startswith("test/")}, epoch
-    return ({"top1": trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
+    return ({SCORE.name: trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
 
 
 def _data_options(trained: TrainedNetwork) -> dict[str, Any]:
