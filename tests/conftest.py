@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from inputs import draw, make_hard
 from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trg_pyg.cli.run import main as run_study
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, for the reason of one_thread
 
 # A change is judged on the same examples every time; elsewhere each run looks for new ones.
 settings.register_profile("ci", derandomize=True)
@@ -39,27 +42,6 @@ class LargestTensor(TorchDispatchMode):
             if isinstance(value, Tensor):
                 self.numel = max(self.numel, value.untyped_storage().nbytes() // value.element_size())
         return out
-
-
-HARD = ["random", "duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
-
-
-def make_hard(kind: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Node features ``[M, D]`` that are hard in one way."""
-    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    if kind == "duplicates":
-        half = shape[0] // 2
-        x[half : 2 * half] = x[:half]
-    elif kind == "zeros":
-        x[::2] = 0
-    elif kind == "all equal":
-        x[:] = x[0].clone()
-    elif kind == "one node different":
-        x[1:] = x[0].clone()
-        x[0] *= -1
-    elif kind in ("large", "small", "tiny"):
-        x *= {"large": 1e4, "small": 1e-3, "tiny": 1e-12}[kind]
-    return x.to(dtype)
 
 
 def check_close(actual: Tensor, expected: Tensor, inputs: Sequence[Tensor]) -> None:
@@ -92,7 +74,7 @@ def tokens() -> Callable[..., Tensor]:
     """Random tokens ``[images, tokens, width]``."""
 
     def make(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+        return draw(seed, *shape).to(dtype)
 
     return make
 

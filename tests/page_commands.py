@@ -21,7 +21,7 @@ from click import Command, Context, Group
 from PIL import Image
 from wandb.cli.cli import cli
 
-from trg_pyg.cli.run import main as run_main
+from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
 from trg_pyg.data import Digits, ImageSet
 from trg_pyg.models import build_model
@@ -36,12 +36,12 @@ _SMALL = [
     *("--seeds", "0", "--device=cpu", "--wandb=disabled"),
 ]
 _CLASSES = ("bicycle", "bridge", "butterfly", "castle", "rose")
-# What makes other programs small.
-_OF_PROGRAMS = {
-    "compare_cost.py": ["--batches", "1", "--rounds", "1"],
+# What makes other commands and programs small.
+_OF_OTHERS = {
+    "compare-cost": ["--batches", "1", "--rounds", "1"],
     "step.py": ["--steps=1", "--batch_size=8", "--teacher=resnet20", "--student=resnet8"],
-    "sweep.py": ["--count=1", *_SMALL, "--output=swept", "--data.imbalance=50"],  # its trial is a process of its own
-    "visualize.py": ["--features=60"],
+    "sweep": ["--count=1", *_SMALL, "--output=swept", "--data.imbalance=50"],  # its trial is a process of its own
+    "visualize": ["--features=60"],
 }
 _DIGITS = 20  # images of each class, at most, in either split
 
@@ -59,7 +59,7 @@ def commands(text: str) -> list[str]:
 
 
 def refusals(text: str) -> list[tuple[str, str]]:
-    """Return the commands in a page's console blocks, ``$ python ...``, and the line that each ends with."""
+    """Return the commands in a page's console blocks, ``$ trg ...``, and the line that each ends with."""
     found = []
     for block in fenced(text, "console"):
         command, _, line = block.replace("\\\n", " ").strip().partition("\n")
@@ -122,7 +122,7 @@ class Place:
         torch.manual_seed(0)
         for file, network in (("teacher.pth", "torchvision:resnet50"), ("resnet56.pth", "resnet56")):
             torch.save(build_model(network, len(_CLASSES)).state_dict(), folder / file)
-        assert run_main(["--methods", "KD", "TRG", *_SMALL, "--wandb=offline", "--quiet"]) == 0
+        assert trg(["run", "--methods", "KD", "TRG", *_SMALL, "--wandb=offline", "--quiet"]) == 0
         (self._run,) = Path("runs").glob("Digits/resnet20-resnet8/TRG-*/seed0")
         self._run_of: dict[Path, Path] = {}
 
@@ -142,14 +142,17 @@ class Place:
             return
         words = shlex.split(command)
         program, rest = words[0], words[1:]
-        if program == ".venv/bin/torchrun":
+        if program == "torchrun":
             assert rest[:1] == ["--nproc-per-node"]
             assert int(rest[1]) > 1
-            words = ["python", *rest[2:]]
+            assert rest[2:4] == ["-m", "trg_pyg"]
+            words = ["trg", *rest[4:]]
         elif program == "sbatch":
             words = _slurm_task([word for word in rest if not re.fullmatch(r"--array=\d+-\d+", word)])
-        if words[0] == "python":
-            self._python(words[1:])
+        if words[0] == "trg":
+            assert _trg(self._made_small(words[1], words[2:])) == 0
+        elif words[0] == "python":
+            _python(words[1:])
         elif words[0] == "make":
             _check_make(words[1:])
         elif words[0] == "pip":
@@ -159,28 +162,19 @@ class Place:
         else:
             raise AssertionError(f"no way to run {command} is known here: add one, or change the page")
 
-    def _python(self, words: Sequence[str]) -> None:
-        script, given = words[0], list(words[1:])
-        if script == "-m":
-            _check_pytest(given)
-            return
-        name = Path(script).name
-        assert (ROOT / script).is_file()
-        if name in ("run.py", "diagnose.py"):
+    def _made_small(self, name: str, given: list[str]) -> list[str]:
+        if name in ("run", "diagnose"):
             given = [*given, *self._small(given)]
-        elif name == "evaluate.py" and "CIFAR100" in given:
-            given += ["--data=ImageFolder", "--data.root=photos"]
-        elif name == "export.py":
+        elif name == "evaluate" and "CIFAR100" in given:
+            given = [*given, "--data=ImageFolder", "--data.root=photos"]
+        elif name == "export":
             shutil.rmtree(given[given.index("--output") + 1], ignore_errors=True)  # another page's
-        elif name == "all.py":  # every benchmark, each of which has a test
-            assert given == []
-            return
-        assert _call(ROOT / script, [*given, *_OF_PROGRAMS.get(name, [])]) == 0
+        return [name, *given, *_OF_OTHERS.get(name, [])]
 
     def _small(self, given: list[str]) -> list[str]:
         if any(word.startswith("--print_config") for word in given):
             return []
-        # diagnose.py has options before those of run.py.
+        # trg diagnose has options of its own before those of trg run.
         own = [i for i, word in enumerate(given) if word.startswith("--probe_")]
         choices = read_choices([word for i, word in enumerate(given) if i not in own and i - 1 not in own])
         small = list(_SMALL)
@@ -196,6 +190,23 @@ class Place:
             if data.imbalance:
                 small += ["--data.imbalance=2"]
         return small
+
+
+def _trg(words: list[str]) -> int:
+    try:
+        return trg(words)
+    except SystemExit as end:  # --print_config and --help end so
+        return int(end.code or 0)
+
+
+def _python(words: list[str]) -> None:
+    script, *given = words
+    if script == "-m":
+        _check_pytest(given)
+        return
+    assert (ROOT / script).is_file()
+    if Path(script).name != "all.py":  # every benchmark, each of which has a test
+        assert _call(ROOT / script, [*given, *_OF_OTHERS.get(Path(script).name, [])]) == 0
 
 
 def _call(script: Path, given: Sequence[str]) -> int:
@@ -228,8 +239,8 @@ def _slurm_task(words: list[str]) -> list[str]:
     script, *given = words
     assert (ROOT / script).is_file()
     if given[0].endswith(".yaml"):
-        return ["python", "experiments/sweep.py", *given]
-    return ["python", "experiments/run.py", *given]
+        return ["trg", "sweep", *given]
+    return ["trg", "run", *given]
 
 
 def _check_make(words: list[str]) -> None:

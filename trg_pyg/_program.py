@@ -12,7 +12,8 @@ def program(command: str) -> str:
     if script.parent.name == "experiments" and script.suffix == ".py":
         of_script = {"table": "results"}.get(command, command.replace("-", "_"))
         return f"python experiments/{of_script}.py"
-    return f"{'python -m trg_pyg' if script.name == '__main__.py' else 'trg'} {command}"
+    as_module = script.parts[-2:] == ("trg_pyg", "__main__.py")
+    return f"{'python -m trg_pyg' if as_module else 'trg'} {command}"
 
 
 def say(line: str, *, error: bool = False) -> None:

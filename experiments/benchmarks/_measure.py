@@ -1,6 +1,7 @@
 """What the benchmarks share: functions timed in turn, peak memory in a fresh process, and a printed table."""
 
 import dataclasses
+import functools
 import multiprocessing
 import statistics
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import auto_cli
+
+from trg_pyg._program import markdown_table
 
 Work = Callable[[], Any]
 
@@ -41,6 +45,11 @@ def in_turn(
             if number >= warm_up:
                 taken[name].append(clock() - started)
     return taken
+
+
+def ms(seconds: Sequence[float]) -> float:
+    """Return the median in milliseconds."""
+    return 1000 * statistics.median(seconds)
 
 
 def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
@@ -82,20 +91,29 @@ def _status(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
-def print_table(rows: Sequence[Any]) -> None:
-    """Print dataclass rows as a Markdown table."""
-    print(table(rows))
+def show(measure: Callable[..., Sequence[Any]], args: list[str] | None = None) -> None:
+    """Measure with the options of the command line and print what was given and the rows.
+
+    Args:
+        measure: a benchmark, whose docstring is the help; it returns dataclass rows and has an option ``device``.
+        args: of the command line; ``None`` for those of this process.
+    """
+
+    @functools.wraps(measure)
+    def main(**options: Any) -> None:
+        rows = measure(**options)
+        plain = {name: value for name, value in options.items() if isinstance(value, str | float | tuple | int)}
+        given = ", ".join(f"{name} {value}" for name, value in plain.items() if name != "device")
+        print(f"{given}; {where(options['device'])}\n\n{table(rows)}")
+
+    auto_cli(main, args=args)
 
 
 def table(rows: Sequence[Any]) -> str:
     """Return dataclass rows as a Markdown table, a field a column; what is not known stays empty."""
     names = [field.name for field in dataclasses.fields(rows[0])]
-    lines = [
-        "| " + " | ".join(name.replace("_", " ") for name in names) + " |",
-        "|" + "|".join("-" * (len(name) + 2) for name in names) + "|",
-        *("| " + " | ".join(_cell(getattr(row, name)) for name in names) + " |" for row in rows),
-    ]
-    return "\n".join(lines)
+    cells = [[_cell(getattr(row, name)) for name in names] for row in rows]
+    return markdown_table([[name.replace("_", " ") for name in names], *cells])
 
 
 def _cell(value: Any) -> str:

@@ -13,17 +13,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jsonargparse import auto_cli
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-import trg_pyg.data  # noqa: F401
-from experiments.benchmarks._measure import print_table, where
+from experiments.benchmarks._measure import ratio, show
+from trg_pyg.data import CIFAR100
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageData, ImageSet
 from trg_pyg.data.loader import BatchLoader
@@ -42,7 +41,6 @@ WHOLE_EPOCH = 50_000
 _PREFETCH = 2  # batches that each worker of a DataLoader keeps ready, torch's default
 _PADDING = 4
 
-Batch = tuple[Tensor, Tensor, Tensor]
 Channels = tuple[float, float, float]
 
 
@@ -72,52 +70,27 @@ class Networks(NamedTuple):
     std: Channels
 
 
-class OurStep:
-    """A step of KD as a training of this package takes it.
-
-    Args:
-        config: how the networks run.
-    """
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-
-    def __call__(self, networks: Networks, train: ImageSet, device: torch.device) -> Callable[[Batch], None]:
-        """Return a function that takes a step."""
-        student = TappedModel(networks.student, [], Normalize(networks.mean, networks.std))
-        teacher = TappedModel(networks.teacher, [], Normalize(networks.mean, networks.std))
-        size = train.image_size
+def ours(train: ImageSet, networks: Networks, config: TrainConfig, device: torch.device) -> Iterator[int]:
+    """Train for an epoch with this package; yield the images of each batch after its step."""
+    with convolutions_channels_last([networks.teacher, networks.student] if config.channels_last else []):
+        normalize, size = Normalize(networks.mean, networks.std), train.image_size
+        student, teacher = (TappedModel(each, [], normalize) for each in (networks.student, networks.teacher))
         distiller = KD(student.describe(size), teacher.describe(size))
-        teaching = Teaching([teacher], size, self.config, SINGLE_PROCESS, device)
+        teaching = Teaching([teacher], size, config, SINGLE_PROCESS, device)
         learner = Learner(
             Trainee(student, distiller, teacher),
             train,
-            self.config,
+            config,
             seeds=Seeds(0, 0, 0, 0),
             device=device,
             world=SINGLE_PROCESS,
             steps=len(train),  # more than are taken
         )
-
-        def step(batch: Batch) -> None:
+        for batch in BatchLoader(train.to(device), config.batch_size, augment=Augment(_PADDING, flip=True)):
             share = Share(*batch, len(batch[0]))
             learner.backward(share, teaching(share.images, [True])[0], 1.0, last=True)
             learner.update()
-
-        return step
-
-
-def ours(
-    train: ImageSet, networks: Networks, batch_size: int, device: torch.device, make_step: OurStep
-) -> Iterator[int]:
-    """Train for an epoch with this package; yield the images of each batch after its step."""
-    convolutions = [networks.teacher, networks.student] if make_step.config.channels_last else []
-    with convolutions_channels_last(convolutions):
-        step = make_step(networks, train, device)
-        loader = BatchLoader(train.to(device), batch_size, augment=Augment(_PADDING, flip=True))
-        for batch in loader:
-            step(batch)
-            yield len(batch[1])
+            yield len(share.images)
 
 
 class PILDataset(Dataset[tuple[Tensor, int]]):
@@ -199,37 +172,35 @@ def accuracy(logits: Tensor, targets: Tensor, topk: tuple[int, ...]) -> list[Ten
 
 
 def measure(
-    train: ImageSet,
-    mean: Channels,
-    std: Channels,
-    num_classes: int,
-    *,
+    images: int = 5_000,
+    data: ImageData | None = None,
     teacher: str = "resnet56",
     student: str = "resnet20",
     batch_size: int = 64,
     workers: int = 2,
     chunk: int = 10,
+    num_classes: int = 100,
+    lowered: bool = True,
     device: str = "cpu",
-    lowered: bool = False,
 ) -> list[Row]:
-    """Train both sides for an epoch in turn and return a row for each, this package's first.
+    """Return seconds an epoch of 50,000 images, images a second, and how much faster than public repositories.
 
     Args:
-        train: images in memory.
-        mean: of each channel, in [0, 1].
-        std: of each channel on the same scale, > 0.
-        num_classes: classes of ``train``.
+        images: random images of 32x32, or how many of the first ones of ``data``.
+        data: data set whose training images are taken, in memory.
         teacher: network of the zoo.
         student: network of the zoo.
         batch_size: images a step.
         workers: processes that decode for the other side.
-        chunk: counted batches before the other side's turn.
-        device: cpu or cuda.
+        chunk: counted batches of a side before the other side's turn.
+        num_classes: classes of random images.
         lowered: compile this package's networks, and lay their weights out channels last.
+        device: cpu or cuda.
 
     Raises:
-        InputError: ``train`` has fewer batches than a chunk.
+        InputError: there are fewer batches than a chunk, or the images are not in memory.
     """
+    train, num_classes, mean, std = _images(images, data, num_classes)
     place, settling = torch.device(device), _PREFETCH * workers
     rounds = len(train) // (batch_size * (settling + chunk))
     require(
@@ -242,9 +213,9 @@ def measure(
         torch.manual_seed(0)
         return Networks(build_model(teacher, num_classes), build_model(student, num_classes), mean, std)
 
-    step = OurStep(TrainConfig(batch_size=batch_size, compile=lowered, channels_last=lowered))
+    config = TrainConfig(batch_size=batch_size, compile=lowered, channels_last=lowered)
     sides = {
-        "trg_pyg": ours(train, networks(), batch_size, place, step),
+        "trg_pyg": ours(train, networks(), config, place),
         "public repositories": theirs(train, networks(), batch_size, workers, place),
     }
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -259,10 +230,23 @@ def measure(
             name,
             WHOLE_EPOCH * statistics.median(taken),
             1 / statistics.median(taken),
-            statistics.median(b / a for a, b in zip(taken, other, strict=True)),
+            ratio(other, taken),
         )
         for name, taken in times.items()
     ]
+
+
+def _images(count: int, data: ImageData | None, num_classes: int) -> tuple[ImageSet, int, Channels, Channels]:
+    """Return images in memory, their classes, and mean and standard deviation of their channels."""
+    if data is None:
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        return ImageSet(pixels, torch.arange(count) % num_classes), num_classes, CIFAR100.mean, CIFAR100.std
+    splits = data.load()
+    if not isinstance(splits.train, ImageSet):
+        raise InputError("the images of data are streamed from files, and this compares sets in memory; do not stream")
+    train = splits.train.select(torch.arange(min(count, len(splits.train))))
+    return train, len(splits.classes), splits.mean, splits.std
 
 
 def _train(side: Iterator[int], batches: int, device: torch.device) -> float:
@@ -275,51 +259,5 @@ def _train(side: Iterator[int], batches: int, device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def main(
-    images: int = 5_000,
-    data: ImageData | None = None,
-    teacher: str = "resnet56",
-    student: str = "resnet20",
-    batch_size: int = 64,
-    workers: int = 2,
-    chunk: int = 10,
-    num_classes: int = 100,
-    lowered: bool = True,
-    device: str = "cpu",
-) -> None:
-    """Print seconds an epoch of 50,000 images, images a second, and how much faster than public repositories.
-
-    Args:
-        images: random images of 32x32, or how many of the first ones of ``data``.
-        data: data set whose training images are taken, in memory.
-        teacher: network of the zoo.
-        student: network of the zoo.
-        batch_size: images a step.
-        workers: processes that decode for the other side.
-        chunk: counted batches of a side before the other side's turn.
-        num_classes: classes of random images.
-        lowered: compile this package's networks, and lay their weights out channels last.
-        device: cpu or cuda.
-    """
-    statistics_of: tuple[Channels, Channels] = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-    if data is None:
-        generator = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        train = ImageSet(pixels, torch.arange(images) % num_classes)
-    else:
-        splits = data.load()
-        if not isinstance(splits.train, ImageSet):
-            raise InputError(
-                "the images of data are streamed from files, and this compares sets in memory; do not stream"
-            )
-        train, num_classes = splits.train.select(torch.arange(min(images, len(splits.train)))), len(splits.classes)
-        statistics_of = splits.mean, splits.std
-    options: dict[str, Any] = {"teacher": teacher, "student": student, "batch_size": batch_size, "workers": workers}
-    rows = measure(train, *statistics_of, num_classes, **options, chunk=chunk, lowered=lowered, device=device)
-    print(f"{teacher} -> {student}, batch {batch_size}, {len(train)} images, {workers} workers, {where(device)}")
-    print(f"an epoch has {WHOLE_EPOCH:,} images\n")
-    print_table(rows)
-
-
 if __name__ == "__main__":
-    auto_cli(main)
+    show(measure)

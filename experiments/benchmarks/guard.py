@@ -10,7 +10,6 @@ on all sides, since it can't be switched over within a process.
 """
 
 import copy
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,18 +19,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from jsonargparse import auto_cli
 from torch import Tensor, nn
 
 import trg_pyg.distillers
-from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where
-from experiments.benchmarks.step import stepper
+from experiments.benchmarks._measure import Work, in_turn, ms, ratio, show
+from experiments.benchmarks.step import stepper, teacher_and_share
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.models.zoo import build_model
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace
 from trg_pyg.training.guard import Silence
-from trg_pyg.training.learner import Learner, Share
+from trg_pyg.training.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,7 @@ def unchecked() -> Iterator[None]:
 
 
 def measure(
-    methods: list[str],
-    *,
+    methods: tuple[str, ...] = ("KD", "TRG", "HKD"),
     teacher: str = "resnet56",
     student: str = "resnet20",
     batch_size: int = 64,
@@ -112,14 +108,23 @@ def measure(
     device: str = "cpu",
     cpu_time: bool = False,
 ) -> list[Row]:
-    """Return a row for each method; see :func:`main`."""
+    """Return milliseconds a step of each method, over the same without the guard and without checks, and with
+    deterministic algorithms.
+
+    Args:
+        methods: distillers by class name.
+        teacher: network of the zoo.
+        student: network of the zoo.
+        batch_size: images of 32x32 a step.
+        steps: counted steps of each, after 5 that are not.
+        num_classes: classes.
+        train_images: size of the training set, for memory banks.
+        device: cpu or cuda.
+        cpu_time: count seconds of the processor, not of the clock, on a CPU that has other work too.
+    """
     if device == "cuda":
         set_cublas_workspace()
-    torch.manual_seed(0)
-    images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
-    index = torch.arange(batch_size, device=device)
-    share = Share(images, index % num_classes, index, batch_size)
-    network = build_model(teacher, num_classes).to(device)
+    network, share = teacher_and_share(teacher, batch_size, num_classes, device)
     config = TrainConfig(batch_size=batch_size)
     with ExitStack() as stack:
         works: dict[str, Work] = {}
@@ -141,7 +146,7 @@ def measure(
     return [
         Row(
             name,
-            1000 * statistics.median(taken[f"{name} guarded"]),
+            ms(taken[f"{name} guarded"]),
             ratio(taken[f"{name} guarded"], taken[f"{name} unguarded"]),
             ratio(taken[f"{name} guarded"], taken[f"{name} unchecked"]),
             ratio(taken[f"{name} deterministic"], taken[f"{name} guarded"]),
@@ -158,45 +163,5 @@ def _within(context: Callable[[], AbstractContextManager[Any]], work: Work) -> W
     return step
 
 
-def main(
-    methods: list[str] | None = None,
-    teacher: str = "resnet56",
-    student: str = "resnet20",
-    batch_size: int = 64,
-    steps: int = 40,
-    num_classes: int = 100,
-    train_images: int = 50_000,
-    device: str = "cpu",
-    cpu_time: bool = False,
-) -> None:
-    """Print milliseconds a step of each method, over the same without the guard and without checks, and
-    with deterministic algorithms.
-
-    Args:
-        methods: distillers by class name; KD, TRG and HKD if none is named.
-        teacher: network of the zoo.
-        student: network of the zoo.
-        batch_size: images of 32x32 a step.
-        steps: counted steps of each, after 5 that are not.
-        num_classes: classes.
-        train_images: size of the training set, for memory banks.
-        device: cpu or cuda.
-        cpu_time: count seconds of the processor, not of the clock, on a CPU that has other work too.
-    """
-    rows = measure(
-        methods or ["KD", "TRG", "HKD"],
-        teacher=teacher,
-        student=student,
-        batch_size=batch_size,
-        steps=steps,
-        num_classes=num_classes,
-        train_images=train_images,
-        device=device,
-        cpu_time=cpu_time,
-    )
-    print(f"{teacher} -> {student}, batch {batch_size}, {steps} steps of each in turn, {where(device)}\n")
-    print_table(rows)
-
-
 if __name__ == "__main__":
-    auto_cli(main)
+    show(measure)

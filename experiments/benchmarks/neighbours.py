@@ -8,15 +8,13 @@ installed is left out with a note: faiss (package faiss-cpu) and torch-cluster.
 
 import importlib
 import importlib.util
-import statistics
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jsonargparse import auto_cli
 from torch import Tensor
 
-from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where
+from experiments.benchmarks._measure import Work, in_turn, ms, ratio, show
 from trg_pyg.graphs.neighbours import nearest_neighbours
 
 _CHUNK_BYTES = 64 << 20
@@ -35,15 +33,29 @@ class Row:
     note: str = ""
 
 
-def measure(points: list[int], width: int = 256, k: int = 8, repeats: int = 5, device: str = "cpu") -> list[Row]:
-    """Return a row for each method at each number of points; see :func:`main`."""
+def measure(
+    points: tuple[int, ...] = (1024, 4096, 16384),
+    width: int = 256,
+    k: int = 8,
+    repeats: int = 5,
+    device: str = "cpu",
+) -> list[Row]:
+    """Return milliseconds of each way to find neighbours at each number of points, and their ratio to the product.
+
+    Args:
+        points: numbers of points M, up to 65536 make sense.
+        width: width D of a point.
+        k: neighbours K.
+        repeats: counted calls of each, after one that is not.
+        device: cpu or cuda.
+    """
     rows = []
     for number in points:
         x = torch.randn(number, width, generator=torch.Generator().manual_seed(0)).to(device)
         works, notes = _methods(x, k)
         taken = in_turn(works, repeats, device=device)
         for name, seconds in taken.items():
-            rows.append(Row(number, name, 1000 * statistics.median(seconds), ratio(seconds, taken["product"])))
+            rows.append(Row(number, name, ms(seconds), ratio(seconds, taken["product"])))
         rows += [Row(number, name, note=note) for name, note in notes.items()]
     return rows
 
@@ -94,20 +106,5 @@ def _faiss(x: Tensor, k: int) -> Work:
     return search
 
 
-def main(points: list[int] | None = None, width: int = 256, k: int = 8, repeats: int = 5, device: str = "cpu") -> None:
-    """Print milliseconds of each method and their ratio to the product.
-
-    Args:
-        points: numbers of points M; 1024, 4096 and 16384 if none is given, up to 65536 make sense.
-        width: width D of a point.
-        k: neighbours K.
-        repeats: counted calls of each, after one that is not.
-        device: cpu or cuda.
-    """
-    rows = measure(points or [1024, 4096, 16384], width, k, repeats, device)
-    print(f"{k} nearest neighbours of points of width {width}, {repeats} calls of each in turn, {where(device)}\n")
-    print_table(rows)
-
-
 if __name__ == "__main__":
-    auto_cli(main)
+    show(measure)

@@ -6,16 +6,14 @@ A loss is measured forward and backward with the graphs that it needs, as TRG co
 Of the products of a floor that are made in chunks, the first few chunks are timed and scaled up.
 """
 
-import statistics
 import time
 from dataclasses import dataclass
 
 import torch
-from jsonargparse import auto_cli
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from experiments.benchmarks._measure import Work, in_turn, peak_mib, print_table, ratio, where
+from experiments.benchmarks._measure import Work, in_turn, ms, peak_mib, ratio, show
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo
@@ -24,7 +22,7 @@ _PER_IMAGE = 16
 _CHUNK_BYTES = 64 << 20
 _SAMPLED_CHUNKS = 4
 _DENSE_BYTES = 2 << 30
-PARTS = ["image graph", "batch graph", "L_inner", "L_local", "L_global", "L_graph", "graph + all losses"]
+PARTS = ("image graph", "batch graph", "L_inner", "L_local", "L_global", "L_graph", "graph + all losses")
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,28 @@ class Row:
 
 
 def measure(
-    tokens: list[int],
+    tokens: tuple[int, ...] = (1024, 4096),
     width: int = 256,
     projection: int = 128,
     k: int = 8,
-    parts: list[str] | None = None,
+    parts: tuple[str, ...] = PARTS,
     repeats: int = 5,
     device: str = "cpu",
 ) -> list[Row]:
-    """Return a row for each part at each number of tokens; see :func:`main`."""
+    """Return milliseconds of each part, of the products that it needs, and its peak memory above the inputs.
+
+    Args:
+        tokens: numbers of tokens M, 16 an image, up to 65536 make sense.
+        width: width D of the tokens of both networks.
+        projection: width of the projections.
+        k: neighbours K.
+        parts: of TRG; all by default.
+        repeats: counted calls of each, after one that is not (none above 16384 tokens).
+        device: cpu or cuda; memory is measured on the CPU.
+    """
     rows = []
     for number in tokens:
-        for part in parts or PARTS:
+        for part in parts:
             works = {"part": prepare(part, number, width, projection, k, device)}
             if number**2 * 4 * 3 <= _DENSE_BYTES and part in ("batch graph", "L_global"):
                 works["dense"] = _dense(part, number, width, projection, k, device)
@@ -66,10 +74,10 @@ def measure(
                 Row(
                     number,
                     part,
-                    1000 * statistics.median(taken["part"]),
-                    1000 * statistics.median(products),
+                    ms(taken["part"]),
+                    ms(products),
                     ratio(taken["part"], products),
-                    1000 * statistics.median(taken["dense"]) if "dense" in taken else None,
+                    ms(taken["dense"]) if "dense" in taken else None,
                     peak_mib(prepare, part, number, width, projection, k, device) if device == "cpu" else None,
                 )
             )
@@ -169,33 +177,5 @@ class _Products:
         return time.perf_counter() - started
 
 
-def main(
-    tokens: list[int] | None = None,
-    width: int = 256,
-    projection: int = 128,
-    k: int = 8,
-    parts: list[str] | None = None,
-    repeats: int = 5,
-    device: str = "cpu",
-) -> None:
-    """Print milliseconds of each part, of the products that it needs, and its peak memory above the inputs.
-
-    Args:
-        tokens: numbers of tokens M, 16 an image; 1024 and 4096 if none is given, up to 65536 make sense.
-        width: width D of the tokens of both networks.
-        projection: width of the projections.
-        k: neighbours K.
-        parts: image graph, batch graph, L_inner, L_local, L_global, L_graph, graph + all losses; all if none is named.
-        repeats: counted calls of each, after one that is not (none above 16384 tokens).
-        device: cpu or cuda; memory is measured on the CPU.
-    """
-    rows = measure(tokens or [1024, 4096], width, projection, k, parts, repeats, device)
-    print(
-        f"tokens of width {width}, projections of {projection}, K {k}, {repeats} calls of each in turn, "
-        f"{where(device)}\n"
-    )
-    print_table(rows)
-
-
 if __name__ == "__main__":
-    auto_cli(main)
+    show(measure)

@@ -8,17 +8,16 @@ the ratios of neighbouring steps, so that a machine that slows down slows both s
 """
 
 import copy
-import statistics
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jsonargparse import auto_cli
 from torch import nn
 
 import trg_pyg.distillers
-from experiments.benchmarks._measure import Work, in_turn, print_table, ratio, where
+from experiments.benchmarks._measure import Work, in_turn, ms, ratio, show
 from trg_pyg._discover import subclasses
 from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers.base import Distiller
@@ -109,9 +108,16 @@ def stepper(
     return step
 
 
+def teacher_and_share(teacher: str, batch_size: int, num_classes: int, device: str) -> tuple[nn.Module, Share]:
+    """Return a network of the zoo, and random images of 32x32 to be learnt in each step."""
+    torch.manual_seed(0)
+    images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
+    index = torch.arange(batch_size, device=device)
+    return build_model(teacher, num_classes).to(device), Share(images, index % num_classes, index, batch_size)
+
+
 def measure(
-    methods: list[str],
-    *,
+    methods: tuple[str, ...] = ("KD", "TRG"),
     teacher: str = "resnet56",
     student: str = "resnet20",
     batch_size: int = 64,
@@ -121,12 +127,22 @@ def measure(
     lowered: bool = False,
     device: str = "cpu",
 ) -> list[Row]:
-    """Return a row for the floor and for each method; see :func:`main`."""
-    torch.manual_seed(0)
-    images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
-    index = torch.arange(batch_size, device=device)
-    share = Share(images, index % num_classes, index, batch_size)
-    network = build_model(teacher, num_classes).to(device)
+    """Return milliseconds a step of each method, over the floor and over KD.
+
+    Args:
+        methods: distillers by class name; [all] for every one.
+        teacher: network of the zoo.
+        student: network of the zoo.
+        batch_size: images of 32x32 a step.
+        steps: counted steps of each, after 5 that are not.
+        num_classes: classes.
+        train_images: size of the training set, for memory banks.
+        lowered: run each with compiled networks and channels-last weights too.
+        device: cpu or cuda.
+    """
+    if methods == ("all",):
+        methods = tuple(cls.__name__ for cls in subclasses(Distiller))
+    network, share = teacher_and_share(teacher, batch_size, num_classes, device)
     named: dict[str, type[Distiller]] = {name: getattr(trg_pyg.distillers, name) for name in methods}
     classes: dict[str, list[type[Distiller]]] = {"floor": [Vanilla]}
     classes |= {name: [cls] for name, cls in named.items()}
@@ -146,13 +162,13 @@ def measure(
     return [_row(name, way, taken, methods) for way in ways for name in classes]
 
 
-def _row(name: str, way: str, taken: dict[str, list[float]], methods: list[str]) -> Row:
+def _row(name: str, way: str, taken: dict[str, list[float]], methods: Sequence[str]) -> Row:
     own = taken[f"{name} {way}"]
     alone = [sum(step) for step in zip(*(taken[f"{method} {way}"] for method in methods), strict=True)]
     return Row(
         name,
         way,
-        1000 * statistics.median(own),
+        ms(own),
         ratio(own, taken[f"floor {way}"]),
         ratio(own, taken[f"KD {way}"]) if f"KD {way}" in taken else None,
         ratio(taken[f"{name} plain"], own) if way == "lowered" else None,
@@ -160,47 +176,5 @@ def _row(name: str, way: str, taken: dict[str, list[float]], methods: list[str])
     )
 
 
-def main(
-    methods: list[str] | None = None,
-    teacher: str = "resnet56",
-    student: str = "resnet20",
-    batch_size: int = 64,
-    steps: int = 40,
-    num_classes: int = 100,
-    train_images: int = 50_000,
-    lowered: bool = False,
-    device: str = "cpu",
-) -> None:
-    """Print milliseconds a step of each method, over the floor and over KD.
-
-    Args:
-        methods: distillers by class name; KD and TRG if none is named, every one for all.
-        teacher: network of the zoo.
-        student: network of the zoo.
-        batch_size: images of 32x32 a step.
-        steps: counted steps of each, after 5 that are not.
-        num_classes: classes.
-        train_images: size of the training set, for memory banks.
-        lowered: run each with compiled networks and channels-last weights too.
-        device: cpu or cuda.
-    """
-    names = methods or ["KD", "TRG"]
-    if names == ["all"]:
-        names = [cls.__name__ for cls in subclasses(Distiller)]
-    rows = measure(
-        names,
-        teacher=teacher,
-        student=student,
-        batch_size=batch_size,
-        steps=steps,
-        num_classes=num_classes,
-        train_images=train_images,
-        lowered=lowered,
-        device=device,
-    )
-    print(f"{teacher} -> {student}, batch {batch_size}, {steps} steps of each in turn, {where(device)}\n")
-    print_table(rows)
-
-
 if __name__ == "__main__":
-    auto_cli(main)
+    show(measure)

@@ -2,12 +2,13 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from experiments.faults.recipe import RECIPES
+from experiments.faults.process import Training, start
+from experiments.faults.recipe import RECIPES, arguments
 from experiments.faults.reference import Reference
 from experiments.faults.standing import differences, done_again, standing, steps_back
 
@@ -36,6 +37,11 @@ class Trial:
         if not condition:
             self.lost.append(otherwise)
 
+    def expect_end(self, training: Training, code: int = 0) -> None:
+        """Wait until a training ends, and count it as lost where it ends otherwise."""
+        found = training.wait()
+        self.expect(found == code, f"exit code {found}, not {code}: {training.printed()[-300:]}")
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -52,6 +58,17 @@ class Bench:
     number: int
     random: random.Random
     references: Callable[[str], Reference]
+    begin: Callable[[Sequence[str], Path], Training] = start
+
+    def start(self, log: object, *more: str, resume: bool = True) -> Training:
+        """Start the training of this trial in its folder.
+
+        Args:
+            log: name of a file for what it prints.
+            *more: arguments of ``run.py`` beside those of the recipe.
+            resume: go on with what is there.
+        """
+        return self.begin([*arguments(self.recipe, self.tree, resume), *more], self.log(log))
 
     @property
     def recipe(self) -> str:
@@ -90,13 +107,11 @@ class Fault(ABC):
         name: on the command line and in the table.
         counted: how lost data are counted.
         times: faults to inject where nothing else is asked for.
-        on_request: whether it is injected only where it is named.
     """
 
     name: ClassVar[str]
     counted: ClassVar[str]
     times: ClassVar[int] = 10
-    on_request: ClassVar[bool] = False
 
     @abstractmethod
     def trial(self, bench: Bench) -> Trial:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trg_pyg.distillers.base import Losses
+from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.distillers.crd import CRD
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -50,16 +50,16 @@ def _spoiled(batch: Tensor) -> Tensor:
     return batch.masked_fill(first.view(-1, *[1] * (batch.dim() - 1)), math.nan)
 
 
-class PoisonedTRG(TRG):
-    """TRG with some steps spoiled.
+class _Poisoned(Distiller):
+    """A method with some steps spoiled: the class beside this one.
 
     Args:
-        student: as TRG's.
-        teacher: as TRG's.
+        student: as the method's.
+        teacher: as the method's.
         steps: see :class:`Poison`.
         where: see :class:`Poison`.
         stop_in: see :class:`Poison`.
-        **options: of TRG.
+        **options: of the method.
     """
 
     def __init__(
@@ -77,34 +77,13 @@ class PoisonedTRG(TRG):
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the losses, not finite in a step that is spoiled."""
-        return super().forward(self._poison(student), teacher, step)
+        losses: Losses = super().forward(self._poison(student), teacher, step)
+        return losses
 
 
-class PoisonedCRD(CRD):
-    """CRD with some steps spoiled.
+class PoisonedTRG(_Poisoned, TRG):
+    """TRG with some steps spoiled."""
 
-    Args:
-        student: as CRD's.
-        teacher: as CRD's.
-        steps: see :class:`Poison`.
-        where: see :class:`Poison`.
-        stop_in: see :class:`Poison`.
-        **options: of CRD.
-    """
 
-    def __init__(
-        self,
-        student: NetworkInfo,
-        teacher: NetworkInfo | None,
-        *,
-        steps: list[int],
-        where: Where = "output",
-        stop_in: int | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(student, teacher, **options)
-        self._poison = Poison(steps, where, stop_in)
-
-    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
-        """Return the losses, not finite in a step that is spoiled."""
-        return super().forward(self._poison(student), teacher, step)
+class PoisonedCRD(_Poisoned, CRD):
+    """CRD with some steps spoiled."""

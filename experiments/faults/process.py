@@ -91,10 +91,9 @@ class Training:
 
 
 def start(arguments: Sequence[str], log: Path) -> Training:
-    """Start ``experiments/run.py`` in a process that is forked from one that has done the imports.
+    """Start ``experiments/run.py`` in a process that is forked from one that has done the imports, which take seconds.
 
-    All else is as in a process that was started anew; killing it is the same to the system. It saves the seconds that
-    the imports take.
+    All else is as in a process that was started anew; killing it is the same to the system.
     """
     process = _forks().Process(target=_run, args=(list(arguments), str(log)))
     process.start()
@@ -132,7 +131,8 @@ def _forks() -> Any:
     ignored = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker"]
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, ignored))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.faults.preload"])
+    # What a training imports; data sets of scikit-learn are imported when they are read.
+    context.set_forkserver_preload(["trg_pyg.cli.run", "sklearn.datasets"])
     return context
 
 
@@ -141,6 +141,7 @@ def _run(arguments: list[str], log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
+    sys.argv[:] = [str(ROOT / "experiments" / "run.py"), *arguments]
     from trg_pyg.cli.run import main
 
     try:

@@ -23,11 +23,6 @@ def arguments(recipe: str, output: Path, resume: bool = True) -> list[str]:
         output: folder of its runs and its teacher.
         resume: go on with what is there.
     """
-    return common(output, resume) + _OPTIONS[recipe]
-
-
-def common(output: Path, resume: bool = True) -> list[str]:
-    """Return the arguments that all have in common, see :func:`arguments`; the method is to be added."""
     return [
         *("--data=Digits", "--data.imbalance=100", "--seeds", "0"),
         *(f"--student.name={_NETWORK}", "--student.args.width=8"),
@@ -36,4 +31,5 @@ def common(output: Path, resume: bool = True) -> list[str]:
         *("--teacher.train.epochs=1", "--teacher.train.batch_size=6", "--teacher.train.eval_batch_size=8"),
         *("--checkpoint_minutes=0", "--keep=2", "--wandb=disabled", "--device=cpu", f"--output={output}"),
         *(["--auto_resume"] if resume else []),
+        *_OPTIONS[recipe],
     ]

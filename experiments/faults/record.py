@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiments.faults.fault import Trial
 from experiments.faults.process import ROOT
+from trg_pyg._program import markdown_table
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,6 @@ def table(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    lines = ["| " + " | ".join(line) + " |" for line in cells]
-    lines.insert(1, "|" + "---|" * len(cells[0]))
+    lines = [markdown_table(cells)]
     lines += [f"\nlost, {row.fault}: {what}" for row in rows for what in row.examples]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """Inject real faults in real trainings and print what was lost: ``python experiments/faults/run.py --help``."""
 
 import json
+import pkgutil
 import random
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from experiments.faults.fault import Bench, Fault, Trial
 from experiments.faults.record import Record, Row, sources_hash, table
 from experiments.faults.reference import Reference, reference
 from experiments.faults.soak import soak
-from trg_pyg._discover import export, subclasses
+from trg_pyg._discover import subclasses
 from trg_pyg._files import write_text
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import near, require
@@ -57,20 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def known_faults() -> dict[str, type[Fault]]:
     """Return the kinds of faults by name: every class below :class:`Fault` in the files of ``kinds``."""
-    export(kinds)
+    for module in pkgutil.iter_modules(kinds.__path__):
+        import_module(f"{kinds.__name__}.{module.name}")
     found: list[type[Fault]] = [cls for cls in subclasses(Fault) if cls.__module__.startswith(f"{kinds.__name__}.")]
     return {cls.name: cls for cls in found}
 
 
 def choose(names: Sequence[str], faults: dict[str, type[Fault]]) -> list[type[Fault]]:
-    """Return the named kinds, all but those on request where none is named.
+    """Return the named kinds, all where none is named.
 
     Raises:
         InputError: there is no kind of that name.
     """
     for name in names:
         require(name in faults, f"fault {name!r} is not known{near(name, faults)}")
-    return [faults[name] for name in names] or [cls for cls in faults.values() if not cls.on_request]
+    return [faults[name] for name in names] or list(faults.values())
 
 
 def inject(faults: Sequence[type[Fault]], output: Path, times: int | None, seed: int) -> list[Row]:

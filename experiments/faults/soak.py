@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.faults.process import Training, start
 from experiments.faults.recipe import RECIPES, arguments
 from trg_pyg._files import write_text
+from trg_pyg._program import markdown_table
 from trg_pyg.cli._exit import STOPPED
 from trg_pyg.errors import require
 from trg_pyg.study.folder import RunFolder
@@ -65,16 +66,13 @@ class SoakReport:
         return all(each.is_flat for each in self.soaks)
 
     def __str__(self) -> str:
-        lines = [
-            f"| method | minutes | epochs | MiB at the end | growth MiB (at most {BOUND_MIB:g}) | MiB an hour | flat |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {each.recipe} | {each.minutes:.1f} | {each.epochs} | {each.mib:.1f} | {each.growth:.2f} | "
-            f"{each.slope:.2f} | {'yes' if each.is_flat else f'no, exit code {each.exit_code}'} |"
-            for each in self.soaks
-        ]
-        return "\n".join(lines)
+        growth = f"growth MiB (at most {BOUND_MIB:g})"
+        rows = [["method", "minutes", "epochs", "MiB at the end", growth, "MiB an hour", "flat"]]
+        for each in self.soaks:
+            figures = (f"{each.minutes:.1f}", str(each.epochs), f"{each.mib:.1f}", f"{each.growth:.2f}")
+            flat = "yes" if each.is_flat else f"no, exit code {each.exit_code}"
+            rows.append([each.recipe, *figures, f"{each.slope:.2f}", flat])
+        return markdown_table(rows)
 
 
 def soak(minutes: float, output: Path) -> SoakReport:

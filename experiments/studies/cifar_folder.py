@@ -10,7 +10,6 @@ the same in both, since CIFAR-100's classes are in alphabetical order.
 import hashlib
 import pickle
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ from PIL import Image
 from torchvision import datasets
 from tqdm import tqdm
 
+from trg_pyg._files import made_whole
+from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.data._torchvision import read_splits
-from trg_pyg.errors import InputError, few, require
+from trg_pyg.errors import few, require
 
 _SPLITS = ("train", "test")
 
@@ -43,15 +44,12 @@ def write_folder(target: Path, root: Path = Path("data"), quiet: bool = False) -
     if target.exists():
         free = target.is_dir() and not any(target.iterdir())
         require(free, f"{target} is not an empty folder; give another one, or remove it to write it again")
-    target = target.absolute()  # "." has neither a name nor a parent
+    target = target.absolute()  # "." cannot be removed
     cifar = datasets.CIFAR100
     files = [name for name, _ in cifar.train_list + cifar.test_list] + [cifar.meta["filename"]]
     splits = dict(zip(_SPLITS, read_splits(cifar, str(root), True, cifar.base_folder, files), strict=True))
     names = {split: _names(split, dataset) for split, dataset in splits.items()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, since a folder can be renamed only within a file system.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        folder = Path(temporary) / target.name
+    with made_whole(target) as folder:
         for split, dataset in splits.items():
             for name in dataset.classes:
                 (folder / split / name).mkdir(parents=True)
@@ -60,7 +58,6 @@ def write_folder(target: Path, root: Path = Path("data"), quiet: bool = False) -
                 Image.fromarray(pixels).save(folder / split / name)
         if target.exists():
             target.rmdir()
-        folder.rename(target)
     return sum(map(len, names.values()))
 
 
@@ -105,13 +102,11 @@ def main(target: Path, root: Path = Path("data")) -> int:
         target: folder to make, train/<class>/*.png and test/<class>/*.png.
         root: folder that holds cifar-100-python, or where it is downloaded to (169 MB).
     """
-    try:
-        count = write_folder(target.expanduser(), root.expanduser())
-    except InputError as error:
-        print(f"cifar_folder.py: error: {error}", file=sys.stderr)
-        return 2
-    print(f"{count:,} images in {target}")
-    return 0
+
+    def work() -> None:
+        print(f"{write_folder(target.expanduser(), root.expanduser()):,} images in {target}")
+
+    return exit_code_of(work, "cifar_folder.py")
 
 
 if __name__ == "__main__":

@@ -55,4 +55,4 @@ def test_what_cannot_be_compared_is_refused(finished_run, tmp_path, capsys):
 )
 def test_odd_numbers_are_refused(finished_run, capsys, arguments, message):
     assert main([str(finished_run), *arguments]) == 2
-    assert capsys.readouterr().err == f"compare_cost.py: error: {message}\n"
+    assert capsys.readouterr().err == f"trg compare-cost: error: {message}\n"

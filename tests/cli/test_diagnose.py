@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import diagnose
+from trg_pyg.cli import diagnose
 from trg_pyg.cli.run import main as run
 from trg_pyg.training.checkpoint import load_checkpoint
 

@@ -8,7 +8,7 @@ from tests.conftest import write_images
 from trg_pyg.cli.evaluate import main
 from trg_pyg.cli.export import export
 from trg_pyg.data.corruption import CORRUPTIONS
-from trg_pyg.use.trained import load_trained
+from trg_pyg.use.load import load
 
 
 def rows(out):
@@ -53,7 +53,7 @@ def test_all_figures_go_to_a_file(finished_run, tmp_path, capsys):
     assert written["environment"]["packages"]["torch"]
     (result,) = written["results"]
     assert (result["network"], result["method"], result["seed"]) == ("resnet8", "KD", "0")
-    assert result["sha256"] == load_trained(finished_run).weights.sha256
+    assert result["sha256"] == load(finished_run).weights.sha256
     assert {name: list(by) for name, by in result["corrupted"].items()} == {name: ["1", "5"] for name in CORRUPTIONS}
     assert len(rows(capsys.readouterr().out)) == 2 + 1 + len(CORRUPTIONS) + 1
 
@@ -67,10 +67,10 @@ def test_other_data_with_the_same_classes(finished_run, tmp_path, capsys):
 
 def test_an_exported_folder_takes_data(finished_run, tmp_path, capsys):
     exported = tmp_path / "exported"
-    export(load_trained(finished_run), exported, ["safetensors"])
+    export(load(finished_run), exported, ["safetensors"])
     assert main([str(exported)]) == 2
     assert capsys.readouterr().err == (
-        f"evaluate.py: error: {exported}: an exported network does not know its data; give --data\n"
+        f"trg evaluate: error: {exported}: an exported network does not know its data; give --data\n"
     )
     data = ["--data=ImageFolder", f"--data.root={images_of(finished_run)}", "--data.size=16", "--data.crop_share=0.8"]
     assert main([str(finished_run), str(exported), *data]) == 0
@@ -80,7 +80,7 @@ def test_an_exported_folder_takes_data(finished_run, tmp_path, capsys):
 
 
 def test_weights_of_another_program(finished_run, tmp_path, capsys):
-    trained = load_trained(finished_run)
+    trained = load(finished_run)
     file = tmp_path / "resnet8.pth"
     # As RepDistiller writes them.
     torch.save({"model": trained.network.model.state_dict(), "opt": Namespace(lr=0.1), "best_acc": 50.0}, file)
@@ -127,4 +127,4 @@ def test_a_mistake_ends_in_one_line(finished_run, tmp_path, capsys, arguments, m
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
-    assert printed.err.startswith(f"evaluate.py: error: {message.format(**places)}")
+    assert printed.err.startswith(f"trg evaluate: error: {message.format(**places)}")

@@ -13,14 +13,14 @@ from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (InputError("lr=0: too low"), 2, "x.py: error: lr=0: too low\n"),
-        (TrainingStopped("SIGTERM after epoch 1"), 75, "x.py: SIGTERM after epoch 1\n"),
-        (TrainingDiverged("ce is nan"), 1, "x.py: stopped: ce is nan\n"),
+        (InputError("lr=0: too low"), 2, "trg x: error: lr=0: too low\n"),
+        (TrainingStopped("SIGTERM after epoch 1"), 75, "trg x: SIGTERM after epoch 1\n"),
+        (TrainingDiverged("ce is nan"), 1, "trg x: stopped: ce is nan\n"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             2,
-            "x.py: error: a process that decodes images is lost, most often for lack of memory (DataLoader worker (pid "
-            "7) is killed by signal: Killed); set data.workers lower (0 decodes in the training process), or free "
+            "trg x: error: a process that decodes images is lost, most often for lack of memory (DataLoader worker "
+            "(pid 7) is killed by signal: Killed); set data.workers lower (0 decodes in the training process), or free "
             "memory, and resume from the last checkpoint\n",
         ),
     ],
@@ -29,12 +29,12 @@ def test_what_went_wrong_is_one_line_and_a_code(error, code, line, capsys):
     def work():
         raise error
 
-    assert exit_code_of(work, "x.py") == code
+    assert exit_code_of(work, "x") == code
     assert capsys.readouterr().err == line
 
 
 def test_what_went_well_is_silent(capsys):
-    assert exit_code_of(lambda: None, "x.py") == 0
+    assert exit_code_of(lambda: None, "x") == 0
     assert capsys.readouterr().err == ""
 
 
@@ -44,7 +44,7 @@ def test_an_error_of_the_program_is_not_hidden(error):
         raise error
 
     with pytest.raises(type(error)):
-        exit_code_of(work, "x.py")
+        exit_code_of(work, "x")
 
 
 def test_a_warning_of_this_project_is_one_line_and_others_are_as_python_has_them(capsys):
@@ -55,9 +55,9 @@ def test_a_warning_of_this_project_is_one_line_and_others_are_as_python_has_them
         for category, file in ((UserWarning, ours), (UserWarning, theirs), (RuntimeWarning, ours)):
             sys.stderr.write(warnings.formatwarning("images are left out", category, file, 3, "f(x)"))
 
-    assert exit_code_of(work, "x.py") == 0
+    assert exit_code_of(work, "x") == 0
     first, *others = capsys.readouterr().err.splitlines()
-    assert first == "x.py: warning: images are left out"
+    assert first == "trg x: warning: images are left out"
     assert others[::2] == [
         f"{theirs}:3: UserWarning: images are left out",
         f"{ours}:3: RuntimeWarning: images are left out",

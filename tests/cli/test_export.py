@@ -6,12 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import export_formats
 from trg_pyg.cli.export import export, main
 from trg_pyg.models import resnet8
-from trg_pyg.use.exported import About
+from trg_pyg.use import formats
 from trg_pyg.use.load import load
-from trg_pyg.use.trained import load_trained
 
 WITHOUT_ONNX = ["--formats", "safetensors", "torch_export"]
 
@@ -26,12 +24,13 @@ def test_the_folder_has_all_that_it_takes(finished_run, tmp_path, capsys):
         "model.safetensors",
     ]
     assert list(output.parent.iterdir()) == [output]
-    about, facts = About.read(output), load_trained(finished_run).facts
-    assert about == About("resnet8", {}, facts, 20)
-    metadata = load(output).weights.metadata
+    exported = load(output)
+    assert (exported.name, exported.config.args, exported.resize) == ("resnet8", {}, 20)
+    assert exported.facts == load(finished_run).facts
+    metadata = exported.weights.metadata
     assert json.loads(metadata.pop("classes")) == ["blue", "green", "red"]
     assert metadata == {
-        **load_trained(finished_run).weights.metadata,
+        **load(finished_run).weights.metadata,
         "network": "resnet8",
         "method": "KD",
         "seed": "0",
@@ -48,8 +47,8 @@ def test_the_normalisation_that_the_student_was_given_is_exported(finished_run, 
     student, rest = text.split("train:\n", 1)
     given = student.replace("mean: null", "mean: [0.1, 0.2, 0.3]").replace("std: null", "std: [0.5, 0.6, 0.7]")
     config.write_text(f"{given}train:\n{rest}")
-    export(load_trained(run), tmp_path / "exported", ["safetensors"])
-    facts = About.read(tmp_path / "exported").facts
+    export(load(run), tmp_path / "exported", ["safetensors"])
+    facts = load(tmp_path / "exported").facts
     assert (facts.mean, facts.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
 
 
@@ -57,7 +56,7 @@ def test_the_code_of_the_card_runs(finished_run, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     output = tmp_path / "exported"
-    export(load_trained(finished_run), output, ["safetensors", "onnx", "torch_export"])
+    export(load(finished_run), output, ["safetensors", "onnx", "torch_export"])
     Image.effect_noise((31, 24), 80).convert("RGBA").save(output / "image.png")
     monkeypatch.chdir(output)
     card = (output / "README.md").read_text()
@@ -79,30 +78,32 @@ def test_a_file_that_gives_other_logits_makes_no_folder(finished_run, tmp_path, 
     def wrong(classifier, size, about, folder):
         torch.manual_seed(1)
         other = resnet8(3)
-        export_formats.save_weights(other, folder / "model.safetensors", about)
+        formats.save_weights(other, folder / "model.safetensors", about)
 
-    wrong_format = export_formats.Format("model.safetensors", (), wrong, export_formats._read_safetensors)
-    monkeypatch.setitem(export_formats.FORMATS, "safetensors", wrong_format)
+    wrong_format = formats.Format("model.safetensors", (), wrong, formats._read_safetensors)
+    monkeypatch.setitem(formats.FORMATS, "safetensors", wrong_format)
     (tmp_path / "mine").touch()
     output = tmp_path / "exported"
     assert main([str(finished_run), "--output", str(output), "--formats", "safetensors"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("export.py: error: model.safetensors, loaded again, gives logits that differ by ")
+    assert error.startswith("trg export: error: model.safetensors, loaded again, gives logits that differ by ")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_that_is_there_is_refused_before_any_work(finished_run, tmp_path, capsys):
     (tmp_path / "README.md").write_text("mine")
     assert main(["no run at all", "--output", str(tmp_path), "--formats", "safetensors"]) == 2
-    assert capsys.readouterr().err == f"export.py: error: --output {tmp_path}: it is there already; name a new folder\n"
+    assert (
+        capsys.readouterr().err == f"trg export: error: --output {tmp_path}: it is there already; name a new folder\n"
+    )
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_a_missing_package_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export_formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
     assert main(["no run at all", "--output", str(tmp_path / "exported")]) == 2
     assert capsys.readouterr().err == (
-        "export.py: error: format onnx needs onnx, onnxscript, onnxruntime: pip install 'trg_pyg[export]', or choose "
+        "trg export: error: format onnx needs onnx, onnxscript, onnxruntime: pip install 'trg_pyg[export]', or choose "
         "--formats safetensors torch_export\n"
     )
 
@@ -117,12 +118,12 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_is_named(finished_run, tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert main([str(finished_run), "--output", str(tmp_path / "exported"), *WITHOUT_ONNX]) == 2
-    assert "export.py: error: cannot write" in capsys.readouterr().err
+    assert "trg export: error: cannot write" in capsys.readouterr().err
 
 
 def test_outputs_that_are_not_finite_are_refused(finished_run, tmp_path):
-    trained = load_trained(finished_run)
+    trained = load(finished_run)
     next(trained.network.model.parameters()).fill_(torch.nan)
-    with pytest.raises(export_formats.InputError, match="its outputs are not finite; the training diverged"):
+    with pytest.raises(formats.InputError, match="its outputs are not finite; the training diverged"):
         export(trained, tmp_path / "exported", ["safetensors"])
     assert list(tmp_path.iterdir()) == []

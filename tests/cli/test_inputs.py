@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import compare_cost, evaluate, export, predict, report, results, run, sweep, visualize
+from trg_pyg.cli import compare_cost, evaluate, export, predict, report, run, sweep, table, visualize
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.graphs import KNNGraph
 from trg_pyg.models import build_model, save_weights
@@ -23,7 +23,7 @@ from trg_pyg.study.folder import RunFolder
 from trg_pyg.study.train import Report
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 
-PAGE = Path(run.__file__).with_name("inputs.md").read_text()
+PAGE = (Path(__file__).parents[2] / "experiments" / "inputs.md").read_text()
 
 
 class Row(NamedTuple):
@@ -200,7 +200,7 @@ def damaged_checkpoint(place: Place) -> int:
     file = place.folder / "checkpoint.pt"
     save_checkpoint(file, {"epoch": 1})
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    return exit_code_of(lambda: load_checkpoint(file) and None, "run.py")
+    return exit_code_of(lambda: load_checkpoint(file) and None, "run")
 
 
 @case("no other run is at work in it")
@@ -209,10 +209,10 @@ def second_run(place: Place) -> int:
         with RunFolder(place.folder).owned(), RunFolder(place.folder).owned():
             pass
 
-    return exit_code_of(work, "run.py")
+    return exit_code_of(work, "run")
 
 
-CASES["it holds results"] = lambda place: results.main([str(place.file("table.jsonl", '{"study": "x"}'))])
+CASES["it holds results"] = lambda place: table.main([str(place.file("table.jsonl", '{"study": "x"}'))])
 
 
 CASES["it is the folder of one"] = lambda place: export.main([str(place.images), f"--output={place.folder / 'new'}"])
@@ -263,21 +263,21 @@ CASES["the page is HTML"] = lambda place: report.main([str(place.run), "--output
 CASES["the sweep file is there"] = lambda place: sweep.main(["no.yaml"])
 
 
-def swept(method: str) -> Work:
+def swept(more: str = "") -> Work:
     text = (
-        f"program: experiments/run.py\nmethod: {method}\nmetric: {{name: test/top1, goal: maximize}}\n"
+        f"program: experiments/run.py\nmethod: random\n{more}metric: {{name: test/top1, goal: maximize}}\n"
         'parameters: {train.lr: {min: 0.1, max: 0.2}}\ncommand: ["${env}", "${interpreter}", "${program}", "${args}"]\n'
     )
     return lambda place: sweep.main([str(place.file("sweep.yaml", text)), "--count=1"])
 
 
-CASES["its search works without a server"] = swept("bayes")
-CASES["images are held out"] = swept("random")
+CASES["its search works without a server"] = swept("early_terminate: {type: hyperband}\n")
+CASES["images are held out"] = swept()
 
 
 @case("their shape and type")
 def odd_tokens(place: Place) -> int:
-    return exit_code_of(lambda: KNNGraph(4)(torch.zeros(8, 16, dtype=torch.int64)) and None, "run.py")
+    return exit_code_of(lambda: KNNGraph(4)(torch.zeros(8, 16, dtype=torch.int64)) and None, "run")
 
 
 def pattern(says: str) -> str:
@@ -306,6 +306,6 @@ def test_a_row_is_what_the_program_says(
     code = CASES[checked](Place(folder, images, small, finished_run))
     line = capsys.readouterr().err.strip().splitlines()[-1]
     row = ROWS[checked]
-    prefix = r"\w+\.py: error: " if code == 2 else r"run\.py: "
+    prefix = r"trg [a-z-]+: error: " if code == 2 else "trg run: "
     assert re.fullmatch(prefix + pattern(row.says), line), line
     assert str(code) == row.code

@@ -8,11 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import predict
 from trg_pyg.cli.export import export
 from trg_pyg.cli.predict import main
 from trg_pyg.use.load import load
-from trg_pyg.use.trained import load_trained
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def test_images_get_the_classes_that_they_get_in_the_evaluation(finished_run, ph
     answers = [json.loads(line) for line in out]
     assert [answer["file"] for answer in answers] == [str(path) for path in sorted(photos.iterdir())]
 
-    trained = load_trained(finished_run)
+    trained = load(finished_run)
     test = trained.read_data().test
     images = test.images[[0, 1, 4, 5, 8, 9]]
     probabilities = trained.network(images).logits.softmax(dim=1)
@@ -59,7 +57,7 @@ def test_a_line_has_file_class_and_percent(finished_run, photos, capsys):
 
 
 def test_an_exported_folder_predicts_alike(finished_run, photos, tmp_path, capsys):
-    export(load_trained(finished_run), tmp_path / "exported", ["safetensors"])
+    export(load(finished_run), tmp_path / "exported", ["safetensors"])
     capsys.readouterr()
     assert main([str(finished_run), str(photos)]) == 0
     of_run = lines(capsys)
@@ -76,9 +74,9 @@ def test_what_cannot_be_read_is_named_and_the_rest_predicted(finished_run, photo
     assert len(out) == 7
     assert [line.split()[0] for line in out if "break" in line] == [f"{photos}/line\\nbreak.png"]
     assert err == [
-        f"predict.py: cannot read {photos}/deep.png: I;16 pixels would be clipped to 8 bits, convert the file",
-        f"predict.py: cannot read {photos}/empty.png: the file is empty",
-        "predict.py: 2 of 9 images cannot be read",
+        f"trg predict: cannot read {photos}/deep.png: I;16 pixels would be clipped to 8 bits, convert the file",
+        f"trg predict: cannot read {photos}/empty.png: the file is empty",
+        "trg predict: 2 of 9 images cannot be read",
     ]
     assert main([str(finished_run), str(photos / "empty.png"), str(photos / "red0.png"), "--json"]) == 1
     first, second = map(json.loads, lines(capsys)[0])
@@ -89,12 +87,15 @@ def test_what_cannot_be_read_is_named_and_the_rest_predicted(finished_run, photo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{run}", "{photos}/empty.png"], "predict.py: error: the image cannot be read"),
-        (["{run}", "{photos}/nothing.png"], "predict.py: error: {photos}/nothing.png: there is no such file or folder"),
-        (["{photos}", "{photos}"], "predict.py: error: {photos}: no config.yaml in {photos}, so this is no run;"),
-        (["{run}", "{photos}", "--top", "0"], "predict.py: error: --top 0: give 1 or more"),
-        (["{run}", "{photos}", "--batch_size", "0"], "predict.py: error: --batch_size 0: give 1 or more"),
-        (["{run}", "{photos}/none"], "predict.py: error: {photos}/none: no images in this folder or below"),
+        (["{run}", "{photos}/empty.png"], "trg predict: error: the image cannot be read"),
+        (
+            ["{run}", "{photos}/nothing.png"],
+            "trg predict: error: {photos}/nothing.png: there is no such file or folder",
+        ),
+        (["{photos}", "{photos}"], "trg predict: error: {photos}: no config.yaml in {photos}, so this is no run;"),
+        (["{run}", "{photos}", "--top", "0"], "trg predict: error: --top 0: give 1 or more"),
+        (["{run}", "{photos}", "--batch_size", "0"], "trg predict: error: --batch_size 0: give 1 or more"),
+        (["{run}", "{photos}/none"], "trg predict: error: {photos}/none: no images in this folder or below"),
     ],
 )
 def test_a_mistake_ends_in_one_line(finished_run, photos, capsys, arguments, message):
@@ -108,7 +109,7 @@ def test_a_mistake_ends_in_one_line(finished_run, photos, capsys, arguments, mes
 
 
 def test_a_reader_that_has_enough_is_no_error(finished_run, photos):
-    command = [sys.executable, predict.__file__, str(finished_run), str(photos)]
+    command = [sys.executable, "-m", "trg_pyg", "predict", str(finished_run), str(photos)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert process.stderr.read() == ""
@@ -116,8 +117,8 @@ def test_a_reader_that_has_enough_is_no_error(finished_run, photos):
 
 
 def test_outputs_that_are_not_finite_are_refused(finished_run, photos, tmp_path, capsys, monkeypatch):
-    loaded = load(finished_run)
-    next(loaded.network.model.parameters()).fill_(torch.nan)
-    monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_: loaded)
+    trained = load(finished_run)
+    next(trained.network.model.parameters()).fill_(torch.nan)
+    monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_: trained)
     assert main([str(finished_run), str(photos)]) == 2
     assert "the network's outputs are not finite for an image of" in lines(capsys)[1][0]

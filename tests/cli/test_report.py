@@ -282,7 +282,7 @@ def test_mistakes_end_in_one_line(trained, arguments, message, capsys, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main([str(trained / "runs") if word == "RUNS" else word for word in arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("report.py: error: ")
+    assert line.startswith("trg report: error: ")
     assert message in line
     assert list(tmp_path.iterdir()) == []
 
@@ -290,4 +290,4 @@ def test_mistakes_end_in_one_line(trained, arguments, message, capsys, monkeypat
 def test_without_matplotlib_the_remedy_is_named(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([str(trained / "runs"), "--output", str(tmp_path / "page.html")]) == 2
-    assert capsys.readouterr().err == 'report.py: error: pictures need matplotlib: pip install -e ".[viz]"\n'
+    assert capsys.readouterr().err == "trg report: error: pictures need matplotlib: pip install 'trg_pyg[lab]'\n"

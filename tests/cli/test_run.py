@@ -10,11 +10,12 @@ import wandb
 import yaml
 from safetensors.torch import load_file
 
+from trg_pyg.cli.diagnose import main as diagnose_main
 from trg_pyg.cli.run import main
+from trg_pyg.cli.table import main as table_main
 from trg_pyg.models.cifar.resnet import resnet8
 from trg_pyg.models.weights import save_weights
 from trg_pyg.report.results import Results
-from trg_pyg.report.results import main as results_main
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,11 +59,34 @@ def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, ca
     assert config["distiller"]["class_path"].endswith("TRG")
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "trained first, 1 epoch"),
+        (["--teacher.weights=repdistiller/resnet56_cifar100"], "published weights repdistiller/resnet56_cifar100"),
+    ],
+)
+def test_a_dry_run_says_what_a_study_would_do_and_leaves_nothing(options, line, small, tmp_path, capsys):
+    networks = [option for option in small if not (options and option == "--teacher.name=resnet8")]
+    variants = "--variants={TRG k=4: {class_path: TRG, init_args: {k: 4}}, soft: KD}"
+    given = [*networks, *options, variants, "--seeds", "0", "1", "--dry_run"]
+    for command, own in ((main, []), (diagnose_main, ["--probe_images=36"])):
+        assert command([*given, *own]) == 0
+        shown, errors = capsys.readouterr()
+        assert line in shown
+        assert [text.split()[0] for text in shown.splitlines() if text[0] != " "] == [
+            *("data", "teacher", "student", "methods", "graphs", "training", "runs", "output"),
+        ]
+        assert "runs      4: 2 methods x seeds 0, 1\n" in shown
+        assert errors == ""
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_table_can_be_made_again_from_the_results_beside_it(small, tmp_path, capsys):
     table = tmp_path / "tables" / "mine.md"
     assert main([*small, "--methods", "Vanilla", "KD", "--seeds", "3", "1", f"--table={table}"]) == 0
     capsys.readouterr()
-    assert results_main([str(table.with_suffix(".jsonl"))]) == 0
+    assert table_main([str(table.with_suffix(".jsonl"))]) == 0
     assert capsys.readouterr().out == table.read_text()
     results = Results.read(table.with_suffix(".jsonl"))
     assert [(run.method, run.seed) for run in results.runs] == [("Vanilla", 3), ("Vanilla", 1), ("KD", 3), ("KD", 1)]
@@ -229,7 +253,7 @@ def test_bad_input_is_one_line_and_exit_code_2_before_anything_is_trained(case, 
     assert main([*small, *arguments]) == 2
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert line.startswith("run.py: error: ")
+    assert line.startswith("trg run: error: ")
     assert [word for word in words if word not in line] == []
     assert not (tmp_path / "runs").exists()
 
@@ -316,7 +340,7 @@ class Net(nn.Module):
 def test_a_training_that_diverges_stops_with_a_line_that_names_the_part(small, capsys):
     assert main([*small, "--methods", "Vanilla", "--train.lr=1e30", "--train.epochs=2"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("run.py: stopped: Vanilla: in epoch ")
+    assert line.startswith("trg run: stopped: Vanilla: in epoch ")
     assert "train.lr" in line
 
 
@@ -335,5 +359,5 @@ def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_2(small, tmp
     (tmp_path / "file").touch()
     assert main([*small, "--methods", "Vanilla", f"--output={tmp_path / 'file' / 'runs'}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("run.py: error: cannot write ")
+    assert line.startswith("trg run: error: cannot write ")
     assert "choose another output" in line

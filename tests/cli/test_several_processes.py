@@ -1,4 +1,4 @@
-"""``run.py`` under torchrun: two processes, one study."""
+"""``trg run`` under torchrun: two processes, one study."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_what_cannot_be_shared_out_ends_all_processes_with_a_line_and_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
-# As run.py, but one process does something of its own before its second step of the second epoch.
+# As trg run, but one process does something of its own before its second step of the second epoch.
 DISTURBED = """
 import os
 import signal
@@ -113,7 +113,7 @@ def epochs_shown(done):
     [
         (1, "os.kill(os.getpid(), signal.SIGKILL)", "Signal 9 (SIGKILL)"),
         (0, "os.kill(os.getpid(), signal.SIGKILL)", "Signal 9 (SIGKILL)"),
-        (1, "raise InputError('wrong in one process alone')", "run.py: error: wrong in one process alone"),
+        (1, "raise InputError('wrong in one process alone')", "trg run: error: wrong in one process alone"),
         (0, "raise torch.OutOfMemoryError('too much for one process')", "too much for one process"),
     ],
 )

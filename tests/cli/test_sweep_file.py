@@ -1,14 +1,16 @@
 import copy
+from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
 import yaml
 
 from trg_pyg.cli._sweep_file import read_sweep
+from trg_pyg.cli.run import check_trial
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
-from trg_pyg.study.trial import check_trial
 
 SWEEPS = sorted((Path(__file__).parents[2] / "experiments" / "sweeps").glob("*.yaml"))
 GOOD = {
@@ -48,8 +50,9 @@ def as_wandb_starts_it(file, values):
     return command[3:]
 
 
-def grouped(values, nested):
+def grouped(values, file):
     """Values as wandb's server hands them on: a mapping for each nested parameter."""
+    nested = {name for name, given in yaml.safe_load(file.read_text())["parameters"].items() if "parameters" in given}
     flat = {name: value for name, value in values.items() if name.partition(".")[0] not in nested}
     for top in nested:
         flat[top] = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{top}.")}
@@ -64,11 +67,12 @@ def test_there_are_sweeps():
 def test_trials_of_a_sweep_are_ones_of_run_py_on_held_out_images_as_wandb_starts_them(file, monkeypatch):
     monkeypatch.chdir(file.parents[2])
     sweep = read_sweep(file)
-    assert Path(sweep.program).is_file()
-    trials = sweep.trials(None, seed=0)
-    for values in (trials[0], trials[-1]):
+    (script,) = sweep.start
+    assert Path(script).is_file()
+    for number in (0, sweep.count(None) - 1):
+        values = sweep.values(sweep.draw(number, seed=0))
         arguments = sweep.arguments(values)
-        assert arguments == as_wandb_starts_it(file, grouped(values, sweep.nested))
+        assert arguments == as_wandb_starts_it(file, grouped(values, file))
         choices = read_choices(arguments)
         check_trial(choices)
         assert len(choices.methods) == len(choices.seeds) == 1
@@ -96,66 +100,101 @@ def test_wandb_takes_the_file(file):
     assert all(ours[name] == distribution for name, distribution in theirs.items() if distribution is not None)
 
 
-def test_a_random_trial_is_the_same_whatever_the_count_and_others_with_another_seed(sweep):
-    random = sweep(parameters={"train.lr": {"min": 0.01, "max": 0.1}, "seeds": {"values": [0, 1]}})
-    assert random.trials(3, seed=0) == random.trials(8, seed=0)[:3]
-    assert random.trials(3, seed=0) != random.trials(3, seed=1)
-    assert len({str(trial) for trial in random.trials(8, seed=0)}) == 8
+def trials(sweep, count=None, seed=0):
+    return [sweep.values(sweep.draw(number, seed)) for number in range(sweep.count(count))]
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_a_trial_depends_on_its_number_and_the_seed(sweep, method):
+    search = sweep(method=method, parameters={"train.lr": {"min": 0.01, "max": 0.1}, "seeds": {"values": [0, 1]}})
+    assert trials(search, 3) == trials(search, 3)
+    assert trials(search, 3) != trials(search, 3, seed=1)
+    assert len({str(trial) for trial in trials(search, 8)}) == 8
+
+
+def test_bayes_looks_where_it_was_good(sweep):
+    parameters = {"x": {"min": 0.0, "max": 1.0}, "y": {"values": ["a", "b"]}}
+    search, told = sweep(method="bayes", parameters=parameters, metric={"name": "loss"}), []
+    for number in range(40):
+        drawn = search.draw(number, 0, told)
+        x, y = search.values(drawn).values()
+        told.append((drawn, abs(x - 0.2) + (y == "a")))
+    early, late = (median(loss for _, loss in part) for part in (told[:10], told[-10:]))
+    assert late < early / 3
 
 
 def test_a_grid_has_every_combination_the_last_parameter_first(sweep):
-    grid = sweep(method="grid", parameters={"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"min": 3, "max": 5}})
-    trials = grid.trials(None, seed=0)
-    assert trials == [{"a": a, "b": "x", "c": c} for a in (1, 2) for c in (3, 4, 5)]
-    assert grid.trials(2, seed=0) == trials[:2]
+    parameters = {"a": {"values": [1, 2]}, "b": {"value": "x"}, "c": {"min": 3, "max": 5}}
+    assert trials(sweep(method="grid", parameters=parameters)) == [
+        {"a": a, "b": "x", "c": c} for a in (1, 2) for c in (3, 4, 5)
+    ]
 
 
-def test_run_cap_is_the_most(sweep):
-    assert len(sweep(run_cap=4).trials(None, seed=0)) == 4
-    assert len(sweep(run_cap=4).trials(2, seed=0)) == 2
-    assert len(sweep(run_cap=4).trials(9, seed=0)) == 4
+def test_run_cap_and_the_command_line_are_the_most(sweep):
+    assert [sweep(run_cap=4).count(asked) for asked in (None, 2, 9)] == [4, 2, 4]
+    assert [sweep(method="grid").count(asked) for asked in (None, 1, 9)] == [2, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("given", "low", "high", "middle"),
+    ("given", "values"),
     [
-        ({"min": 0.0, "max": 10.0}, 0, 10, 5),
-        ({"distribution": "uniform", "min": 2, "max": 4}, 2, 4, 3),
-        ({"min": 0, "max": 10}, 0, 10, 5),
-        ({"distribution": "log_uniform_values", "min": 0.01, "max": 100}, 0.01, 100, 1),
-        ({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1}, 0, 1, 0.5),
+        ({"min": 0.0, "max": 10.0}, np.linspace(0, 10, 11)),
+        ({"distribution": "uniform", "min": 2, "max": 4}, np.linspace(2, 4, 11)),
+        ({"distribution": "log_uniform_values", "min": 0.01, "max": 100}, np.geomspace(0.01, 100, 11)),
     ],
 )
-def test_a_distribution_has_its_range_and_its_median(sweep, given, low, high, middle):
-    (parameter,) = sweep(parameters={"x": given}).parameters
-    values = [parameter.draw(np.random.default_rng([0, i])) for i in range(2000)]
-    assert min(values) >= low
-    assert max(values) <= high
-    below = np.mean([value < middle for value in values]) + 0.5 * np.mean([value == middle for value in values])
-    assert 0.45 < below < 0.55
-    if parameter.distribution == "int_uniform":
-        assert set(values) == set(range(11))
-        assert all(type(value) is int for value in values)
-    if parameter.distribution == "q_uniform":
-        assert set(values) == {i / 10 for i in range(11)}
+def test_every_tenth_of_a_range_is_as_probable(sweep, given, values):
+    found = [trial["x"] for trial in trials(sweep(parameters={"x": given}), 1000)]
+    counts, _ = np.histogram(found, values)
+    assert counts.sum() == 1000
+    assert counts.min() > 70
+    assert counts.max() < 130
 
 
-def test_values_have_their_probabilities(sweep):
-    given = {"values": ["a", "b"], "probabilities": [0.9, 0.1]}
-    (parameter,) = sweep(parameters={"x": given}).parameters
-    values = [parameter.draw(np.random.default_rng([0, i])) for i in range(2000)]
-    assert 0.88 < values.count("a") / 2000 < 0.92
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ({"min": 1, "max": 4}, {1: 0.25, 2: 0.25, 3: 0.25, 4: 0.25}),
+        ({"distribution": "q_uniform", "min": 0.1, "max": 0.3, "q": 0.1}, {0.1: 1 / 3, 0.2: 1 / 3, 0.3: 1 / 3}),
+        ({"distribution": "q_uniform", "min": 2, "max": 8.5, "q": 2.5}, {2.5: 1 / 3, 5.0: 1 / 3, 7.5: 1 / 3}),
+        ({"values": ["a", True, [1]]}, {"a": 1 / 3, True: 1 / 3, "[1]": 1 / 3}),
+        ({"values": ["a", "b", "c"], "probabilities": [0.7, 0, 0.3]}, {"a": 0.7, "c": 0.3}),
+        ({"values": ["a"], "probabilities": [1]}, {"a": 1}),
+    ],
+)
+def test_values_have_their_probabilities(sweep, given, shares):
+    values = [trial["x"] for trial in trials(sweep(parameters={"x": given}), 1000)]
+    counts = Counter(str(value) for value in values)
+    assert counts.keys() == {str(value) for value in shares}
+    assert {type(value) for value in values} >= {type(value) for value in shares if value != "[1]"}
+    assert all(abs(counts[str(value)] / 1000 - share) < 0.05 for value, share in shares.items())
 
 
 def test_nested_parameters_are_handed_on_as_one_mapping(sweep):
     inner = {"lr": {"value": 0.1}, "epochs": {"value": 3}}
     nested = sweep(parameters={"train": {"parameters": inner}, "seeds": {"value": 1}}, command=...)
-    (values,) = nested.trials(1, seed=0)
+    (values,) = trials(nested, 1)
     assert values == {"train.lr": 0.1, "train.epochs": 3, "seeds": 1}
     assert nested.arguments(values) == ["--train={'lr': 0.1, 'epochs': 3}", "--seeds=1"]
     choices = read_choices(nested.arguments(values))
     assert (choices.config.train.lr, choices.config.train.epochs) == (0.1, 3)
     assert choices.config.train.schedule == "onecycle"
+
+
+@pytest.mark.parametrize(
+    ("keys", "start"),
+    [
+        ({}, ("experiments/run.py",)),
+        ({"command": ...}, ("experiments/run.py",)),
+        ({"command": ["trg", "run", "--quiet", "${args}"], "program": ...}, ("trg", "run")),
+        ({"command": ["${env}", "${program}", "run", "--quiet", "${args}"], "program": "trg"}, ("trg", "run")),
+    ],
+)
+def test_a_trial_is_a_script_or_the_installed_command(sweep, keys, start):
+    found = sweep(**keys)
+    assert found.start == start
+    assert found.arguments({"train.lr": 1})[-1] == "--train.lr=1"
+    assert "run" not in found.arguments({"train.lr": 1})
 
 
 def one(**given):
@@ -165,8 +204,7 @@ def one(**given):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"method": "bayes"}, "method bayes needs wandb's server"),
-        ({"method": "anneal"}, "method=anneal: choose grid or random"),
+        ({"method": "anneal"}, "method=anneal: choose grid or random or bayes"),
         ({"early_terminate": {"type": "hyperband"}}, "early_terminate needs wandb's server"),
         ({"parameter": {}}, "key parameter is not supported; did you mean parameters"),
         ({"program": ...}, "program=None: name the script"),
@@ -193,13 +231,20 @@ def one(**given):
         (one(distribution="log_uniform_values", min=0, max=1), "log_uniform_values takes numbers above 0"),
         (one(distribution="int_uniform", min=0.5, max=1), "int_uniform takes whole numbers"),
         (one(distribution="q_uniform", min=0, max=1, q=0), "parameters.x.q=0: give a positive number"),
+        (one(distribution="q_uniform", min=0, max=1, q=1e-9), "q=1e-09: 1,000,000,001 values; give 1 to 100,000"),
+        (one(distribution="q_uniform", min=1, max=2, q=3), "parameters.x.q=3: 0 values; give 1"),
         (one(distribution="uniform", values=[1]), "parameters.x: uniform needs max and min"),
         (one(parameters={}), "parameters.x.parameters: name at least one"),
         ({"method": "grid"} | one(min=0.0, max=1.0), "parameters.x: a grid has no end over uniform"),
         ({"command": "run.py"}, "command=run.py: write a list"),
         ({"command": ["${program}", "${args_no_hyphens}", "${args}"]}, "args_no_hyphens} is not supported"),
         ({"command": ["${program}"]}, r"command: it must have \$\{args\} once"),
-        ({"command": ["srun", "${program}", "${args}"]}, r"command: srun before \$\{program\} is not supported"),
+        ({"command": ["${program}", "${args}", "${args}"]}, r"command: it must have \$\{args\} once"),
+        (
+            {"command": ["srun", "${program}", "${args}"]},
+            r"command: srun is not supported as its beginning; begin with",
+        ),
+        ({"command": ["${args}", "${program}"]}, r"command: \$\{args\} is not supported as its beginning"),
         ({"run_cap": 0}, "run_cap=0: give a whole number"),
     ],
 )
@@ -208,13 +253,17 @@ def test_what_is_not_supported_is_named(sweep, keys, message):
         sweep(**keys)
 
 
-def test_a_search_without_an_end_is_refused(sweep):
-    with pytest.raises(InputError, match="a random search has no end; give --count N, or run_cap"):
-        sweep().trials(None, seed=0)
-    wide = {name: {"min": 1, "max": 100} for name in "abc"}
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_a_search_without_an_end_is_refused(sweep, method):
+    with pytest.raises(InputError, match=f"a {method} search has no end; give --count N, or run_cap"):
+        sweep(method=method).count(None)
+
+
+def test_a_grid_that_is_far_too_large_is_refused(sweep):
+    grid = sweep(method="grid", parameters={name: {"min": 1, "max": 100} for name in "abc"})
     with pytest.raises(InputError, match="a grid of 1,000,000 trials"):
-        sweep(method="grid", parameters=wide).trials(None, seed=0)
-    assert len(sweep(method="grid", parameters=wide).trials(5, seed=0)) == 5
+        grid.count(None)
+    assert grid.count(5) == 5
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,15 @@ import torch
 from PIL import Image
 from sklearn.metrics import silhouette_score
 
-from experiments import picture_task, pictures
 from tests.conftest import write_images
 from trg_pyg.cli.run import main as run
 from trg_pyg.cli.visualize import main
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.look import album, pictures
 from trg_pyg.look.networks import load_run_networks
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.runs import read_history
 
 pytest.importorskip("matplotlib")
 
@@ -66,7 +67,7 @@ def test_all_pictures_of_a_run_with_captions_and_index(runs, figures, tmp_path, 
     assert main(given) == 0
     assert list(figures) == ALL
     index = (tmp_path / "index.md").read_text()
-    command = "python experiments/visualize.py " + " ".join(given)
+    command = "trg visualize " + " ".join(given)
     assert f"`{command}`" in index
     for name, picture in figures.items():
         assert Image.open(tmp_path / f"{name}.png").size[0] > 500
@@ -184,7 +185,7 @@ def test_edge_recall_is_that_of_metrics_and_runs_without_it_are_named(runs, figu
     assert main([*given, "--output", str(tmp_path)]) == 0
     lines = panels(figures["edge_recall"])[0].lines
     for line, method in zip(lines, ("TRG", "TRGPaper"), strict=True):
-        history = picture_task._history(runs[method])
+        history = read_history(runs[method])
         assert line.get_xdata().tolist() == [1, 2]
         assert line.get_ydata().tolist() == [epoch["graph/edge_recall"] for epoch in history]
         assert line.get_label() == f"resnet8 after {method}"
@@ -287,14 +288,14 @@ def test_a_picture_that_is_asked_for_by_name_must_be_there(runs, capsys):
 
 
 def test_a_grid_of_one_token_has_no_graph(runs, capsys, monkeypatch):
-    load = picture_task.load_run_networks
+    load = album.load_run_networks
 
     def coarse(*args):
         networks = load(*args)
         networks.graphs.tokenize.token_grid = (1, 1)
         return networks
 
-    monkeypatch.setattr(picture_task, "load_run_networks", coarse)
+    monkeypatch.setattr(album, "load_run_networks", coarse)
     for name in ("token_graph", "similarity"):
         assert main([str(runs["TRG"]), "--pictures", name]) == 2
         error = capsys.readouterr().err
@@ -317,4 +318,4 @@ def test_other_classes_are_not_compared(runs, tmp_path, capsys):
 def test_a_missing_matplotlib_is_said_before_a_run_is_read(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert main(["no such run"]) == 2
-    assert 'pip install -e ".[viz]"' in capsys.readouterr().err
+    assert "pip install 'trg_pyg[lab]'" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def test_without_arguments_digits_are_distilled_by_three_methods():
     assert names(choices) == ["Vanilla", "KD", "TRG"]
     assert choices.seeds == [0]
     assert [method.needs_teacher for method in choices.methods] == [False, True, True]
-    assert choices.command == "python experiments/run.py"
+    assert choices.command == "trg run"
 
 
 def test_a_file_wins_over_defaults_and_the_command_line_over_the_file(tmp_path):
@@ -251,6 +251,8 @@ def test_a_class_of_ones_own_that_cannot_be_had_is_one_line(arguments, line, tmp
     [
         ("trian: {lr: 1}", "unknown key trian.lr; did you mean train.lr"),
         ("train: {lrr: 1}", "unknown key lrr in train; did you mean lr?"),
+        ("train: []", r"train=\[\]: it has keys of its own, which --help shows"),
+        ("teacher: {train: null}", "teacher.train=None: it has keys of its own"),
         ("distiller: {class_path: TRG, init_args: {alfa: 1}}", "unknown option alfa of TRG; did you mean alpha"),
     ],
 )

@@ -3,27 +3,18 @@ import baseline_equations
 import pytest
 import relational_equations
 import torch
+from inputs import HARD
+from toys import leaves, with_maps
 
-from trg_pyg.distillers import AT, KD
+from trg_pyg.distillers import AT
 from trg_pyg.errors import InputError
-from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
-
-
-def staged(*maps: torch.Tensor) -> tuple[NetworkInfo, Outputs]:
-    """A convolutional network with these maps."""
-    taps = [FeatureInfo(f"layer{i}", "map", x.shape[1], (x.shape[2], x.shape[3])) for i, x in enumerate(maps)]
-    return NetworkInfo(5, tuple(taps)), Outputs(maps[0].new_zeros(len(maps[0]), 5), maps)
-
-
-def leaves(student, teacher):
-    return [x for o in (student, teacher) for x in (o.logits, *o.features, o.embedding)]
+from trg_pyg.models.taps import NetworkInfo
 
 
 @pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("seed", range(2))
-def test_total_is_cross_entropy_and_1000_times_the_sum_over_stages(images, seed, networks, outputs, step, close):
+def test_total_is_cross_entropy_and_1000_times_the_sum_over_stages(images, networks, outputs, step, close):
     """Student maps of 16x16 and 8x8, a teacher of 4x4 tokens behind a class token."""
-    student, teacher = outputs(images, seed=seed, dtype=torch.float64)
+    student, teacher = outputs(images, seed=images, dtype=torch.float64)
     stages = [
         baseline_equations.attention(s, equations.token_map(t, 1, 4, 4))
         for s, t in zip(student.features, teacher.features, strict=True)
@@ -36,22 +27,6 @@ def test_total_is_cross_entropy_and_1000_times_the_sum_over_stages(images, seed,
     close(losses.total, expected, leaves(student, teacher))
 
 
-def test_with_logit_distillation_the_part_is_that_of_kd(networks, outputs, step, close):
-    student, teacher = outputs(dtype=torch.float64)
-    losses = AT(*networks, ce_weight=0.5, kd_weight=1.0, tau=2.0, weight=3.0)(student, teacher, step())
-    assert torch.equal(losses.parts["kd"], KD(*networks, tau=2.0)(student, teacher, step()).parts["kd"])
-    expected = (
-        0.5 * relational_equations.cross_entropy(student.logits, step().target)
-        + relational_equations.logit_kd(student.logits, teacher.logits.detach(), 2.0)
-        + 3
-        * sum(
-            baseline_equations.attention(s, equations.token_map(t, 1, 4, 4))
-            for s, t in zip(student.features, teacher.features, strict=True)
-        )
-    )
-    close(losses.total, expected, leaves(student, teacher))
-
-
 @pytest.mark.parametrize("longer", ["student", "teacher"])
 def test_stages_are_paired_from_the_last(longer, tokens, step, close):
     shapes = [(2, 7, 7), (3, 6, 4), (4, 3, 3), (5, 2, 2)]
@@ -59,7 +34,7 @@ def test_stages_are_paired_from_the_last(longer, tokens, step, close):
     three = [tokens(3, *shape, seed=i, dtype=torch.float64) for i, shape in enumerate(shapes[1:], start=4)]
     student, teacher = (four, three) if longer == "student" else (three, four)
     student = [x.requires_grad_() for x in student]
-    (info_s, out_s), (info_t, out_t) = staged(*student), staged(*teacher)
+    (info_s, out_s), (info_t, out_t) = with_maps(*student), with_maps(*teacher)
     distiller = AT(info_s, info_t, ce_weight=0, weight=1.0)
     assert list(distiller.terms) == ["attention-3", "attention-2", "attention-1"]
     expected = sum(baseline_equations.attention(s, t) for s, t in zip(student[-3:], teacher[-3:], strict=True))
@@ -86,28 +61,12 @@ def test_networks_without_taps_are_refused(networks):
             AT(*pair)
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_maps(kind, hard, step):
     student, teacher = hard(kind, 4, 3, 4, 4).float().requires_grad_(), hard("random", 4, 2, 2, 2, seed=1).float()
-    (info_s, out_s), (info_t, out_t) = staged(student), staged(teacher)
+    (info_s, out_s), (info_t, out_t) = with_maps(student), with_maps(teacher)
     losses = AT(info_s, info_t)(out_s, out_t, step(4))
     losses.total.backward()
     assert student.grad.isfinite().all()
     expected = baseline_equations.attention(student.double(), teacher.double())
     assert losses.parts["attention-1"].item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_a_weight_of_0_turns_the_terms_off(networks, outputs, step):
-    assert list(AT(*networks, weight=0)(*outputs(), step()).parts) == ["ce"]
-
-
-@pytest.mark.parametrize("options", [{"weight": -1.0}, {"tau": 0}, {"kd_weight": -1}, {"ce_weight": -1}])
-def test_impossible_options_are_named(options, networks):
-    name, value = next(iter(options.items()))
-    with pytest.raises(InputError, match=f"^{name}={value}"):
-        AT(*networks, **options)
-
-
-def test_a_teacher_of_other_classes_is_refused(networks):
-    with pytest.raises(InputError, match="teacher has 9 classes"):
-        AT(networks[0], NetworkInfo(9, networks[1].features))

@@ -3,10 +3,12 @@ import baseline_equations
 import pytest
 import relational_equations
 import torch
+from inputs import HARD
+from toys import leaves
 
 from trg_pyg.distillers import CC, KD
 from trg_pyg.errors import InputError
-from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+from trg_pyg.models.taps import NetworkInfo, Outputs
 
 
 def make(networks, seed: int = 0, **options) -> CC:
@@ -20,16 +22,10 @@ def embedded(distiller: CC, student: torch.Tensor, teacher: torch.Tensor) -> lis
     return [equations.linear(f, layer) for f, layer in zip((student, teacher), layers, strict=True)]
 
 
-def leaves(distiller, student, teacher):
-    both = [x for o in (student, teacher) for x in (o.logits, *o.features, o.embedding)]
-    return [*both, *distiller.parameters()]
-
-
 @pytest.mark.parametrize("images", [1, 2, 5])
-@pytest.mark.parametrize("seed", range(2))
-def test_the_kernel_form_is_cross_entropy_and_100_kernel(images, seed, networks, outputs, step, close):
-    student, teacher = outputs(images, seed=seed, dtype=torch.float64)
-    distiller = make(networks, seed).double()
+def test_the_kernel_form_is_cross_entropy_and_100_kernel(images, networks, outputs, step, close):
+    student, teacher = outputs(images, seed=images, dtype=torch.float64)
+    distiller = make(networks, images).double()
     x_s, x_t = embedded(distiller, student.embedding, teacher.embedding.detach())
     assert x_s.shape == x_t.shape == (images, 128)
     kernel = equations.kernel_congruence(x_s, x_t, 0.4, 2)
@@ -37,7 +33,7 @@ def test_the_kernel_form_is_cross_entropy_and_100_kernel(images, seed, networks,
     losses = distiller(student, teacher, step(images))
     assert list(losses.parts) == ["ce", "correlation"]
     assert losses.parts["correlation"].item() == pytest.approx(kernel.item(), rel=1e-6)
-    close(losses.total, expected, leaves(distiller, student, teacher))
+    close(losses.total, expected, leaves(student, teacher, distiller))
 
 
 @pytest.mark.parametrize(("gamma", "order"), [(0.4, 0), (0.4, 1), (1.5, 5)])
@@ -52,7 +48,7 @@ def test_the_kernels_options_arrive(gamma, order, networks, outputs, step, close
     )
     losses = distiller(student, teacher, step(4))
     assert torch.equal(losses.parts["kd"], KD(*networks, tau=2)(student, teacher, step(4)).parts["kd"])
-    close(losses.total, expected, leaves(distiller, student, teacher))
+    close(losses.total, expected, leaves(student, teacher, distiller))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +63,7 @@ def test_the_difference_form_is_cross_entropy_and_differences(options, weight, d
     expected = relational_equations.cross_entropy(student.logits, step(4).target) + weight * differences
     losses = distiller(student, teacher, step(4))
     assert list(losses.parts) == ["ce", "correlation"]
-    close(losses.total, expected, leaves(distiller, student, teacher))
+    close(losses.total, expected, leaves(student, teacher, distiller))
 
 
 def test_in_both_forms_both_embeddings_train_and_the_teacher_does_not(networks, outputs, step):
@@ -93,7 +89,7 @@ def test_of_a_network_without_an_embedding_the_last_map_is_averaged(form, networ
     close(value, expected, [*student.features, *teacher.features, *distiller.parameters()])
 
 
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("form", ["kernel", "difference"])
 def test_hard_embeddings(kind, form, hard, step):
     infos = NetworkInfo(5, (), 4), NetworkInfo(5, (), 3)
@@ -116,29 +112,16 @@ def test_differences_need_two_images_and_kernels_do_not(networks, outputs, step)
         CC(*networks, form="difference")(*outputs(1), step(1))
 
 
-@pytest.mark.parametrize("form", ["kernel", "difference"])
-def test_a_weight_of_0_turns_the_term_off(form, networks, outputs, step):
-    assert list(CC(*networks, form=form, weight=0)(*outputs(), step()).parts) == ["ce"]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight": -1.0}, "^weight=-1.0: the weight of a loss is 0"),
         ({"form": "difference", "weight": -2.0}, "^weight=-2.0"),
         ({"form": "gaussian"}, "^form=gaussian: choose kernel or difference"),
         ({"gamma": 0}, "^gamma=0"),
         ({"order": -1}, "^order=-1"),
         ({"dim": 0}, "from 7 to 0: widths must be at least 1"),
-        ({"tau": 0}, "^tau=0"),
-        ({"kd_weight": -1}, "^kd_weight=-1"),
     ],
 )
 def test_impossible_options_are_named(options, message, networks):
     with pytest.raises(InputError, match=message):
         CC(*networks, **options)
-
-
-def test_a_teacher_of_other_classes_is_refused(networks):
-    with pytest.raises(InputError, match="teacher has 9 classes"):
-        CC(networks[0], NetworkInfo(9, (FeatureInfo("x", "map", 3, (4, 4)),)))

@@ -3,35 +3,49 @@
 import copy
 import inspect
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from toys import leaves
 
 import trg_pyg.distillers
 from trg_pyg._discover import subclasses
-from trg_pyg.distillers import Distiller, Losses
+from trg_pyg.distillers import KD, RKD, TRG, Distiller, Losses, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder
-from trg_pyg.models.taps import Outputs
+from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
 from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.guard import Buffers
 
-PER_IMAGE = {"AT", "DKD", "KD", "LSP", "VID", "Vanilla"}
-WITH_GRAPHS = {"CC", "HKD", "IRG", "LSP", "PKT", "RKD", "SP", "TRG", "TRGPaper"}
-TOKENS = {"LSP": 16, "TRG": 16, "TRGPaper": 16}
 DISTILLERS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
 
 
-@pytest.fixture(params=DISTILLERS, ids=lambda cls: cls.__name__)
+def options(cls: type[Distiller]) -> dict[str, Any]:
+    """Defaults by name, those that TermDistiller has for every method too."""
+    shared = inspect.signature(TermDistiller).parameters if issubclass(cls, TermDistiller) else {}
+    both = {**shared, **inspect.signature(cls).parameters}
+    return {name: p.default for name, p in both.items() if p.default is not p.empty and name != "terms"}
+
+
+def named(cls: type[Distiller]) -> str:
+    return cls.__name__
+
+
+OF_TERMS = pytest.mark.parametrize("cls", [cls for cls in DISTILLERS if issubclass(cls, TermDistiller)], ids=named)
+OF_ONE_WEIGHT = pytest.mark.parametrize("cls", [cls for cls in DISTILLERS if "weight" in options(cls)], ids=named)
+
+
+@pytest.fixture(params=DISTILLERS, ids=named)
 def distiller(request, networks) -> Distiller:
     torch.manual_seed(0)
     return made(request.param, networks)
 
 
-def made(cls: type[Distiller], networks) -> Distiller:
-    """A distiller with its defaults that has seen its training set: 40 images of 5 classes."""
-    distiller = cls(*networks)
+def made(cls: type[Distiller], networks, **options: Any) -> Distiller:
+    """A distiller, by default with its defaults, that has seen its training set: 40 images of 5 classes."""
+    distiller = cls(*networks, **options)
     distiller.bind(torch.arange(40) % 5, torch.Generator().manual_seed(1))
     return distiller
 
@@ -176,20 +190,59 @@ def test_the_graphs_that_are_told_are_those_that_are_built(distiller, outputs, s
     monkeypatch.setattr(GraphBuilder, "__call__", watched)
     distiller(*outputs(images), step(images))
     assert {tuple(size) for size in distiller.graph_sizes(images).values()} == built
-    assert bool(built) == (type(distiller).__name__ in WITH_GRAPHS)
-    tokens = TOKENS.get(type(distiller).__name__)
-    assert distiller.num_tokens == tokens
+    assert built or not isinstance(distiller, RKD | TRG)
+    tokens = distiller.num_tokens
+    assert tokens is None or images * tokens in {nodes for _, _, nodes, _ in built}
+    assert tokens == 16 or not isinstance(distiller, TRG)
 
 
-def test_a_teacher_is_demanded_where_it_is_needed(distiller, networks, outputs, step):
-    if distiller.needs_teacher:
-        with pytest.raises(InputError, match="needs a teacher"):
-            type(distiller)(networks[0], None)
-        images = max(3, distiller.min_images)
-        with pytest.raises(InputError, match="no teacher outputs"):
-            distiller(outputs(images)[0], None, step(images))
-    else:
-        assert type(distiller)(networks[0], None)(outputs()[0], None, step()).total.isfinite()
+def test_a_teacher_of_the_same_classes_is_demanded_where_it_is_needed(distiller, networks, outputs, step):
+    cls = type(distiller)
+    if not distiller.needs_teacher:
+        assert cls(networks[0], None)(outputs()[0], None, step()).total.isfinite()
+        return
+    with pytest.raises(InputError, match="needs a teacher"):
+        cls(networks[0], None)
+    with pytest.raises(InputError, match="teacher has 9 classes, student and data have 5"):
+        cls(networks[0], NetworkInfo(9, networks[1].features, networks[1].embedding))
+    images = max(3, distiller.min_images)
+    with pytest.raises(InputError, match="no teacher outputs"):
+        distiller(outputs(images)[0], None, step(images))
+
+
+@OF_TERMS
+def test_impossible_weights_and_temperatures_are_named(cls, networks):
+    for name in options(cls):
+        if name == "tau" or name == "weight" or name.endswith("_weight"):
+            value = 0 if name == "tau" else -0.5
+            with pytest.raises(InputError, match=f"^{name}={value}"):
+                cls(*networks, **{name: value})
+
+
+@OF_TERMS
+def test_logit_distillation_is_that_of_kd(cls, networks, outputs, step):
+    distiller = made(cls, networks, kd_weight=2.0, tau=3.0)
+    images = max(3, distiller.min_images)
+    parts = distiller(*outputs(images), step(images)).parts
+    assert torch.equal(parts["kd"], KD(*networks, tau=3.0)(*outputs(images), step(images)).parts["kd"])
+
+
+@OF_ONE_WEIGHT
+def test_the_total_is_the_sum_of_the_parts_in_their_weights(cls, networks, outputs, step):
+    distiller = made(cls, networks, ce_weight=0.5, kd_weight=2.0, weight=7.0)
+    images = max(3, distiller.min_images)
+    total, parts = distiller(*outputs(images), step(images))
+    weights = {"ce": 0.5, "kd": 2.0} | dict.fromkeys(parts.keys() - {"ce", "kd"}, 7.0)
+    assert len(weights) > 2
+    torch.testing.assert_close(total.detach(), sum(weight * parts[name] for name, weight in weights.items()))
+
+
+@OF_ONE_WEIGHT
+def test_a_weight_of_0_turns_the_method_off(cls, networks, outputs, step):
+    distiller = cls(*networks, weight=0, kd_weight=0)
+    assert list(distiller(*outputs(1), step(1)).parts) == ["ce"]
+    assert distiller.min_images == 1
+    assert not list(distiller.parameters())
 
 
 def apart(distiller: Distiller, student: Outputs, teacher: Outputs, step: Step, sizes: list[int]) -> Losses:
@@ -208,11 +261,10 @@ def apart(distiller: Distiller, student: Outputs, teacher: Outputs, step: Step, 
 
 
 @pytest.mark.parametrize("sizes", [[3, 3], [5, 1], [2, 3, 1]], ids=str)
-@pytest.mark.parametrize("name", sorted(PER_IMAGE))
-def test_the_loss_of_a_method_per_image_is_the_mean_over_parts_of_a_batch(name, sizes, networks, outputs, step):
+@pytest.mark.parametrize("cls", [cls for cls in DISTILLERS if cls.per_image], ids=named)
+def test_the_loss_of_a_method_per_image_is_the_mean_over_parts_of_a_batch(cls, sizes, networks, outputs, step):
     torch.manual_seed(0)
-    cls = getattr(trg_pyg.distillers, name)
-    distiller = cls(*networks) if name == "Vanilla" else cls(*networks, kd_weight=0.7)
+    distiller = cls(*networks, **({"kd_weight": 0.7} if "kd_weight" in options(cls) else {}))
     student, teacher = outputs(sum(sizes))
     whole = distiller(student, teacher, step(sum(sizes)))
     shares = apart(distiller, student, teacher, step(sum(sizes)), sizes)
@@ -220,30 +272,38 @@ def test_the_loss_of_a_method_per_image_is_the_mean_over_parts_of_a_batch(name, 
     assert shares.parts.keys() == whole.parts.keys()
     for part, value in whole.parts.items():
         torch.testing.assert_close(shares.parts[part], value)
-    leaves = [student.logits, *student.features, student.embedding, *distiller.parameters()]
+    inputs = leaves(student, teacher, distiller)
     grads, expected = (
-        torch.autograd.grad(losses.total, leaves, allow_unused=True, materialize_grads=True)
+        torch.autograd.grad(losses.total, inputs, allow_unused=True, materialize_grads=True)
         for losses in (shares, whole)
     )
     for grad, want in zip(grads, expected, strict=True):
         torch.testing.assert_close(grad, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
 
 
-def test_what_is_per_image_is_said_by_each_class_for_itself():
-    assert {cls.__name__ for cls in DISTILLERS if cls.per_image} == PER_IMAGE
+@pytest.mark.parametrize("cls", [cls for cls in DISTILLERS if not cls.per_image], ids=named)
+def test_a_method_that_does_not_say_that_it_is_per_image_is_not(cls, networks, outputs, step):
+    distiller = made(cls, networks)
+    images = max(3, distiller.min_images)
+    student, teacher = outputs(2 * images)
+    whole = copy.deepcopy(distiller)(student, teacher, step(2 * images)).total
+    shares = apart(distiller, student, teacher, step(2 * images), [images, images]).total
+    assert shares.item() != pytest.approx(whole.item(), rel=1e-5)
 
-    class WithRelations(trg_pyg.distillers.KD):
+
+def test_what_is_per_image_is_said_by_each_class_for_itself():
+    class WithRelations(KD):
         pass
 
     assert not WithRelations.per_image
-    assert trg_pyg.distillers.KD.per_image
+    assert KD.per_image
 
 
-@pytest.mark.parametrize("factor", [0.0, 1e-15, 1e4, 1e12])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "factor"),
+    [(torch.float16, 0.0), (torch.float16, 1e4), (torch.bfloat16, 1e-15), (torch.bfloat16, 1e12)],
+)
 def test_every_part_of_zero_small_and_large_outputs_is_finite_under_autocast(distiller, factor, dtype, outputs, step):
-    if dtype == torch.float16 and factor == 1e12:
-        pytest.skip("more than float16 holds")
     images = max(3, distiller.min_images)
     sides = [
         Outputs(*((factor * x).detach().requires_grad_() if torch.is_tensor(x) else _scaled(x, factor) for x in side))

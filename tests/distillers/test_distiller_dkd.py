@@ -13,10 +13,9 @@ def decoupled(student, teacher, step, alpha, beta, tau):
 
 
 @pytest.mark.parametrize("images", [1, 4])
-@pytest.mark.parametrize("seed", range(2))
-def test_total_is_cross_entropy_and_the_decoupled_loss(images, seed, networks, outputs, step, close):
+def test_total_is_cross_entropy_and_the_decoupled_loss(images, networks, outputs, step, close):
     """After the warm-up, of alpha 1, beta 8, tau 4."""
-    student, teacher = outputs(images, seed=seed, dtype=torch.float64)
+    student, teacher = outputs(images, seed=images, dtype=torch.float64)
     losses = DKD(*networks)(student, teacher, step(images))
     dkd = decoupled(student, teacher, step(images), 1, 8, 4)
     assert list(losses.parts) == ["ce", "dkd"]
@@ -80,15 +79,13 @@ def test_nothing_but_logits_is_needed(networks, outputs, step):
     assert distiller(student, teacher, step()).total.isfinite()
 
 
-def test_a_weight_of_0_turns_the_term_off(networks, outputs, step):
-    assert list(DKD(*networks, weight=0)(*outputs(), step()).parts) == ["ce"]
-
-
 @pytest.mark.parametrize(
     "options",
     [
-        *({"weight": -1.0}, {"tau": 0}, {"kd_weight": -1}, {"ce_weight": -1}, {"alpha": -1}, {"beta": -0.5}),
-        *({"warmup": -0.1}, {"warmup": 1.5}),
+        {"alpha": -1},
+        {"beta": -0.5},
+        {"warmup": -0.1},
+        {"warmup": 1.5},
     ],
     ids=str,
 )
@@ -96,8 +93,3 @@ def test_impossible_options_are_named(options, networks):
     name, value = next(iter(options.items()))
     with pytest.raises(InputError, match=f"^{name}={value}"):
         DKD(*networks, **options)
-
-
-def test_a_teacher_of_other_classes_is_refused(networks):
-    with pytest.raises(InputError, match="teacher has 9 classes"):
-        DKD(networks[0], NetworkInfo(9, networks[1].features))

@@ -3,20 +3,13 @@ import math
 import pytest
 import relational_equations as equations
 import torch
+from inputs import HARD
+from pairs import pairs
+from toys import with_maps
 
-from trg_pyg.distillers import KD, LSP
+from trg_pyg.distillers import LSP
 from trg_pyg.errors import InputError
-from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
-
-
-def maps(student: torch.Tensor, teacher: torch.Tensor) -> tuple[NetworkInfo, NetworkInfo, Outputs, Outputs]:
-    """Two networks with one map each."""
-    infos = [
-        NetworkInfo(5, (FeatureInfo("layer3", "map", x.shape[1], (x.shape[2], x.shape[3])),))
-        for x in (student, teacher)
-    ]
-    outputs = [Outputs(x.new_zeros(len(x), 5), (x,)) for x in (student, teacher)]
-    return *infos, *outputs
+from trg_pyg.models.taps import Outputs
 
 
 def teacher_map(teacher: Outputs) -> torch.Tensor:
@@ -41,7 +34,7 @@ def test_term_equals_the_papers_equation(images, options, networks, outputs, ste
 def test_any_two_grids_meet_on_the_common_one(first, second, tokens, step, close):
     student = tokens(2, 3, *first, dtype=torch.float64).requires_grad_()
     teacher = tokens(2, 2, *second, seed=1, dtype=torch.float64)
-    info_s, info_t, out_s, out_t = maps(student, teacher)
+    (info_s, out_s), (info_t, out_t) = with_maps(student), with_maps(teacher)
     term = LSP(info_s, info_t, scale=1.0).terms["local"]
     close(term(out_s, out_t, step(2)), equations.lsp(student, teacher, scale=1.0), [student])
 
@@ -50,7 +43,7 @@ def test_patches_are_tokens_of_several_cells(tokens, step, close):
     """A patch of 2 by 2 cells is a token of four times the width, so it is a cell of a map folded so."""
     student, teacher = tokens(2, 3, 6, 4, dtype=torch.float64).requires_grad_(), tokens(2, 2, 6, 4, seed=1).double()
     folded = [torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1) for x in (student, teacher)]
-    info_s, info_t, out_s, out_t = maps(student, teacher)
+    (info_s, out_s), (info_t, out_t) = with_maps(student), with_maps(teacher)
     term = LSP(info_s, info_t, patch=2, scale=1.0).terms["local"]
     close(term(out_s, out_t, step(2)), equations.lsp(*folded, scale=1.0), [student])
 
@@ -64,22 +57,10 @@ def test_total_is_cross_entropy_and_the_term(networks, outputs, step, close):
     close(losses.total, expected, [student.logits, student.features[-1]])
 
 
-def test_with_logit_distillation_the_part_is_that_of_kd(networks, outputs, step, close):
-    student, teacher = outputs(dtype=torch.float64)
-    losses = LSP(*networks, ce_weight=0.5, kd_weight=1.0, tau=2.0, weight=700.0)(student, teacher, step())
-    assert torch.equal(losses.parts["kd"], KD(*networks, tau=2.0)(student, teacher, step()).parts["kd"])
-    expected = (
-        0.5 * equations.cross_entropy(student.logits, step().target)
-        + equations.logit_kd(student.logits, teacher.logits.detach(), 2.0)
-        + 700 * equations.lsp(student.features[-1], teacher_map(teacher))
-    )
-    close(losses.total, expected, [student.logits, student.features[-1]])
-
-
 def test_three_tokens_in_a_row_written_out(step):
     # Student: 0, 1, 1 + ln 2. The middle token has kernels 1/e and 1/2 with its neighbours; the teacher's are equal.
     student = torch.tensor([0.0, 1.0, 1 + math.log(2)]).view(1, 1, 1, 3)
-    info_s, info_t, out_s, out_t = maps(student, torch.zeros(1, 2, 1, 3))
+    (info_s, out_s), (info_t, out_t) = with_maps(student), with_maps(torch.zeros(1, 2, 1, 3))
     apart = 0.5 - 1 / math.e
     # KL((1/2, 1/2) || softmax(0, apart)) = log cosh(apart / 2); the ends have one neighbour each, so nothing to differ.
     local = LSP(info_s, info_t, scale=1.0)(out_s, out_t, step(1)).parts["local"].item()
@@ -94,25 +75,19 @@ def test_nearest_tokens_are_the_teachers(tokens, step):
     for edges in ("grid", "knn"):
         for name, moved in (("before", slice(None)), ("after", order)):
             both = [x.flatten(2)[:, :, moved].unflatten(2, (4, 4)) for x in (student, teacher)]
-            info_s, info_t, out_s, out_t = maps(*both)
+            (info_s, out_s), (info_t, out_t) = map(with_maps, both)
             distiller = LSP(info_s, info_t, edges=edges, k=3, scale=1.0)
             values[edges, name] = distiller(out_s, out_t, step(2)).parts["local"].item()
     assert values["knn", "after"] == pytest.approx(values["knn", "before"], rel=1e-5)
     assert values["grid", "after"] != pytest.approx(values["grid", "before"], rel=1e-3)
 
 
-def test_a_weight_of_0_turns_the_term_off(networks, outputs, step):
-    assert list(LSP(*networks, weight=0)(*outputs(), step()).parts) == ["ce"]
-
-
-@pytest.mark.parametrize("edges", ["grid", "knn"])
-@pytest.mark.parametrize("kind", ["zeros", "all equal", "one node different", "duplicates", "large", "small", "tiny"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("edges", "kind", "dtype"), pairs(["grid", "knn"], HARD, [torch.float64, torch.float32]))
 def test_hard_maps(edges, kind, dtype, hard, step):
     # Tokens are hard here: they are the rows.
     student = hard(kind, 9, 3, dtype=dtype).T.reshape(1, 3, 3, 3).requires_grad_()
     teacher = hard("random", 9, 2, seed=1, dtype=dtype).T.reshape(1, 2, 3, 3)
-    info_s, info_t, out_s, out_t = maps(student, teacher)
+    (info_s, out_s), (info_t, out_t) = with_maps(student), with_maps(teacher)
     losses = LSP(info_s, info_t, edges=edges, k=4, scale=1.0)(out_s, out_t, step(1))
     losses.total.backward()
     assert student.grad.isfinite().all()
@@ -124,7 +99,7 @@ def test_hard_maps(edges, kind, dtype, hard, step):
 @pytest.mark.parametrize("edges", ["grid", "knn"])
 def test_tokens_all_equal_for_both_networks_are_alike(edges, step):
     student = torch.zeros(2, 2, 3, 3, requires_grad=True)
-    info_s, info_t, out_s, out_t = maps(student, torch.ones(2, 1, 3, 3))
+    (info_s, out_s), (info_t, out_t) = with_maps(student), with_maps(torch.ones(2, 1, 3, 3))
     losses = LSP(info_s, info_t, edges=edges, k=3)(out_s, out_t, step(2))
     losses.total.backward()
     assert losses.parts["local"] == 0
@@ -134,8 +109,6 @@ def test_tokens_all_equal_for_both_networks_are_alike(edges, step):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight": -1.0}, "^weight=-1"),
-        ({"tau": 0}, "^tau=0"),
         ({"scale": 0}, "^scale=0"),
         ({"edges": "ring"}, "^edges=ring: choose grid or knn"),
         ({"patch": 3}, "patch"),

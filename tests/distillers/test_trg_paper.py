@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pairs import pairs
 from torch import Tensor
 
 from trg_pyg.distillers import TRGPaper
@@ -61,9 +62,7 @@ def contrast(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
     return -(a @ b.T / tau).log_softmax(1).diagonal().sum()
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("sigma", [1.0, 0.3])
-@pytest.mark.parametrize("progress", [0.0, 0.6])
+@pytest.mark.parametrize(("seed", "sigma", "progress"), pairs(range(2), [1.0, 0.3], [0.0, 0.6]))
 def test_parts_equal_the_papers_equations_from_the_features_on(seed, sigma, progress):
     torch.manual_seed(seed)
     distiller = TRGPaper(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -43,7 +44,7 @@ def test_equals_its_equation(close, items, pool, width, temperature, seed):
     close(bank_info_nce(*inputs, allowed, temperature), expected, inputs)
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "small", "tiny"])
+@pytest.mark.parametrize("kind", [kind for kind in HARD if kind != "large"])
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     inputs = [hard(kind, n, 4, seed=i).requires_grad_() for i, n in enumerate((5, 5, 8))]
     allowed = mask(0, 5, 8)

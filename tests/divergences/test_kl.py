@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
+from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -125,19 +127,17 @@ def test_the_same_edges_are_not_looked_up(compare, weighted, monkeypatch):
         compare(KL(), relation, copied, teacher)
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize(
-    ("relation", "eps"),
-    [
-        (Softmax(Cosine(), 0.1), 0.0),
-        (Softmax(Gaussian(), 0.1, "all"), 0.0),
-        (Scaled(Cosine(shifted=True), "sum"), 1e-7),
-        (Scaled(Distance(), "sum"), 1e-7),
-    ],
-    ids=["softmax", "all", "shares", "distances"],
-)
-def test_hard_inputs_are_finite(kind, direction, relation, eps, compare, hard):
+DISTRIBUTIONS = {
+    "softmax": (Softmax(Cosine(), 0.1), 0.0),
+    "all": (Softmax(Gaussian(), 0.1, "all"), 0.0),
+    "shares": (Scaled(Cosine(shifted=True), "sum"), 1e-7),
+    "distances": (Scaled(Distance(), "sum"), 1e-7),
+}
+
+
+@pytest.mark.parametrize(("kind", "direction", "of"), pairs(HARD, DIRECTIONS, DISTRIBUTIONS))
+def test_hard_inputs_are_finite(kind, direction, of, compare, hard):
+    relation, eps = DISTRIBUTIONS[of]
     x_s, x_t = hard(kind, 6, 4, dtype=torch.float32).requires_grad_(), hard(kind, 6, 3, seed=1, dtype=torch.float32)
     teacher = CompleteGraph(None, self_loops=True)(x_t[None])
     loss = compare(KL(direction, eps=eps), relation, Data(x=x_s, edge_index=teacher.edge_index), teacher)

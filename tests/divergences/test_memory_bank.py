@@ -3,18 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inputs import draw, generator
 
 from trg_pyg.divergences import MemoryBank
 from trg_pyg.errors import InputError
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def test_first_vectors_are_uniform_and_of_length_one_on_average():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inputs import draw, generator
 
 from trg_pyg.divergences import PairMemory
 from trg_pyg.errors import InputError
@@ -13,18 +13,10 @@ from trg_pyg.errors import InputError
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 3])
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def make(seed: int = 0, dim: int = 3, **options) -> PairMemory:
     memory = PairMemory(dim, **options)
     memory.bind(LABELS, generator(seed))
     return memory
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,12 +9,13 @@ import hypothesis.strategies as st
 import yaml
 from fuzzing import fuzz, judged
 
-from trg_pyg.config.choices import build_parser, read_choices
+from trg_pyg.config.choices import read_choices
+from trg_pyg.config.parser import build_parser
 from trg_pyg.config.variants import class_names
 
 CONFIGS = sorted((Path(__file__).parents[2] / "experiments").glob("configs/**/*.yaml"))
 # Help and print_config end the program, as they should.
-KEYS = sorted({action.dest for action in build_parser()._actions} - {"help", "print_config", "config"})
+KEYS = sorted(set(build_parser().get_defaults().keys(branches=True)) - {"config"})
 PARTS = sorted({part for key in KEYS for part in key.split(".")} | {"class_path", "init_args", "k", "alpha", "root"})
 CLASSES = [*class_names(), "Digits", "CIFAR100", "ImageFolder", "ImageList", "trg_pyg.distillers.KD"]
 

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import torch
+from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -35,7 +36,10 @@ def builders() -> list[GraphBuilder]:
     return found
 
 
-@pytest.fixture(params=builders(), ids=str)
+BUILDERS = builders()
+
+
+@pytest.fixture(params=BUILDERS, ids=str)
 def builder(request) -> GraphBuilder:
     return request.param
 
@@ -51,12 +55,13 @@ def make_tokens(kind: str, images: int) -> Tensor:
     return tokens
 
 
-INPUTS = pytest.mark.parametrize("kind", ["random", "duplicates", "zeros", "all equal"])
+KINDS = ["random", "duplicates", "zeros", "all equal"]
+INPUTS = pytest.mark.parametrize("kind", KINDS)
 
 
 def test_there_are_builders():
     assert {"KNNGraph", "CompleteGraph", "GridGraph", "GivenGraph", "LabelGraph", "LayerGraph"} <= {
-        type(b).__name__ for b in builders()
+        type(builder).__name__ for builder in BUILDERS
     }
 
 
@@ -67,8 +72,7 @@ def test_the_number_of_edges_that_is_told_is_that_of_a_graph(builder, images):
     assert told == (None if type(builder).__name__ == "LabelGraph" else batch.num_edges // batch.num_graphs)
 
 
-@INPUTS
-@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize(("builder", "kind", "images"), pairs(BUILDERS, KINDS, [1, 3]), indirect=["builder"], ids=str)
 def test_batch_is_valid_and_sorted_by_target(builder, kind, images):
     tokens = make_tokens(kind, images)
     batch = call(builder, tokens)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inputs import draw
 from torch import Tensor
 
 from trg_pyg.errors import InputError
@@ -20,10 +21,6 @@ def true_distances(x: Tensor) -> Tensor:
 def brute_force(x: Tensor, k: int) -> Tensor:
     """Other points by (distance, index)."""
     return true_distances(x).sort(dim=-1, stable=True).indices[..., :k]
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 shapes = st.tuples(st.integers(1, 4), st.integers(2, 24), st.integers(1, 9))

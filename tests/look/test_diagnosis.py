@@ -19,8 +19,8 @@ from trg_pyg.look.diagnosis import (
 )
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.step import Step
+from trg_pyg.study.agenda import planned
 from trg_pyg.study.study import build_network, prepare
-from trg_pyg.study.train import TrainingRun
 
 
 def test_gradients_are_those_of_the_equations():
@@ -114,16 +114,13 @@ def study(small):
 
 
 @pytest.fixture
-def trainings(study, tmp_path):
+def trainings(study):
     """A run and its network by method, as they are when a training starts."""
     made = {}
     for method in study.choices.methods:
-        torch.manual_seed(0)
-        distiller = method.build(*study.pairs[method.taps])
+        run = planned(study, method, 0)
+        _ = run.distiller  # made now, as it sets the global random state
         network = build_network(study.config.student, study.splits, 0, method.taps)
-        config = study.config
-        folder = tmp_path / method.name
-        run = TrainingRun(method.name, folder, config.student, method.taps, distiller, config.train, 0, {})
         made[method.name] = run, network
     return made
 
@@ -217,7 +214,7 @@ def test_the_probe_is_the_same_each_time_and_refuses_what_cannot_be(study):
 
 def test_a_file_of_another_probe_and_a_batch_that_is_too_small_are_refused(study, trainings, diagnosis):
     run, network = trainings["HKD"]
-    run.folder.mkdir()
+    run.folder.mkdir(parents=True)
     diagnosis.watch(run, network, False)
     run.distiller.bind(study.splits.train.targets, torch.Generator())
     diagnosis.watch(run, network, True)({"epoch": 1.0})
@@ -226,7 +223,7 @@ def test_a_file_of_another_probe_and_a_batch_that_is_too_small_are_refused(study
     with pytest.raises(InputError, match="probe_images=36 and probe_batch=18: go on with the same"):
         other.watch(run, network, True)
     few = Diagnosis(study, network, draw_probe(study, 8, None))
-    with pytest.raises(InputError, match="probe_batch=8: HKD needs 9 images"):
+    with pytest.raises(InputError, match="probe_batch=8: HKD seed 0 needs 9 images"):
         few.watch(run, network, False)
     with (run.folder / "diagnosis.jsonl").open("a") as file:
         file.write('{"epoch": 2, "reca')

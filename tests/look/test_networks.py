@@ -5,13 +5,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import training_run
 from trg_pyg.cli.run import main
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.errors import InputError
 from trg_pyg.look.networks import load_run_networks
 from trg_pyg.training.loop import fit_together
-from trg_pyg.use.trained import load_trained
+from trg_pyg.use.load import load
 
 METHODS = ["Vanilla", "KD", "TRG", "AT"]
 
@@ -45,7 +44,7 @@ def runs(tmp_path_factory, initial):
         *("--method_options={TRG: {k: 3, patch: 2, tokens_per_image: null, inner_structure: dense, sigma: 0.5}}",),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "fit_together", watched)
+        patch.setattr("trg_pyg.study.train.fit_together", watched)
         assert main([*given, "--methods", *METHODS]) == 0
     return {method: next((root / "runs").glob(f"ImageFolder/resnet14-resnet8/{method}-*/seed3")) for method in METHODS}
 
@@ -85,10 +84,9 @@ def test_tokens_are_those_that_the_distiller_sees(runs):
     images = networks.trained.read_data().test.images[:3]
     teacher, before, after = networks.see(images)
     assert (teacher.is_teacher, before.is_teacher, after.is_teacher) == (True, False, False)
-    choices = networks.trained.choices
+    stored = networks.trained.settings["distiller"]
     infos = [network.describe(16) for network in (networks.after, networks.teacher)]
-    distiller = choices.methods[0].build(*infos)
-    assert isinstance(distiller, TRG)
+    distiller = TRG(*infos, **stored["init_args"])
     outputs = networks.after(images), networks.teacher(images)
     tokens = distiller.tokenize(outputs[0].features[-1], outputs[1].features[-1], torch.Generator())
     assert torch.equal(networks.tokens(after), tokens[0])
@@ -105,7 +103,7 @@ def test_a_student_without_a_teacher_is_looked_at_alone(runs):
     file = json.loads((runs["KD"] / "environment.json").read_text())["teacher"]["weights"]
     folder = file.rpartition("/")[0]
     assert load_run_networks(folder).teacher is None
-    assert load_trained(folder).method == "Vanilla"
+    assert load(folder).method == "Vanilla"
 
 
 def test_runs_that_were_moved_find_their_teacher(runs, tmp_path, monkeypatch):
@@ -135,7 +133,11 @@ def test_another_teacher_and_a_damaged_folder_are_refused(runs, tmp_path):
     save_file({name: value + 1 for name, value in state.items()}, other)
     with pytest.raises(InputError, match=r"the run's teacher had .*; name its file with --teacher"):
         load_run_networks(folder, teacher=other)
-    for content in ("{", "[]", '{"teacher": {}}'):
+    for content, message in (
+        ("{", "cannot be read"),
+        ("[]", "is none of a run"),
+        ('{"teacher": {}}', "does not say which teacher the run had"),
+    ):
         (folder / "environment.json").write_text(content)
-        with pytest.raises(InputError, match="does not say which teacher the run had"):
+        with pytest.raises(InputError, match=message):
             load_run_networks(folder)

@@ -3,14 +3,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from inputs import HARD, draw
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import AttentionLoss
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_two_positions_written_out():
@@ -34,7 +30,7 @@ def test_equals_its_equation(close, images, channels, student_grid, teacher_grid
     close(AttentionLoss()(student, teacher), equations.attention(student, teacher), [student])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     student = hard(kind, 6, 20).view(6, 5, 2, 2).requires_grad_()
     teacher = hard(kind, 6, 12, seed=1).view(6, 3, 2, 2)

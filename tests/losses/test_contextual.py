@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
@@ -14,10 +15,6 @@ from trg_pyg.losses import ContextualLoss
 
 temperatures = st.one_of(st.none(), st.floats(0.05, 5.0))
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def on_same_edges(builder, student: Tensor, teacher: Tensor) -> tuple[Batch, Batch]:
@@ -86,7 +83,7 @@ def test_graph_equals_dense_on_a_complete_graph_with_self_loops(images, size):
     )
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize("structure", ["dense", "graph"])
 def test_hard_inputs(kind, structure, hard, close):
     student, teacher = hard(kind, 8, 5).requires_grad_(), hard(kind, 8, 3, seed=1)

@@ -3,14 +3,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw
 from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import CorrelationLoss
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def expected(loss: CorrelationLoss, student: Tensor, teacher: Tensor) -> Tensor:
@@ -33,7 +30,7 @@ def test_equals_its_equation(close, items, widths, dim, seed):
     close(loss(student, teacher), expected(loss, student, teacher), [student, *loss.parameters()])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     torch.manual_seed(0)
     loss = CorrelationLoss(5, 3, dim=4).double()

@@ -5,20 +5,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw, generator
 from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import CRDLoss
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 3])
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def make(seed: int = 0, labels: Tensor = LABELS, **options) -> CRDLoss:
@@ -70,7 +63,7 @@ def test_steps_of_a_training_equal_the_equations(close, negatives, batches, temp
         torch.testing.assert_close(loss.memory.student.vectors, banks[1])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     loss = make().double().eval()
     student, teacher, index = hard(kind, 6, 5).requires_grad_(), hard(kind, 6, 3, seed=1), torch.arange(6)

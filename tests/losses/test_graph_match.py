@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import draw
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -14,10 +15,6 @@ from trg_pyg.losses import GraphMatch
 
 POOL = {"mean": lambda x: x.mean(1), "max": lambda x: x.amax(1), "sum": lambda x: x.sum(1)}
 BUILDER = KNNGraph(2)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def read(tokens: Tensor, graph: Batch, hops: int, readout: str) -> Tensor:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import draw
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError
@@ -21,10 +22,6 @@ GRIDS = [
     ((4, 2), (3, 3), "pool"),  # finer down, coarser across
     ((10, 1), (1, 1), "pool"),
 ]
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def expected(loss: HintLoss, kind: object, student: Tensor, teacher: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
+from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -103,10 +105,11 @@ def test_neighbours_only(close, nodes, density, seed, **options):
     close(LocalStructureLoss("neighbors", **options)(student, teacher), expected, [student.edge_weight])
 
 
-@pytest.mark.parametrize("kind", ["random", "duplicates", "zeros", "all equal", "one node different", "large", "tiny"])
-@pytest.mark.parametrize("k", [3, 11])  # 11 = N - 1: the complete graph
-@pytest.mark.parametrize("direction", ["teacher", "student"])
-@pytest.mark.parametrize("edges", ["own", "teacher"])
+# 11 = N - 1: the complete graph
+@pytest.mark.parametrize(
+    ("kind", "k", "direction", "edges"),
+    pairs(["random", *HARD], [3, 11], ["teacher", "student"], ["own", "teacher"]),
+)
 def test_from_tokens_to_the_loss(kind, k, direction, edges, hard, close):
     """The whole chain in the equation's words: Gaussian weights of unit tokens on kNN edges, then the dense softmax."""
     tokens_s, tokens_t = hard(kind, 12, 5).requires_grad_(), hard(kind, 12, 4, seed=1)

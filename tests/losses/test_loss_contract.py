@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from inputs import HARD
+from pairs import pairs
 from torch import Tensor
 
 import trg_pyg.losses
@@ -32,13 +34,18 @@ SIZES = {
     "student_grid": STUDENT_GRID,
     "teacher_grid": TEACHER_GRID,
 }
+HALF = [torch.float16, torch.bfloat16]
 LABELS = torch.arange(IMAGES * SIZE) % 3  # of a training set of as many images as a batch has rows
 
 
 LOSSES = [cls for cls in subclasses(DistillationLoss) if cls.__module__.startswith(f"{trg_pyg.losses.__name__}.")]
 
 
-@pytest.fixture(params=LOSSES, ids=lambda cls: cls.__name__)
+def name_of(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+@pytest.fixture(params=LOSSES, ids=name_of)
 def case(request) -> "Case":
     return Case(request.param)
 
@@ -104,19 +111,15 @@ def as_map(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     return positions.view(-1, *grid, positions.shape[1]).permute(0, 3, 1, 2)
 
 
-HARD = pytest.mark.parametrize(
-    "kind", ["random", "duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
-)
-
-
 def test_there_are_losses():
     names = {cls.__name__ for cls in LOSSES}
     assert {"LogitKD", "LocalStructureLoss", "ContextualLoss", "TokenContrast", "GraphMatch"} <= names
     assert {"DKDLoss", "HintLoss", "AttentionLoss", "VIDLoss", "CorrelationLoss", "CRDLoss"} <= names
 
 
-@HARD
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("random", torch.float64), *((kind, torch.float32) for kind in ["random", *HARD])]
+)
 def test_scalar_of_the_inputs_type_with_finite_gradients(case, kind, dtype, hard):
     case.loss.to(dtype)
     student, teacher = case.inputs(hard, kind, dtype)
@@ -142,7 +145,7 @@ def test_every_parameter_receives_a_gradient(case, hard):
     assert all(p.grad is not None for p in case.loss.parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", HALF)
 def test_half_precision_gives_float32(case, dtype, hard):
     student, teacher = case.inputs(hard, "random", dtype)
     exact = copy.deepcopy(case)(student.detach().float(), teacher.detach().float())
@@ -218,8 +221,12 @@ def test_one_image(case, kind, hard):
         assert student.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["zeros", "duplicates", "all equal", "large", "tiny"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("case", "kind", "dtype"),
+    pairs(LOSSES, ["zeros", "duplicates", "all equal", "large", "tiny"], HALF),
+    indirect=["case"],
+    ids=name_of,
+)
 def test_half_precision_of_hard_features_is_finite_under_autocast(case, kind, dtype, hard):
     student, teacher = case.inputs(hard, kind, dtype)
     with torch.autocast("cpu", dtype):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from inputs import draw
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
@@ -23,10 +24,6 @@ from trg_pyg.relations import (
 )
 
 COMPLETE = CompleteGraph(None, self_loops=True)
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def graphs(student: Tensor, teacher: Tensor, builder=None) -> tuple[Batch, Batch]:

@@ -5,14 +5,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD, draw
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError
 from trg_pyg.losses import VIDLoss
-
-
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def weights(loss: VIDLoss) -> list[Tensor]:
@@ -38,7 +35,7 @@ def test_equals_its_equation(close, images, channels, student_grid, teacher_grid
     close(loss(student, teacher), expected, [student, *loss.parameters()])
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 def test_hard_inputs_equal_the_equation(kind, hard, close):
     torch.manual_seed(0)
     loss = VIDLoss(5, 3).double()

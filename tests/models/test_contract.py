@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import pytest
+import torch
+from torch import nn
 
 from trg_pyg.models import TappedModel, build_model
 from trg_pyg.models.zoo import _zoo
@@ -91,3 +93,14 @@ def test_network(name: str) -> None:
         == TABLE[name]
     )
     assert all(feature.grid[0] == feature.grid[1] for feature in info.features)
+
+
+@pytest.mark.parametrize("name", _zoo())
+def test_gradient_reaches_every_parameter(name: str) -> None:
+    # In evaluation: the statistics of a batch take every bias before them away, and its gradient with it.
+    model = build_model(name, 10).eval()
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter)  # behind a classifier of zeros there is none
+    model(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from inputs import HARD
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
@@ -56,7 +57,7 @@ def test_all_triples_of_a_complete_graph_equal_a_triple_loop(close, nodes, width
     compare(close, value, torch.stack(expected), x)
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"])
+@pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize(
     "builder",
     [COMPLETE, KNNGraph(2, None), KNNGraph(2, None, symmetric=True), KNNGraph(3, None, scope="batch")],

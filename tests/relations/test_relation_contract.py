@@ -6,6 +6,8 @@ import typing
 
 import pytest
 import torch
+from inputs import HARD
+from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import scatter
@@ -14,11 +16,10 @@ import trg_pyg.relations
 from trg_pyg._discover import subclasses
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph, GraphBuilder, KNNGraph
-from trg_pyg.relations import Cosine, Distance, EdgeRelation, Gaussian, Relation, Softmax
+from trg_pyg.relations import Cosine, Distance, EdgeRelation, Gaussian, Relation
 from trg_pyg.tokens import l2_normalize
 
 WIDTH = 5
-KINDS = ["random", "duplicates", "zeros", "all equal", "one node different", "large", "small", "tiny"]
 EDGES = [KNNGraph(2), CompleteGraph(Gaussian(), self_loops=True)]
 ARGUMENTS = {"of": [Distance(), Cosine(shifted=True)]}
 
@@ -44,20 +45,25 @@ def relations() -> list[Relation]:
     return found
 
 
-def name_of(relation: Relation) -> str:
-    options = {name: v for name, v in vars(relation).items() if isinstance(v, str | bool) and name != "training"}
-    of = f" of {type(relation.of).__name__}" if hasattr(relation, "of") else ""
-    return f"{type(relation).__name__}{of} {options or ''}".strip()
+def name_of(value: object) -> str:
+    if not isinstance(value, Relation):
+        return str(value)
+    options = {name: v for name, v in vars(value).items() if isinstance(v, str | bool) and name != "training"}
+    of = f" of {type(value.of).__name__}" if hasattr(value, "of") else ""
+    return f"{type(value).__name__}{of} {options or ''}".strip()
 
 
-@pytest.fixture(params=relations(), ids=name_of)
-def relation(request) -> Relation:
-    return request.param
+RELATIONS = relations()
+PER_GRAPH = [each for each in RELATIONS if getattr(each, "support", "") != "all"]  # else a matrix of all nodes at hand
 
 
-@pytest.fixture(params=EDGES, ids=["knn", "complete"])
-def builder(request) -> GraphBuilder:
-    return request.param
+def across(*axes: list) -> pytest.MarkDecorator:
+    names = ("relation", "builder", "made")[: len(axes)]
+    return pytest.mark.parametrize(names, pairs(*axes), ids=name_of)
+
+
+EACH = pytest.mark.parametrize("relation", RELATIONS, ids=name_of)
+ON_EACH_GRAPH = across(RELATIONS, EDGES)
 
 
 def graph_of(builder: GraphBuilder, x: Tensor) -> Batch:
@@ -65,22 +71,22 @@ def graph_of(builder: GraphBuilder, x: Tensor) -> Batch:
 
 
 def test_there_are_relations():
-    names = {type(relation).__name__ for relation in relations()}
+    names = {type(relation).__name__ for relation in RELATIONS}
     assert {"Angle", "Cosine", "Distance", "DotProduct", "Gaussian", "GivenWeight", "Laplace"} <= names
     assert {"NodeFeatures", "Scaled", "Softmax", "TaylorGaussian"} <= names
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_finite_values_and_gradients(relation, builder, kind, dtype, hard):
-    x = hard(kind, 8, WIDTH, dtype=dtype).requires_grad_()
+@across(RELATIONS, EDGES, HARD)
+def test_finite_values_and_gradients(relation, builder, made, hard):
+    x = hard(made, 8, WIDTH, dtype=torch.float32).requires_grad_()
     value = relation(graph_of(builder, x))
-    assert value.dtype == dtype
+    assert value.dtype == torch.float32
     assert value.isfinite().all()
     value.square().sum().backward()
     assert x.grad.isfinite().all()
 
 
+@ON_EACH_GRAPH
 def test_values_are_where_the_relation_says(relation, builder, hard):
     x = hard("random", 8, WIDTH)
     graph = graph_of(builder, x)
@@ -90,9 +96,11 @@ def test_values_are_where_the_relation_says(relation, builder, hard):
         "triples": (int(degrees.square().sum()),),
         "nodes": (8, WIDTH),
     }[relation.on]
-    assert relation(graph).shape == shape
+    value = relation(graph)
+    assert (value.shape, value.dtype) == (shape, x.dtype)
 
 
+@ON_EACH_GRAPH
 def test_blocks_make_up_the_whole(relation, builder, hard):
     graph = graph_of(builder, hard("random", 8, WIDTH))
     blocks = relation.blocks(graph)
@@ -100,9 +108,9 @@ def test_blocks_make_up_the_whole(relation, builder, hard):
     torch.testing.assert_close(torch.cat([relation(graph, block) for block in blocks]), relation(graph))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_gives_float32(relation, builder, dtype, hard):
-    x = hard("random", 8, WIDTH, dtype=dtype).requires_grad_()
+@across(RELATIONS, EDGES, [torch.float16, torch.bfloat16])
+def test_half_precision_gives_float32(relation, builder, made, hard):
+    x = hard("random", 8, WIDTH, dtype=made).requires_grad_()
     value = relation(graph_of(builder, x))
     value.sum().backward()
     assert value.dtype == torch.float32
@@ -111,6 +119,7 @@ def test_half_precision_gives_float32(relation, builder, dtype, hard):
     torch.testing.assert_close(value.double(), exact, rtol=1e-4, atol=1e-5)
 
 
+@ON_EACH_GRAPH
 def test_autocast_does_not_lower_the_precision(relation, builder, hard):
     x = hard("random", 8, WIDTH, dtype=torch.float32).requires_grad_()
     graph = graph_of(builder, x)
@@ -121,22 +130,17 @@ def test_autocast_does_not_lower_the_precision(relation, builder, hard):
     torch.testing.assert_close(value, exact)
 
 
-def test_the_global_generator_is_left_alone(relation, builder, hard):
+@ON_EACH_GRAPH
+def test_the_graph_and_the_global_generator_are_left_alone(relation, builder, hard):
     graph = graph_of(builder, hard("random", 8, WIDTH))
-    state = torch.get_rng_state()
+    before, state = graph.clone(), torch.get_rng_state()
     assert torch.equal(relation(graph), relation(graph))
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_the_graph_is_left_alone(relation, builder, hard):
-    x = hard("random", 8, WIDTH)
-    graph = graph_of(builder, x.clone())
-    before = graph.clone()
-    relation(graph)
     assert graph.to_dict().keys() == before.to_dict().keys()
     assert all(torch.equal(value, before[name]) for name, value in graph.to_dict().items())
 
 
+@EACH
 @pytest.mark.parametrize("nodes", [1, 4])
 def test_no_edges(relation, nodes):
     x = torch.ones(nodes, WIDTH, requires_grad=True)
@@ -152,28 +156,24 @@ def test_no_edges(relation, nodes):
         assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("relation", [each for each in RELATIONS if each.on != "triples"], ids=name_of)
 def test_a_single_node_with_a_loop(relation):
-    if relation.on == "triples":
-        pytest.skip("an angle needs three nodes")
     x = torch.ones(2, WIDTH, requires_grad=True)
-    graph = EDGES[1](x.view(2, 1, WIDTH))
-    value = relation(graph)
+    value = relation(EDGES[1](x.view(2, 1, WIDTH)))
     value.sum().backward()
     assert value.isfinite().all()
     assert x.grad.isfinite().all()
 
 
+@across(PER_GRAPH, EDGES)
 def test_graphs_of_a_batch_do_not_see_each_other(relation, builder, hard):
-    if isinstance(relation, Softmax) and relation.support == "all":
-        pytest.skip("the matrix is that of all nodes at hand")
     graph = graph_of(builder, hard("random", 8, WIDTH))
     alone = torch.cat([relation(one) for one in graph.to_data_list()])
     torch.testing.assert_close(relation(graph), alone)
 
 
+@across([each for each in PER_GRAPH if each.distribution], EDGES)
 def test_a_distribution_sums_to_one_over_the_edges_into_a_node(relation, builder, hard):
-    if not relation.distribution or (isinstance(relation, Softmax) and relation.support == "all"):
-        pytest.skip("no distribution over neighbours")
     graph = graph_of(builder, hard("random", 8, WIDTH))
     value = relation(graph)
     assert (value >= 0).all()
@@ -181,9 +181,8 @@ def test_a_distribution_sums_to_one_over_the_edges_into_a_node(relation, builder
     torch.testing.assert_close(total, torch.ones(8, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("relation", [each for each in RELATIONS if isinstance(each, EdgeRelation)], ids=name_of)
 def test_edge_relations_are_weights_of_a_builder(relation, hard):
-    if not isinstance(relation, EdgeRelation):
-        pytest.skip("no relation of the two ends alone")
     x = hard("random", 8, WIDTH)
     graph = KNNGraph(2, relation)(x.view(2, 4, WIDTH))
     unit = Data(x=l2_normalize(x), edge_index=graph.edge_index)

@@ -10,9 +10,20 @@ from torch_geometric.utils import scatter
 
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import KNNGraph
-from trg_pyg.relations import Angle, Distance, DotProduct, Gaussian, GivenWeight, NodeFeatures, Scaled, Softmax
+from trg_pyg.relations import (
+    Angle,
+    Distance,
+    DotProduct,
+    Gaussian,
+    GivenWeight,
+    NodeFeatures,
+    Scaled,
+    Softmax,
+    segment_log_softmax,
+)
 
 SUPPORTS = ["neighbors", "all"]
+SEGMENTS = torch.tensor([2, 0, 2, 0, 2])
 SUPPORT = pytest.mark.parametrize("support", SUPPORTS)
 
 
@@ -132,3 +143,27 @@ def test_of_a_scaled_relation(support, hard):
 def test_impossible_combinations_are_refused_when_built(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_segments_equal_log_softmax_within_each_group():
+    logits = torch.randn(5, dtype=torch.float64)
+    out = segment_log_softmax(logits, SEGMENTS, 4)  # groups 1 and 3 are empty
+    torch.testing.assert_close(out[[1, 3]], logits[[1, 3]].log_softmax(0))
+    torch.testing.assert_close(out[[0, 2, 4]], logits[[0, 2, 4]].log_softmax(0))
+
+
+def test_gradcheck_of_segments():
+    logits = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: segment_log_softmax(x, SEGMENTS, 4), (logits,))
+
+
+def test_extreme_logits_of_segments_are_finite():
+    logits = torch.tensor([1e6, -1e6, -1e6, -1e6, 0.0], requires_grad=True)
+    out = segment_log_softmax(logits, SEGMENTS, 3)
+    out.sum().backward()
+    assert out.tolist() == [0, -torch.tensor(2.0).log().item(), -2e6, -torch.tensor(2.0).log().item(), -1e6]
+    assert logits.grad.isfinite().all()
+
+
+def test_a_segment_of_one_is_certain():
+    assert segment_log_softmax(torch.tensor([-700.0]), torch.tensor([0]), 1).tolist() == [0]

@@ -5,8 +5,9 @@ import pytest
 from trg_pyg.errors import InputError
 from trg_pyg.report.comparison import studies_of
 from trg_pyg.report.rows import accuracy_table, result_rows
-from trg_pyg.report.runs import Found, RunRecord
+from trg_pyg.report.runs import Found
 from trg_pyg.report.table import results_table
+from trg_pyg.runs import Run
 
 SHA = "ab" * 32
 
@@ -21,7 +22,7 @@ def record(method="KD", seed=0, top1=50.0, *, epochs=2, done=2, sha256=SHA, opti
     if sha256:
         settings["teacher"] = {"name": "resnet20", "weights": f"{source}.pth"}
     history = [{"epoch": i + 1, "test/top1": top1 - done + 1 + i, "ms_per_step": 1.0 + i} for i in range(done)]
-    return RunRecord(
+    return Run(
         method=method,
         seed=seed,
         distiller={"class_path": f"trg_pyg.distillers.{method}", "init_args": options or {}},
@@ -65,7 +66,7 @@ def test_a_run_without_a_teacher_belongs_to_every_study_of_its_recipe():
 def test_unfinished_runs_are_in_no_row():
     study = one(record(), record("TRG", 0, 60.0), record("TRG", 1, 99.0, done=1), record("SP", done=0))
     assert [(run.method, run.seed) for run in study.unfinished] == [("TRG", 1), ("SP", 0)]
-    assert list(study.methods["TRG"].runs) == [0]
+    assert list(study.methods["TRG"]) == [0]
     assert "SP" not in study.methods
 
 
@@ -102,18 +103,18 @@ def test_the_teacher_has_the_metrics_of_a_results_file_of_its_weights():
     assert one(record(), teachers=[other]).teacher == ("resnet20", {"top1": 90.0})
 
 
-def test_figures_are_those_of_the_table_of_run_py():
+def test_figures_are_those_of_the_table_of_trg_run():
     tops = {"KD": (50.0, 52.0, 51.0), "TRG": (53.0, 56.0, 52.5)}
     runs = [record(method, seed, top) for method, of_seeds in tops.items() for seed, top in enumerate(of_seeds)]
     study = one(*runs)
     table = accuracy_table(study, result_rows(study))
-    histories = {name: [run.history for run in method.runs.values()] for name, method in study.methods.items()}
+    histories = {name: [run.history for run in of_method.values()] for name, of_method in study.methods.items()}
     lines = results_table(study.teacher, histories, "KD").splitlines()
     expected = {cells[0]: cells for cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)}
     for row in table:
-        of_run_py = expected[row[0]]
-        assert row[1] == of_run_py[1]  # top-1
-        assert row[2] == of_run_py[-1]  # over KD
+        of_trg_run = expected[row[0]]
+        assert row[1] == of_trg_run[1]  # top-1
+        assert row[2] == of_trg_run[-1]  # over KD
     assert table[0][:4] == ["method", "top-1", "top-1 over KD [95 %]", "p"]
     assert table[-1][3] == "0.060"  # of 3, 4 and 1.5: t = 2.833 / 0.726 = 3.900, two degrees of freedom
 

@@ -1,29 +1,32 @@
 import pytest
 
-from trg_pyg.report.content import Block, Section, Table
-from trg_pyg.report.page import html_page, markdown_page
+from trg_pyg.report.page import Block, Page, Picture, Section, Table
 
-NAME = "<b onclick='x'>a|b`c`</b> [d](javascript:e)\n&amp;"
-SECTION = Section(
-    NAME, [Block("Results", [NAME], [Table("results", [["method", NAME], [NAME, "1.00"]], NAME)])], [NAME]
-)
+NAME = "<b onclick='x'>a|b`c`</b> [d](javascript:e)\n&amp; \"{{ page }}"
+TABLE = Table("results", [["method", NAME], [NAME, "1.00"]], NAME)
 
 
-def test_every_text_of_a_page_is_escaped():
-    page = html_page(NAME, [NAME], Table("studies", [["study"], [NAME]], NAME), [SECTION, SECTION], NAME)
-    assert "<b" not in page.replace("<body>", "")
-    assert "&amp;amp;" in page
-    assert page.count("&lt;b onclick=&#x27;x&#x27;&gt;") > 10
+@pytest.fixture
+def page() -> Page:
+    """A page on which every text is a name that nobody should use."""
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(2, 1))
+    block = Block(NAME, [NAME], [TABLE], [Picture(NAME, figure, NAME)])
+    folded = Table("common", TABLE.rows, NAME, folded=True)
+    section = Section(NAME, [block, Block("Results", [NAME], [folded]), Block(NAME, listing=[NAME])], [NAME])
+    return Page(NAME, [NAME], TABLE, [section], NAME)
 
 
-def test_every_text_of_markdown_stays_in_its_cell():
-    table = [line for line in markdown_page("title", [SECTION], "command").splitlines() if line.startswith("|")]
-    name = "&lt;b onclick='x'>a\\|b\\`c\\`&lt;/b> [d]\\(javascript:e) &amp;"
+def test_every_text_of_a_page_is_escaped(page):
+    html = page.html()
+    assert html.startswith("<!DOCTYPE html>\n")
+    assert "<b " not in html
+    escaped = "&lt;b onclick=&#39;x&#39;&gt;a|b`c`&lt;/b&gt; [d](javascript:e)\n&amp;amp; &#34;{{ page }}"
+    # Title and heading, command, lines, contents, headings, alt, tables, two commands below each, listing.
+    assert html.count(escaped) == html.count("onclick") == 2 + 1 + 3 + 3 + 3 + 1 + 3 * 3 + 2 * 2 + 1
+
+
+def test_every_text_of_markdown_stays_in_its_cell(page):
+    table = [line for line in page.markdown().splitlines() if line.startswith("|")]
+    name = "&lt;b onclick='x'>a\\|b\\`c\\`&lt;/b> [d]\\(javascript:e) &amp; \"{{ page }}"
     assert table[0] == f"| {'method'.ljust(len(name))} | {name} |"
     assert table[2] == f"| {name} | {'1.00'.ljust(len(name))} |"
-
-
-@pytest.mark.parametrize("sections", [1, 2])
-def test_the_overview_is_there_for_several_studies(sections):
-    page = html_page("t", [], Table("studies", [["study"], ["x"]], "all of them"), [SECTION] * sections, "command")
-    assert ("all of them" in page) == (sections > 1)

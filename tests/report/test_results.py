@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from trg_pyg.cli.table import main
 from trg_pyg.errors import InputError
-from trg_pyg.report.results import Results, Run, main
+from trg_pyg.report.results import Results, Run
 
 RESULTS = Results(
     study="Digits/resnet20-resnet8",
@@ -46,10 +47,10 @@ def test_several_files_are_several_tables(tmp_path: Path, capsys) -> None:
 def test_another_file_is_refused(text: str, tmp_path: Path, capsys) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text(text)
-    with pytest.raises(InputError, match=r"metrics.jsonl holds no results of run.py \(.*name a .jsonl file beside a"):
+    with pytest.raises(InputError, match=r"metrics.jsonl holds no results of trg run \(.*name a .jsonl file beside a"):
         Results.read(file)
     assert main([str(file)]) == 2
-    assert "results.py: error: " in capsys.readouterr().err
+    assert "trg table: error: " in capsys.readouterr().err
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def one_run(**values: object) -> list[Run]:
 )
 def test_what_makes_no_table_is_refused(results: Results, place: str, tmp_path: Path) -> None:
     results.write(tmp_path / "table.jsonl")
-    with pytest.raises(InputError, match=rf"table.jsonl holds no results of run.py \({place}"):
+    with pytest.raises(InputError, match=rf"table.jsonl holds no results of trg run \({place}"):
         Results.read(tmp_path / "table.jsonl")
 
 

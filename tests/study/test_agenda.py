@@ -3,13 +3,15 @@ import json
 import pytest
 
 from trg_pyg.cli.run import main
-from trg_pyg.config.choices import Method, read_choices
-from trg_pyg.study.agenda import Agenda, Planned
+from trg_pyg.config.choices import read_choices
+from trg_pyg.config.methods import Method
+from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.study import prepare
 
 
 def planned(tmp_path, name, seed):
-    return Planned(Method(name, {}, True, "last", build=None), seed, tmp_path / name / str(seed), {})
+    method = Method(name, {}, True, "last", build=None)
+    return Training(method, seed, tmp_path / name / str(seed), {}, None, None, None, f"{name} seed {seed}")
 
 
 @pytest.fixture

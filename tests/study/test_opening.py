@@ -40,7 +40,7 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
         "student   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4",
         "methods   Vanilla  1 ce",
         "          KD       0.1 ce + 0.9 kd",
-        "          TRG      1 ce + 1 kd + 0 to 1 local + 0 to 2 global + 0 to 0.1 graph",
+        "          TRG      1 ce + 1 kd + 0 to 1 local (beta) + 0 to 2 global (gamma) + 0 to 0.1 graph (delta)",
         "          SP+KD    1 ce + 1 kd + 3000 similarity",
         "graphs    TRG: 16 tokens an image, 18 images a batch",
         "              local: 1 KNNGraph of 288 nodes, 2,304 edges",

@@ -5,9 +5,9 @@ import warnings
 import pytest
 import torch
 
+from tests.study.test_agenda import planned
 from trg_pyg._program import say
-from trg_pyg.config.choices import Method
-from trg_pyg.study.agenda import Agenda, Planned
+from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.progress import Bars, Display, duration, make_bars
 from trg_pyg.training.loop import Progress
 from trg_pyg.training.meter import Meter
@@ -42,11 +42,7 @@ def progress(step, epoch=1, steps=3):
 
 
 def agenda_of(tmp_path, names, epochs, histories=None):
-    runs = [
-        Planned(Method(name, {}, True, "last", build=None), seed, tmp_path / name / str(seed), {})
-        for name in names
-        for seed in (0, 1)
-    ]
+    runs = [planned(tmp_path, name, seed) for name in names for seed in (0, 1)]
     known = {runs[number].folder: history for number, history in (histories or {}).items()}
     return Agenda([[run] for run in runs], epochs, known)
 

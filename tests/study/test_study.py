@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
+from trg_pyg.models.zoo import build_model
 from trg_pyg.study.study import fingerprint, pick_device, prepare, prepare_process, short_name
 
 
@@ -22,6 +24,19 @@ def test_a_study_knows_its_data_networks_and_place(small, tmp_path):
 def test_no_teacher_is_built_where_no_method_needs_one(small):
     study = prepare(read_choices([*small, "--methods", "Vanilla", "--teacher.name=no_such_network"]))
     assert study.pairs["none"].teacher is None
+
+
+def test_a_network_is_built_once_for_the_study_and_once_for_each_training(small, monkeypatch):
+    built = []
+
+    def counted(name, classes):
+        built.append(name)
+        return build_model(name, classes)
+
+    monkeypatch.setattr("trg_pyg.study.study.build_model", counted)
+    given = [*small, "--methods", "KD", "--teacher.name=resnet14", "--train.epochs=1", "--seeds", "0", "1"]
+    assert main(given) == 0
+    assert built == ["resnet8", "resnet14", "resnet14", "resnet8", "resnet8"]
 
 
 def test_the_same_settings_have_the_same_fingerprint_whatever_their_order():

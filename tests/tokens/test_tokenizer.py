@@ -1,5 +1,6 @@
 import pytest
 import torch
+from inputs import generator
 from torch.nn.functional import avg_pool2d
 
 from trg_pyg.errors import InputError
@@ -8,10 +9,6 @@ from trg_pyg.tokens import Tokenizer
 
 CNN = FeatureInfo("layer3", "map", 3, (8, 8))
 VIT = FeatureInfo("blocks.11", "sequence", 5, (4, 4), prefix_tokens=1)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_a_fine_convolutional_student_meets_a_coarse_transformer():

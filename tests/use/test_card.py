@@ -5,8 +5,7 @@ import pytest
 
 from trg_pyg.errors import InputError
 from trg_pyg.use.card import model_card
-from trg_pyg.use.exported import About
-from trg_pyg.use.trained import load_trained
+from trg_pyg.use.load import load
 
 
 @pytest.fixture
@@ -15,8 +14,7 @@ def run(finished_run, tmp_path):
 
 
 def card(run, which="last", formats=("safetensors", "onnx", "torch_export")):
-    trained = load_trained(run, which)
-    return model_card(trained, About(trained.name, {}, trained.facts, 20), formats, 1e-4)
+    return model_card(load(run, which), formats, 1e-4)
 
 
 def test_it_has_what_the_run_knows(run):
@@ -30,7 +28,7 @@ def test_it_has_what_the_run_knows(run):
     assert environment["command"] in text
     assert environment["teacher"]["sha256"] in text
     assert f"`{environment['commit']}`" in text or environment["commit"] is None
-    assert load_trained(run).weights.sha256 in text
+    assert load(run).weights.sha256 in text
     for expected in (
         "| parameters | 77,587 |",
         "16 x 16 pixels",
@@ -62,7 +60,7 @@ def test_formats_that_were_left_out_are_not_explained(run):
 def test_without_metrics_the_accuracy_is_that_of_the_weights(run):
     (run / "metrics.jsonl").unlink()
     text = card(run)
-    assert f"| top-1 |\n|---|\n| {load_trained(run).weights.accuracy:.2f} |" in text
+    assert f"| top-1 |\n|---|\n| {load(run).weights.accuracy:.2f} |" in text
 
 
 def test_without_an_environment_the_card_says_less(run):
@@ -75,5 +73,5 @@ def test_without_an_environment_the_card_says_less(run):
 @pytest.mark.parametrize("name", ["environment.json", "metrics.jsonl"])
 def test_a_damaged_file_is_named(run, name):
     (run / name).write_text("[")
-    with pytest.raises(InputError, match=f"{name} is damaged"):
+    with pytest.raises(InputError, match=f"{name} cannot be read"):
         card(run)

@@ -1,15 +1,17 @@
 import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from experiments import export_formats
+from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import InputError
-from trg_pyg.models import ImageClassifier
-from trg_pyg.use.exported import About
+from trg_pyg.models import ImageClassifier, LoadedWeights, Normalize, TappedModel, build_model
+from trg_pyg.use import formats
 from trg_pyg.use.formats import BATCHES, check_packages, difference, tolerance, write
+from trg_pyg.use.load import TrainedNetwork, write_about
 
 NETWORKS = [
     ("resnet8", {}, 32),
@@ -20,8 +22,10 @@ NETWORKS = [
 
 def classifier(name, args, size):
     torch.manual_seed(0)
-    about = About(name, args, DataFacts(("a", "b", "c"), size, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)), size)
-    built = about.build()
+    facts = DataFacts(("a", "b", "c"), size, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    built = ImageClassifier(build_model(name, 3, **args), Normalize(facts.mean, facts.std)).requires_grad_(False)
+    weights = LoadedWeights(Path(), "")
+    about = TrainedNetwork(Path(), NetworkConfig(name=name, args=args), TappedModel(built, []), weights, facts, size)
     # Heads that start at zero would make every check pass.
     for parameter in built.parameters():
         if not parameter.any():
@@ -37,15 +41,15 @@ def classifier(name, args, size):
 @pytest.mark.parametrize(("name", "args", "size"), NETWORKS, ids=[name for name, *_ in NETWORKS])
 @pytest.mark.parametrize("kind", ["safetensors", "torch_export", "onnx"])
 def test_what_is_read_again_gives_the_same_logits_in_batches_of_any_size(kind, name, args, size, tmp_path):
-    for package in export_formats.FORMATS[kind].needs:
+    for package in formats.FORMATS[kind].needs:
         pytest.importorskip(package)
     about, built = classifier(name, args, size)
     images = torch.rand(max(BATCHES), 3, size, size, generator=torch.Generator().manual_seed(1))
     expected = built(images)
     assert expected.std(dim=0).max() > 10 * tolerance(expected)  # images can be told from one another
-    about.write(tmp_path)
+    write_about(about, tmp_path)
     write(kind, built, size, {"network": name}, tmp_path)
-    assert difference(export_formats.FORMATS[kind].read(tmp_path), images, expected) <= tolerance(expected)
+    assert difference(formats.FORMATS[kind].read(tmp_path), images, expected) <= tolerance(expected)
 
 
 def test_timm_networks_are_exported_too(tmp_path):
@@ -54,17 +58,17 @@ def test_timm_networks_are_exported_too(tmp_path):
     images = torch.rand(max(BATCHES), 3, 32, 32, generator=torch.Generator().manual_seed(1))
     expected = built(images)
     write("torch_export", built, 32, {}, tmp_path)
-    assert difference(export_formats.FORMATS["torch_export"].read(tmp_path), images, expected) <= tolerance(expected)
+    assert difference(formats.FORMATS["torch_export"].read(tmp_path), images, expected) <= tolerance(expected)
 
 
 def test_other_weights_are_seen(tmp_path):
     about, built = classifier("resnet8", {}, 16)
     images = torch.rand(max(BATCHES), 3, 16, 16, generator=torch.Generator().manual_seed(1))
     expected = built(images)
-    about.write(tmp_path)
+    write_about(about, tmp_path)
     next(built.parameters()).mul_(1.01)
     write("safetensors", built, 16, {}, tmp_path)
-    assert difference(export_formats.FORMATS["safetensors"].read(tmp_path), images, expected) > tolerance(expected)
+    assert difference(formats.FORMATS["safetensors"].read(tmp_path), images, expected) > tolerance(expected)
 
 
 def test_differences():
@@ -86,7 +90,7 @@ def test_differences():
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(export_formats, "find_spec", lambda name: None if name.startswith("onnx") else found(name))
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name.startswith("onnx") else found(name))
     check_packages(["safetensors", "torch_export"])
     with pytest.raises(InputError, match=r"format onnx needs onnx, onnxscript, onnxruntime: pip install 'trg_pyg\[exp"):
         check_packages(["safetensors", "onnx"])

@@ -65,5 +65,5 @@ def test_images_of_both_types_become_pixels():
 
 def test_a_missing_matplotlib_is_one_line_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.colors", None)
-    with pytest.raises(InputError, match=r'pictures need matplotlib .*pip install -e "\.\[viz\]"'):
+    with pytest.raises(InputError, match=r"pictures need matplotlib .*pip install 'trg_pyg\[lab\]'"):
         weight_norm(torch.ones(2))

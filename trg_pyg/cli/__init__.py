@@ -5,6 +5,7 @@ Commands are imported when they are called, since PyTorch and PyG take seconds t
 
 import ast
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -45,5 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # As python does, so that a class in the working folder can be named: my_file.Method.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    code: int = import_module(f"trg_pyg.cli.{name.replace('-', '_')}").main(rest)
+    # PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    try:
+        command = import_module(f"trg_pyg.cli.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("trg_pyg"):
+            raise
+        print(f'trg {name}: error: {error.name} is not installed: pip install "trg_pyg[lab]"', file=sys.stderr)
+        return 2
+    code: int = command.main(rest)
     return code

@@ -22,7 +22,7 @@ from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.folder import environment
 from trg_pyg.study.study import build_network, pick_device
-from trg_pyg.use.evaluation import (
+from trg_pyg.use.evaluate import (
     Evaluation,
     Images,
     Split,
@@ -31,8 +31,7 @@ from trg_pyg.use.evaluation import (
     evaluation_tables,
     read_images_of,
 )
-from trg_pyg.use.load import Loaded, load
-from trg_pyg.use.trained import Which
+from trg_pyg.use.load import TrainedNetwork, Which, load
 
 _DESCRIPTION = """\
 Evaluate trained networks and print a table, a row each: runs on the data that they were trained on, or any of them on
@@ -102,35 +101,27 @@ def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
         return known[key]
 
     # All are loaded and looked at before the first is evaluated, so that a wrong one costs no time.
-    loaded = [load(path, chosen.which, chosen.own_code) for path in chosen.checkpoints]
+    trained = [load(path, chosen.which, chosen.own_code) for path in chosen.checkpoints]
     if chosen.data is None:
-        for each in loaded:
-            require(
-                each.trained is not None,
-                f"{each.path}: an exported network does not know its data; give --data",
-            )
+        wanted = [(each, each.data, json.dumps(each.settings["data"])) for each in trained]
     else:
-        loaded += [_of_no_run(file, chosen.student, images_of(chosen.data, "")) for file in chosen.weights]
-        for each in loaded:
+        trained += [_of_no_run(file, chosen.student, images_of(chosen.data, "")) for file in chosen.weights]
+        wanted = [(each, chosen.data, "") for each in trained]
+        for each in trained:
             check_fits(each, images_of(chosen.data, ""))
-    for each in loaded:
-        if chosen.data is not None:
-            images = images_of(chosen.data, "")
-        else:
-            assert each.trained is not None
-            choices = each.trained.choices
-            images = images_of(choices.config.data, json.dumps(choices.settings["data"]))
-            check_fits(each, images)
+    for each, data, key in wanted:
+        images = images_of(data, key)
+        check_fits(each, images)
         yield evaluate_on(each, images, chosen.corruptions, chosen.batch_size, device)
 
 
-def _of_no_run(file: Path, config: NetworkConfig, images: Images) -> Loaded:
+def _of_no_run(file: Path, config: NetworkConfig, images: Images) -> TrainedNetwork:
     """Return a network with the weights of a file."""
     facts = images.facts
     network = build_network(replace(config, weights=None), facts, seed=0, taps="none")
     weights = load_weights(network.model, file)
     network.eval().requires_grad_(False)
-    return Loaded(file, config.name, network, facts, facts.image_size, weights)
+    return TrainedNetwork(file, config, network, weights, facts, facts.image_size)
 
 
 def _content(evaluations: Sequence[Evaluation], chosen: _Chosen) -> dict[str, Any]:
@@ -139,12 +130,12 @@ def _content(evaluations: Sequence[Evaluation], chosen: _Chosen) -> dict[str, An
         "environment": environment(chosen.command),
         "results": [
             {
-                "checkpoint": str(each.loaded.path),
-                "weights": str(each.loaded.weights.path),
-                "sha256": each.loaded.weights.sha256,
-                "network": each.loaded.name,
-                "method": each.loaded.method,
-                "seed": each.loaded.seed,
+                "checkpoint": str(each.trained.path),
+                "weights": str(each.trained.weights.path),
+                "sha256": each.trained.weights.sha256,
+                "network": each.trained.name,
+                "method": each.trained.method,
+                "seed": each.trained.seed,
                 "images": each.images.title,
                 "metrics": each.metrics,
                 "corrupted": each.corrupted,
@@ -162,7 +153,7 @@ def _parser() -> ArgumentParser:
         nargs="*",
         type=str,
         default=[],
-        help="folders of runs, weights files in them, folders that trg export wrote",
+        help=f"folders of runs, weights files in them, folders that {program('export')} wrote",
     )
     parser.add_argument(
         "--weights", nargs="+", type=Path, default=[], help="weights files of no run; takes --student.name and --data"
@@ -178,7 +169,8 @@ def _parser() -> ArgumentParser:
         "--data",
         type=ImageData | None,
         default=None,
-        help="other data with the same classes, as for trg run: --data ImageFolder --data.root photos --data.size 32",
+        help=f"other data with the same classes, as for {program('run')}: --data ImageFolder --data.root photos "
+        "--data.size 32",
     )
     parser.add_class_arguments(NetworkConfig, "student", skip={"weights", "taps", "prefix_tokens"})
     parser.add_argument(

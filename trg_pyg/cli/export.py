@@ -8,10 +8,8 @@ from typing import get_args
 from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.use.export import check, export
-from trg_pyg.use.formats import (
-    FormatName,
-)
-from trg_pyg.use.trained import Which, load_trained
+from trg_pyg.use.formats import FormatName
+from trg_pyg.use.load import Which, load
 
 _DESCRIPTION = """\
 Export a trained student. The folder that is made holds
@@ -32,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
-        export(load_trained(chosen.run, chosen.which), chosen.output, chosen.formats)
+        export(load(chosen.run, chosen.which), chosen.output, chosen.formats)
         print(
             f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training"
         )

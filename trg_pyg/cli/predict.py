@@ -13,9 +13,8 @@ from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
-from trg_pyg.use.load import Loaded, load
+from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict
-from trg_pyg.use.trained import Which
 
 _COMMAND = "predict"
 # That of a command that did part of its work.
@@ -43,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
         files = find_images(chosen.images)
-        loaded = load(chosen.source, chosen.which, chosen.own_code)
+        trained = load(chosen.source, chosen.which, chosen.own_code)
         try:
-            unread = _show(predict(loaded, files, chosen.top, device, chosen.batch_size), files, loaded, chosen)
+            unread = _show(predict(trained, files, chosen.top, device, chosen.batch_size), files, trained, chosen)
         except BrokenPipeError:
             # Whoever reads has enough, as head has; what is left in the buffer must not fail once more at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code_of(work, _COMMAND) or (_SOME_UNREADABLE if unread else 0)
 
 
-def _show(predictions: Iterator[Prediction], files: list[Path], loaded: Loaded, chosen: Namespace) -> int:
+def _show(predictions: Iterator[Prediction], files: list[Path], trained: TrainedNetwork, chosen: Namespace) -> int:
     """Print the predictions and return how many files could not be read."""
     unread = 0
     width = max(len(_shown(file)) for file in files)
-    named = max(map(len, loaded.facts.classes))
+    named = max(map(len, trained.facts.classes))
     for prediction in predictions:
         if prediction.error is not None:
             unread += 1
@@ -89,7 +88,8 @@ def _parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add = _adder(parser)
-    add("source", "RUN_OR_EXPORT", "folder of a run, or a weights file in it, or a folder that trg export wrote")
+    written = f"or a folder that {program('export')} wrote"
+    add("source", "RUN_OR_EXPORT", f"folder of a run, or a weights file in it, {written}")
     add("images", "IMAGE", "image files, and folders, which are searched at any depth", nargs="+")
     add("--top", "N", "classes of each image (default: 5)", type=int, default=5)
     parser.add_argument(

@@ -22,9 +22,9 @@ from trg_pyg._files import write_text
 from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import InputError, require
+from trg_pyg.metrics import SCORE
 from trg_pyg.report.comparison import ComparedStudy, studies_of
-from trg_pyg.report.content import Section, Table
-from trg_pyg.report.page import html_page, markdown_page
+from trg_pyg.report.page import Page, Section, Table
 from trg_pyg.report.predicted import Predictor
 from trg_pyg.report.prediction_blocks import predict_study, prediction_blocks
 from trg_pyg.report.rows import numbers, result_rows
@@ -41,8 +41,6 @@ from trg_pyg.report.training_blocks import (
 )
 from trg_pyg.viz.figure import figure_style
 from trg_pyg.viz.line_style import REFERENCE_STYLE, line_styles
-
-_TITLE = "Report on distilled students"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,9 +94,9 @@ def report(options: Namespace, command: str) -> None:
     Raises:
         InputError: the runs cannot be read or compared, matplotlib is missing, or the page cannot be written.
     """
-    page, tables = options.output, options.output.with_suffix(".md")
-    require(page.suffix in (".html", ".htm"), f"output={page}: give a name that ends in .html")
-    require(not page.is_dir(), f"output={page} is a folder; give a file such as report.html")
+    file, tables = options.output, options.output.with_suffix(".md")
+    require(file.suffix in (".html", ".htm"), f"output={file}: give a name that ends in .html")
+    require(not file.is_dir(), f"output={file} is a folder; give a file such as report.html")
     with figure_style():  # before any work, it refuses where there is no matplotlib
         pass
     found = find_runs(options.runs)
@@ -106,13 +104,15 @@ def report(options: Namespace, command: str) -> None:
     styles = line_styles([name for name in study.methods if name != study.reference] for study in studies)
     predictor = Predictor(options.evaluate, lambda line: print(line, flush=True))
     sections = [_section(study, styles, predictor, command) for study in studies]
-    write_text(page, html_page(_TITLE, _about(studies, found.notes), _overview(studies), sections, command))
-    write_text(tables, markdown_page(_TITLE, sections, command))
-    track(page, options.wandb, options.wandb_project, sections, command)
+    overview = _overview(studies) if len(studies) > 1 else None
+    page = Page("Report on distilled students", _about(studies, found.notes), overview, sections, command)
+    write_text(file, page.html())
+    write_text(tables, page.markdown())
+    track(page, file, options.wandb, options.wandb_project)
     for study in studies:
         unfinished = f", {len(study.unfinished)} unfinished" if study.unfinished else ""
         print(f"{study.title}: {len(study.methods)} methods, {len(study.runs)} finished runs{unfinished}")
-    print(f"written  {page}, {tables}")
+    print(f"written  {file}, {tables}")
 
 
 def _section(study: ComparedStudy, styles: Styles, predictor: Predictor, command: str) -> Section:
@@ -144,9 +144,10 @@ def _about(studies: Sequence[ComparedStudy], notes: Sequence[str]) -> list[str]:
 
 def _overview(studies: Sequence[ComparedStudy]) -> Table:
     unfinished = any(study.unfinished for study in studies)
-    rows = [["study", "methods", "seeds", "compared with", "highest top-1", *(["unfinished"] if unfinished else [])]]
+    titles = ["study", "methods", "seeds", "compared with", f"highest {SCORE.title}"]
+    rows = [[*titles, *(["unfinished"] if unfinished else [])]]
     for study in studies:
-        means = {row.name: sum(row.values("test/top1")) / len(row.seeds) for row in result_rows(study)}
+        means = {row.name: sum(row.values(SCORE.key)) / len(row.seeds) for row in result_rows(study)}
         best = max(means, key=lambda name: means[name], default=None)
         shown = "" if best is None else f"{means[best]:.2f}, {best}"
         rows.append(
@@ -155,4 +156,4 @@ def _overview(studies: Sequence[ComparedStudy]) -> Table:
                 *(shown, *([str(len(study.unfinished))] if unfinished else [])),
             ]
         )
-    return Table("studies", rows, "All studies; their accuracies are not to be compared with one another.")
+    return Table("studies", rows, "All studies; their accuracies are not to be compared with one another.", words=True)

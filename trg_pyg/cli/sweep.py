@@ -13,74 +13,66 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from trg_pyg._files import write_text, written
-from trg_pyg._program import program
+from trg_pyg._program import markdown_table, program
 from trg_pyg.cli._exit import STOPPED, exit_code_of
-from trg_pyg.cli._sweep_file import Sweep, read_sweep
+from trg_pyg.cli._sweep_file import INSTALLED, Drawn, Sweep, read_sweep
+from trg_pyg.cli.run import check_trial
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError, near, require
 from trg_pyg.report.results import Results
 from trg_pyg.study.folder import RunFolder
 from trg_pyg.study.progress import duration
-from trg_pyg.study.study import fingerprint
-from trg_pyg.study.trial import check_trial
 from trg_pyg.training.loop import TrainingStopped
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Options of ``trg run`` that the sweep sets itself.
-_OWN = ("table", "resume", "config")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial.
-
-    Attributes:
-        number: from 0.
-        values: of the sweep's parameters.
-        arguments: of ``trg run``, without those that differ from start to start.
-        folder: where its log and its table go.
-        same_as: number of an earlier trial with the same values, which is not trained again.
-    """
-
-    number: int
-    values: dict[str, Any]
-    arguments: list[str]
-    folder: Path
-    same_as: int | None = None
+_OWN = {"table", "resume", "config"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial stands; kept in its folder, as ``trial.json``.
 
     Attributes:
-        arguments: that it was started with.
-        exit_code: of ``trg run``.
+        sweep: what tells its sweep from others.
+        drawn: what its values follow from.
+        arguments: of ``trg run``, without those that differ from start to start.
+        exit_code: of ``trg run``; ``None`` where it has not ended by itself.
         seconds: that it took, in the start that ended it.
         metric: of each of its runs; empty where it failed.
         reason: why it failed; empty where it did not.
     """
 
+    sweep: str
+    drawn: Drawn
     arguments: list[str]
-    exit_code: int
-    seconds: float
-    metric: list[float]
+    exit_code: int | None = None
+    seconds: float = 0.0
+    metric: list[float] = field(default_factory=list)
     reason: str = ""
+
+    @property
+    def cell(self) -> str:
+        """The metric, with its standard deviation where there are several runs."""
+        if not self.metric:
+            return f"failed ({self.exit_code})"
+        spread = f" ± {stdev(self.metric):.2f}" if len(self.metric) > 1 else ""
+        return f"{mean(self.metric):.2f}{spread}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sweep and return the exit code: 0; 1 where a trial failed; 2 for bad input; 75 where it was stopped."""
     given = sys.argv[1:] if argv is None else list(argv)
-    failed = 0
+    failed = False
 
     def work() -> None:
         nonlocal failed
@@ -88,22 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             own, others = _parser().parse_known_args(given)
         except ArgumentError as error:
             raise InputError(str(error)) from error
-        sweep = read_sweep(own.file)
-        trials = plan(sweep, own.count, own.seed, others, own.folder)
-        if own.trial is not None:
-            require(0 <= own.trial < len(trials), f"trial={own.trial}: the sweep has {len(trials)}, numbered from 0")
-        chosen = trials if own.trial is None else [trials[own.trial]]
-        _check(sweep, chosen)
+        search = Search(read_sweep(own.file), own, others)
+        search.check()
         if own.trial is None:
-            print(_about(sweep, trials), flush=True)
-        outcomes = run_trials(sweep, chosen, own.resume, len(trials))
-        failed = sum(not outcome.metric for outcome in outcomes.values())
+            print(search.about(), flush=True)
+        search.run()
+        failed = not all(outcome.metric for outcome in search.outcomes.values())
         if own.trial is None:
-            report = _report(sweep, trials, outcomes, others)
-            write_text(trials[0].folder.parent.parent / "sweep.md", report)
+            report = search.report()
+            write_text(search.folder / "sweep.md", report)
             print(f"\n{report}", end="")
 
-    return exit_code_of(work, "sweep") or int(failed > 0)
+    return exit_code_of(work, "sweep") or int(failed)
 
 
 def _parser() -> ArgumentParser:
@@ -117,151 +105,205 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("file", type=Path, help="sweep file, such as experiments/sweeps/trg.yaml")
     parser.add_argument("--count", type=int, help="trials (default: run_cap of the file, or the whole grid)")
-    parser.add_argument("--seed", type=int, default=0, help="of a random search (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of a search, random or bayes (default: 0)")
     parser.add_argument("--folder", type=Path, help="of the sweep (default: runs/sweeps/<file>-<hash of what it says>)")
     parser.add_argument("--resume", action="store_true", help="keep trials that ended well, go on with the others")
     parser.add_argument("--trial", type=int, help="run this one only, numbered from 0, and print no table")
     return parser
 
 
-def plan(
-    sweep: Sweep, count: int | None, seed: int, others: Sequence[str] = (), folder: Path | None = None
-) -> list[Trial]:
-    """Return the trials of a sweep.
+class Search:
+    """The trials of a sweep.
 
     Args:
         sweep: what to try.
-        count: how many; ``None`` for all that the file asks for.
-        seed: of a random search.
+        own: options of the command.
         others: arguments of ``trg run`` that follow those of the sweep.
-        folder: of the sweep; ``None`` for one that is named after the file and what it says.
+
+    Attributes:
+        folder: of the sweep.
+        outcomes: of the trials so far, by their numbers.
 
     Raises:
         InputError: a number is impossible, or an argument is one that the sweep sets.
     """
-    require(count is None or count >= 1, f"count={count}: give 1 or more")
-    require(seed >= 0, f"seed={seed}: give 0 or more")
-    swept = {parameter.name for parameter in sweep.parameters}
-    for argument in others:
-        name = argument.lstrip("-").partition("=")[0]
-        require(
-            not argument.startswith("--") or name not in swept | set(_OWN),
-            f"{argument}: the sweep sets {name}; change it in {sweep.file}",
+
+    def __init__(self, sweep: Sweep, own: Namespace, others: Sequence[str]) -> None:
+        require(own.count is None or own.count >= 1, f"count={own.count}: give 1 or more")
+        require(own.seed >= 0, f"seed={own.seed}: give 0 or more")
+        swept = {parameter.name for parameter in sweep.parameters}
+        for argument in others:
+            name = argument.lstrip("-").partition("=")[0]
+            taken = argument.startswith("--") and name in swept | _OWN
+            require(not taken, f"{argument}: the sweep sets {name}; change it in {sweep.file}")
+        self._sweep, self._seed, self._resume, self._others = sweep, own.seed, own.resume, others
+        self._mark = sweep.mark(own.seed)
+        self._numbers = range(sweep.count(own.count))
+        self._total = len(self._numbers)
+        if own.trial is not None:
+            chosen = f"trial={own.trial}: "
+            require(sweep.method != "bayes", f"{chosen}bayes draws a trial by those before it; leave --trial out")
+            require(own.trial in self._numbers, f"{chosen}the sweep has {self._total}, numbered from 0")
+            self._numbers = range(own.trial, own.trial + 1)
+        self.folder: Path = own.folder or Path("runs") / "sweeps" / f"{sweep.file.stem}-{self._mark}"
+        self.outcomes: dict[int, Outcome] = {}
+
+    def check(self) -> None:
+        """Refuse what ``trg run`` would refuse, before the first trial is trained; bayes knows that one only."""
+        script = self._sweep.start[0]
+        there = self._sweep.start == INSTALLED or Path(script).is_file()
+        require(there, f"program={script}: no such file; start the sweep from the folder above it")
+        read = set()
+        for number in self._numbers[:1] if self._sweep.method == "bayes" else self._numbers:
+            trial = self._trial(number)
+            if tuple(trial.arguments) in read:
+                continue
+            read.add(tuple(trial.arguments))
+            try:
+                check_trial(read_choices(trial.arguments))
+            except InputError as error:
+                values = _in_words(self._sweep.values(trial.drawn))
+                raise InputError(f"{self._sweep.file}: trial {number} ({values}): {error}") from error
+
+    def about(self) -> str:
+        """Return what is to be done."""
+        sweep, varied = self._sweep, ", ".join(self._sweep.varied) or "nothing that varies"
+        return (
+            f"sweep     {sweep.file}: {sweep.method}, {_trials(self._total)} of {varied}\n"
+            f"metric    {sweep.metric} of the last epoch, {sweep.goal}, on images held out of the training set\n"
+            f"output    {self.folder}"
         )
-    values = sweep.trials(count, seed)
-    common = [*others] if any(each.partition("=")[0] == "--wandb" for each in others) else [*others, "--wandb=offline"]
-    if folder is None:
-        told = {**asdict(sweep), "file": "", "cap": None, "nested": sorted(sweep.nested), "seed": seed}
-        folder = Path("runs") / "sweeps" / f"{sweep.file.stem}-{fingerprint(json.loads(json.dumps(told, default=str)))}"
-    trials: list[Trial] = []
-    known: dict[str, int] = {}
-    for number, each in enumerate(values):
-        first = known.setdefault(json.dumps(each, sort_keys=True, default=str), number)
-        arguments = [*sweep.arguments(each), *common]
-        place = folder / "trials" / f"{number:04d}"
-        trials.append(Trial(number, each, arguments, place, None if first == number else first))
-    return trials
 
+    def run(self) -> None:
+        """Run the trials one after another.
 
-def _check(sweep: Sweep, trials: Sequence[Trial]) -> None:
-    """Refuse what ``trg run`` would refuse, before the first trial is trained."""
-    require(
-        Path(sweep.program).is_file(),
-        f"program={sweep.program}: no such file; start the sweep from the folder above it",
-    )
-    for trial in trials:
-        if trial.same_as is not None:
-            continue
+        Raises:
+            TrainingStopped: a signal asked to stop; the trial under way has been saved.
+        """
+        began, trained = time.perf_counter(), 0
+        known: dict[tuple[str, ...], int] = {}
+        for number in self._numbers:
+            trial = self._trial(number)
+            title = f"trial {number} of {self._total}: {_in_words(self._sweep.values(trial.drawn))}"
+            first = known.setdefault(tuple(trial.arguments), number)
+            if first != number:
+                self.outcomes[number] = self.outcomes[first]
+                print(f"{title}: as trial {first}", flush=True)
+                continue
+            with RunFolder(self._place(number)).owned(wait=self._resume):
+                kept = self._kept(number)
+                if kept is not None and kept.metric and _lasting(kept.arguments) == _lasting(trial.arguments):
+                    outcome, before = replace(kept, drawn=trial.drawn), "before, "
+                else:
+                    print(f"{title} ...", flush=True)
+                    outcome, before = self._train(number, trial), ""
+                    trained += 1
+            self.outcomes[number] = outcome
+            print(f"  {before}{self._told(number)}", end="", flush=True)
+            rest = len(self._numbers) - len(self.outcomes)
+            left = (time.perf_counter() - began) / trained * rest if trained and rest else 0
+            print(f"; about {duration(left)} left" if left else "", flush=True)
+
+    def report(self) -> str:
+        """Return the table of the trials, the best first, failed ones last, and the command that tests the best one."""
+        sweep, ranked = self._sweep, self._ranked()
+        failed = [number for number in self.outcomes if number not in ranked]
+        rows = [["trial", sweep.metric, *sweep.varied, "time"]]
+        for number in [*ranked, *failed]:
+            outcome = self.outcomes[number]
+            values = sweep.values(outcome.drawn)
+            cells = [_short(values[name]) for name in sweep.varied]
+            rows.append([str(number), outcome.cell, *cells, duration(outcome.seconds)])
+        total = len(self.outcomes)
+        lines = [f"{sweep.file}, {sweep.metric} of the last epoch on held-out images, {_trials(total)}", ""]
+        lines.append(markdown_table(rows))
+        if failed:
+            lines += ["", f"{len(failed)} of {_trials(total)} failed:"]
+            lines += [f"* trial {number}: {self.outcomes[number].reason}; {self._log(number)}" for number in failed]
+        if ranked:
+            lines += ["", "The best one, trained on all training images and measured on the test images, three seeds:"]
+            lines += ["", self._test(sweep.values(self.outcomes[ranked[0]].drawn))]
+        return "\n".join(lines) + "\n"
+
+    def _test(self, values: dict[str, Any]) -> str:
+        """Return the command that trains with some values on all training images and measures on the test images."""
+        given = _lasting([*self._sweep.arguments(values), *self._others])
+        arguments = [each for each in given if not each.startswith("--data.validation=")]
+        seeds = [] if "seeds" in values else ["--seeds", "0", "1", "2"]
+        start = INSTALLED if self._sweep.start == INSTALLED else ("python", *self._sweep.start)
+        return shlex.join([*start, *arguments, "--data.validation=null", *seeds])
+
+    def _trial(self, number: int) -> Outcome:
+        """Return a trial that has not been run; one of bayes that was begun before stays what it was."""
+        kept = self._kept(number)
+        if self._sweep.method == "bayes" and kept is not None and kept.sweep == self._mark:
+            again = self._drawn(kept.drawn)
+            if _lasting(again.arguments) == _lasting(kept.arguments):
+                return again
+        told = [(outcome.drawn, mean(outcome.metric)) for outcome in self.outcomes.values() if outcome.metric]
+        return self._drawn(self._sweep.draw(number, self._seed, told))
+
+    def _drawn(self, drawn: Drawn) -> Outcome:
+        # The last one counts: no account is needed.
+        named = any(each.partition("=")[0] == "--wandb" for each in self._others)
+        arguments = [*self._sweep.arguments(self._sweep.values(drawn)), *self._others]
+        return Outcome(self._mark, drawn, arguments if named else [*arguments, "--wandb=offline"])
+
+    def _kept(self, number: int) -> Outcome | None:
+        """Return how a trial stood in an earlier start, where that is gone on with."""
         try:
-            check_trial(read_choices(trial.arguments))
+            return Outcome(**json.loads((self._place(number) / "trial.json").read_text())) if self._resume else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _place(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04d}"
+
+    def _log(self, number: int) -> Path:
+        return self._place(number) / "log.txt"
+
+    def _train(self, number: int, trial: Outcome) -> Outcome:
+        file, table, log = (self._place(number) / name for name in ("trial.json", "table.md", "log.txt"))
+        start = ("-m", "trg_pyg", "run") if self._sweep.start == INSTALLED else self._sweep.start
+        command = [sys.executable, *start, *trial.arguments, f"--table={table}"]
+        command += ["--resume"] if self._resume else []
+        write_text(file, json.dumps(asdict(trial)) + "\n")
+        began = time.perf_counter()
+        # A session of its own, so that Ctrl-C reaches it once, from here.
+        started: list[subprocess.Popen[bytes]] = []
+        with written(log), log.open("w") as output, _passed_on(started) as received:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            started.append(process)
+            for name in received:  # in the moment before there was a process
+                process.send_signal(signal.Signals[name])
+            code = process.wait()
+        if code == STOPPED or received:
+            signalled = received[0] if received else "a signal"
+            raise TrainingStopped(f"{signalled} in trial {number}; it is saved, --resume goes on")
+        trial = replace(trial, exit_code=code, seconds=time.perf_counter() - began)
+        try:
+            require(code == 0, _last_line(log) or f"exit code {code}")
+            trial = replace(trial, metric=_metric(self._sweep.metric, table.with_suffix(".jsonl")))
         except InputError as error:
-            raise InputError(f"{sweep.file}: trial {trial.number} ({_values(trial)}): {error}") from error
+            trial = replace(trial, reason=str(error))
+        write_text(file, json.dumps(asdict(trial)) + "\n")
+        return trial
 
+    def _told(self, number: int) -> str:
+        outcome, ranked = self.outcomes[number], self._ranked()
+        taken = duration(outcome.seconds)
+        told = f"{self._sweep.metric} {outcome.cell} in {taken}"
+        if not outcome.metric:
+            told = f"FAILED after {taken}: {outcome.reason}; {self._log(number)}"
+        return f"{told}; best so far {self.outcomes[ranked[0]].cell}, trial {ranked[0]}" if ranked else told
 
-def run_trials(sweep: Sweep, trials: Sequence[Trial], resume: bool, total: int) -> dict[int, Outcome]:
-    """Run trials one after another and return how they ended, by their numbers.
-
-    Args:
-        sweep: that they are of.
-        trials: to run.
-        resume: keep those that ended well before, and go on with the others.
-        total: of the sweep.
-
-    Raises:
-        TrainingStopped: a signal asked to stop; the trial under way has been saved.
-    """
-    outcomes: dict[int, Outcome] = {}
-    began, trained = time.perf_counter(), 0
-    for trial in trials:
-        title = f"trial {trial.number} of {total}: {_values(trial)}"
-        if trial.same_as is not None and trial.same_as in outcomes:
-            outcomes[trial.number] = outcomes[trial.same_as]
-            print(f"{title}: as trial {trial.same_as}", flush=True)
-            continue
-        with RunFolder(trial.folder).owned(wait=resume):
-            outcome = _earlier(trial) if resume else None
-            before = "" if outcome is None else "before, "
-            if outcome is None:
-                print(f"{title} ...", flush=True)
-                outcome = _run(sweep, trial, resume)
-                trained += 1
-        outcomes[trial.number] = outcome
-        print(f"  {before}{_told(sweep, trial, outcome)}{_so_far(sweep, outcomes)}", end="", flush=True)
-        rest = len(trials) - len(outcomes)
-        left = (time.perf_counter() - began) / trained * rest if trained and rest else 0
-        print(f"; about {duration(left)} left" if left else "", flush=True)
-    return outcomes
-
-
-def _earlier(trial: Trial) -> Outcome | None:
-    """Return how the trial ended in an earlier start, where it ended well."""
-    try:
-        outcome = Outcome(**json.loads((trial.folder / "trial.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    same = _lasting(outcome.arguments) == _lasting(trial.arguments)
-    return outcome if outcome.metric and same else None
-
-
-def _lasting(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments without those that change no result."""
-    lasting, skip = [], False
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if not skip and name not in ("--device", "--wandb"):
-            lasting.append(argument)
-        skip = name in ("--device", "--wandb") and not equals
-    return lasting
-
-
-def _run(sweep: Sweep, trial: Trial, resume: bool) -> Outcome:
-    command = [sys.executable, sweep.program, *trial.arguments, f"--table={trial.folder / 'table.md'}"]
-    command += ["--resume"] if resume else []
-    file, log = trial.folder / "trial.json", trial.folder / "log.txt"
-    file.unlink(missing_ok=True)
-    began = time.perf_counter()
-    # A session of its own, so that Ctrl-C reaches it once, from here.
-    started: list[subprocess.Popen[bytes]] = []
-    with written(log), log.open("w") as output, _passed_on(started) as received:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        started.append(process)
-        for name in received:  # in the moment before there was a process
-            process.send_signal(signal.Signals[name])
-        code = process.wait()
-    if code == STOPPED or received:
-        raise TrainingStopped(
-            f"{received[0] if received else 'a signal'} in trial {trial.number}; it is saved, --resume goes on"
-        )
-    seconds = time.perf_counter() - began
-    try:
-        require(code == 0, _last_line(log) or f"exit code {code}")
-        outcome = Outcome(trial.arguments, code, seconds, _metric(sweep, trial.folder / "table.jsonl"))
-    except InputError as error:
-        outcome = Outcome(trial.arguments, code, seconds, [], str(error))
-    write_text(file, json.dumps(asdict(outcome)) + "\n")
-    return outcome
+    def _ranked(self) -> list[int]:
+        """Return the numbers of the trials that ended well, the best first; of equals the first."""
+        sign = -1 if self._sweep.goal == "maximize" else 1
+        good = {number: sign * mean(each.metric) for number, each in self.outcomes.items() if each.metric}
+        return sorted(good, key=lambda number: (good[number], number))
 
 
 @contextmanager
@@ -282,14 +324,25 @@ def _passed_on(started: "list[subprocess.Popen[bytes]]") -> Iterator[list[str]]:
             signal.signal(number, handler)
 
 
-def _metric(sweep: Sweep, file: Path) -> list[float]:
-    """Return the metric after the last epoch of each run of a trial."""
+def _lasting(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without those that change no result."""
+    lasting, skip = [], False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not skip and name not in ("--device", "--wandb"):
+            lasting.append(argument)
+        skip = name in ("--device", "--wandb") and not equals
+    return lasting
+
+
+def _metric(name: str, file: Path) -> list[float]:
+    """Return a metric after the last epoch of each run of a trial."""
     found = []
     for run in Results.read(file).runs:
         last = run.history[-1]
-        known = near(sweep.metric, last, f"; known: {', '.join(last)}")
-        require(sweep.metric in last, f"metric {sweep.metric} is not among those of the last epoch{known}")
-        found.append(float(last[sweep.metric]))
+        known = near(name, last, f"; known: {', '.join(last)}")
+        require(name in last, f"metric {name} is not among those of the last epoch{known}")
+        found.append(float(last[name]))
     return found
 
 
@@ -298,74 +351,13 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def _values(trial: Trial) -> str:
-    return ", ".join(f"{name}={_short(value)}" for name, value in trial.values.items())
+def _trials(number: int) -> str:
+    return f"{number} trial{'s' * (number != 1)}"
+
+
+def _in_words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in values.items())
 
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _told(sweep: Sweep, trial: Trial, outcome: Outcome) -> str:
-    if not outcome.metric:
-        return f"FAILED after {duration(outcome.seconds)}: {outcome.reason}; {trial.folder / 'log.txt'}"
-    return f"{sweep.metric} {_cell(outcome)} in {duration(outcome.seconds)}"
-
-
-def _cell(outcome: Outcome) -> str:
-    spread = f" ± {stdev(outcome.metric):.2f}" if len(outcome.metric) > 1 else ""
-    return f"{mean(outcome.metric):.2f}{spread}"
-
-
-def _so_far(sweep: Sweep, outcomes: dict[int, Outcome]) -> str:
-    ranked = _ranked(sweep, outcomes)
-    return f"; best so far {_cell(outcomes[ranked[0]])}, trial {ranked[0]}" if ranked else ""
-
-
-def _ranked(sweep: Sweep, outcomes: dict[int, Outcome]) -> list[int]:
-    """Return the numbers of the trials that ended well, the best first; of equals the first."""
-    sign = -1 if sweep.goal == "maximize" else 1
-    good = [number for number, outcome in outcomes.items() if outcome.metric]
-    return sorted(good, key=lambda number: (sign * mean(outcomes[number].metric), number))
-
-
-def _about(sweep: Sweep, trials: Sequence[Trial]) -> str:
-    varied = [parameter.name for parameter in sweep.parameters if parameter.varies]
-    lines = [
-        f"sweep     {sweep.file}: {sweep.method}, {len(trials)} trials of {', '.join(varied) or 'nothing that varies'}",
-        f"metric    {sweep.metric} of the last epoch, {sweep.goal}, on images held out of the training set",
-        f"output    {trials[0].folder.parent.parent}",
-    ]
-    return "\n".join(lines)
-
-
-def _report(sweep: Sweep, trials: Sequence[Trial], outcomes: dict[int, Outcome], others: Sequence[str]) -> str:
-    """Return the table of the trials, the best first, failed ones last, and the command that tests the best one."""
-    ranked = _ranked(sweep, outcomes)
-    varied = [parameter.name for parameter in sweep.parameters if parameter.varies]
-    rows = [["trial", sweep.metric, *varied, "time"]]
-    for number in [*ranked, *(number for number in outcomes if number not in ranked)]:
-        trial, outcome = trials[number], outcomes[number]
-        result = _cell(outcome) if outcome.metric else f"failed ({outcome.exit_code})"
-        rows.append([str(number), result, *(_short(trial.values[name]) for name in varied), duration(outcome.seconds)])
-    lines = [f"{sweep.file}, {sweep.metric} of the last epoch on held-out images, {len(outcomes)} trials", ""]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(3, "|" + "---|" * len(rows[0]))
-    failed = [number for number in outcomes if number not in ranked]
-    if failed:
-        lines += ["", f"{len(failed)} of {len(outcomes)} trials failed:"]
-        lines += [
-            f"* trial {number}: {outcomes[number].reason}; {trials[number].folder / 'log.txt'}" for number in failed
-        ]
-    if ranked:
-        lines += ["", "The best one, trained on all training images and measured on the test images, three seeds:", ""]
-        lines.append(test_command(sweep, trials[ranked[0]], others))
-    return "\n".join(lines) + "\n"
-
-
-def test_command(sweep: Sweep, trial: Trial, others: Sequence[str]) -> str:
-    """Return the command that trains a trial's setting on all training images and measures it on the test images."""
-    given = [*sweep.arguments(trial.values), *others]
-    arguments = [each for each in _lasting(given) if not each.startswith("--data.validation=")]
-    seeds = [] if "seeds" in trial.values else ["--seeds", "0", "1", "2"]
-    return shlex.join(["python", sweep.program, *arguments, "--data.validation=null", *seeds])

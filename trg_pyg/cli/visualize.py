@@ -10,9 +10,9 @@ from typing import get_args
 from trg_pyg._files import write_text, written
 from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
-from trg_pyg.look.choice import PICTURES, Task
+from trg_pyg.look.album import PICTURES, Album
 from trg_pyg.look.pictures import Picture, add_caption, picture_style
-from trg_pyg.use.trained import Which
+from trg_pyg.use.load import Which
 from trg_pyg.viz.drawing import importing_matplotlib
 from trg_pyg.viz.embedding import CLASS_COLOURS
 
@@ -48,13 +48,23 @@ def _parser() -> ArgumentParser:
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, or a weights file in it")
     images = parser.add_mutually_exclusive_group()
     images.add_argument(
-        "--images", metavar="PATH", nargs="+", type=Path, help="image files, and folders of them, to look at"
+        "--images",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="image files, and folders of them, to look at",
     )
     images.add_argument(
         "--test", metavar="N", type=int, default=4, help="images of the run's test set, two of a class (default: 4)"
     )
     parser.add_argument(
-        "--pictures", metavar="NAME", nargs="+", choices=PICTURES, help=f"{', '.join(PICTURES)} (default: all)"
+        "--pictures",
+        dest="names",
+        metavar="NAME",
+        nargs="+",
+        choices=PICTURES,
+        help=f"{', '.join(PICTURES)} (default: all)",
     )
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="default: pictures in the folder of the run")
     parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png"], help="png (default), svg")
@@ -95,20 +105,21 @@ def draw(chosen: Namespace, command: str) -> None:
     """
     with importing_matplotlib():
         import matplotlib.figure  # noqa: F401 - said before a run is read
-    task = Task(chosen)
-    task.check()
-    for reason in task.lacking:
+    options = dict(vars(chosen))
+    output, formats = options.pop("output"), options.pop("format")
+    album = Album(**options)
+    for reason in album.lacking:
         print(reason)
-    folder = chosen.output or task.networks.trained.folder / "pictures"
+    folder = output or album.networks.trained.folder / "pictures"
     with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"# Pictures of {task.title}", "", f"`{command}`", ""]
+    lines = [f"# Pictures of {album.title}", "", f"`{command}`", ""]
     with picture_style():
-        for name in task.wanted:
-            for picture in task.draw(name):
+        for name in album.names:
+            for picture in album.draw(name):
                 add_caption(picture, command)
-                lines += _save(picture, folder, chosen.format)
-    lines += [f"* {reason}" for reason in task.lacking]
+                lines += _save(picture, folder, formats)
+    lines += [f"* {reason}" for reason in album.lacking]
     write_text(folder / "index.md", "\n".join(lines).rstrip() + "\n")
     print(folder / "index.md")
 

@@ -4,8 +4,8 @@ import os
 import shlex
 import sys
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,14 @@ from jsonargparse import ArgumentParser, Namespace
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
 from trg_pyg._program import program
-from trg_pyg.config.help import FullHelp, GroupedParser
-from trg_pyg.config.messages import class_at, one_line, options_of
-from trg_pyg.config.schema import LOADING_ARGS, Config, DistillerFactory, TeacherConfig
-from trg_pyg.config.variants import WITH_KD, check_known, check_variants
-from trg_pyg.distillers.base import Taps
-from trg_pyg.distillers.kd import KD
+from trg_pyg.config.messages import of_file, one_line, undecodable
+from trg_pyg.config.methods import Method, read_methods
+from trg_pyg.config.parser import build_parser
+from trg_pyg.config.schema import LOADING_ARGS, Config, TeacherConfig
 from trg_pyg.errors import InputError, near, require
 from trg_pyg.models.published import PublishedTeacher, find_published
 
-# In minutes.
-
-
-@dataclass(frozen=True)
-class Method:
-    """A distiller that was chosen.
-
-    Attributes:
-        name: its class name, with ``+KD`` where it was joined with logit distillation; or that of a variant.
-        settings: class path and options, as a configuration file has them.
-        needs_teacher: whether it compares with a teacher.
-        taps: the features that it reads where the configuration names none.
-        build: makes it for a student and a teacher.
-        is_variant: whether the name is one of ``variants``.
-    """
-
-    name: str
-    settings: dict[str, Any]
-    needs_teacher: bool
-    taps: Taps
-    build: DistillerFactory
-    is_variant: bool = False
+_MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
 
 
 @dataclass(frozen=True)
@@ -63,6 +40,7 @@ class Choices:
         reference: the method that the others are compared with; ``None`` for none.
         table: where the table is written, and results beside it; ``None`` for the study's folder.
         resume: continue runs that stopped, and keep those that are finished.
+        dry_run: say what would be done, and stop before anything is trained or written.
         quiet: nothing but warnings, errors and the table at the end.
         command: what was typed.
     """
@@ -75,6 +53,7 @@ class Choices:
     reference: str | None
     table: Path | None
     resume: bool
+    dry_run: bool
     quiet: bool
     command: str
 
@@ -83,52 +62,6 @@ class Choices:
         """Whether a teacher has to be trained here, since no weights of it were named."""
         teacher = self.config.teacher
         return self.published is None and teacher.weights is None and not teacher.trained
-
-
-# Used where neither a configuration nor the command line names a method.
-DEFAULT_METHODS = ["Vanilla", "KD", "TRG"]
-# Keys of which Choices.methods and Choices.reference are made.
-_OF_METHODS = ("distiller", "methods", "method_options", "variants", "reference")
-# Arguments by which the builders of torchvision and timm load trained weights.
-_MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
-
-
-def build_parser() -> GroupedParser:
-    """Return the parser of ``trg run``."""
-    parser = GroupedParser(
-        prog=program("run"), description="Distil a student and print a table of methods.", exit_on_error=False
-    )
-    parser.short = True
-    parser.add_argument("--help_all", action=FullHelp, help="the whole text of every option")
-    parser.add_argument("--config", action="config", help="YAML file; what is typed after it wins")
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        type=str,
-        help="distillers by class name, RKD+KD for RKD with kd_weight 1; each with the options that distiller or "
-        "method_options give its class, else its defaults; or names of variants",
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every method for each")
-    parser.add_argument(
-        "--table",
-        type=Path,
-        help="file of the table, by default table.md in the folder of the pair; beside it, as .jsonl, all epochs",
-    )
-    parser.add_argument(
-        "--resume",
-        "--auto_resume",
-        action="store_true",
-        help="continue runs that stopped, keep those that finished, start the others",
-    )
-    parser.add_argument("--quiet", action="store_true", help="nothing but warnings, errors and the table at the end")
-    parser.add_class_arguments(Config)
-    for action in parser._actions:
-        if any(name in ("--data.help", "--distiller.help") for name in action.option_strings):
-            action.nargs = None  # without a name there is nothing to be said
-        if "--distiller.help" in action.option_strings:  # the networks are no options of a method
-            vars(action)["sub_add_kwargs"] = {"skip": {"student", "teacher"}}
-    parser.set_defaults({"data": "Digits"})
-    return parser
 
 
 def read_choices(argv: Sequence[str] | None = None) -> Choices:
@@ -142,34 +75,33 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
     try:
         return _read(parser, given)
     except ArgumentError as error:
-        raise InputError(_of_file(str(error), given) or one_line(str(error), parser)) from error
+        raise InputError(of_file(str(error), given) or one_line(str(error), parser)) from error
     except RecursionError as error:
         raise InputError(
             "the configuration is nested too deeply to be read; write its keys as --help has them"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"config={_undecodable(given)}: byte {error.start} is no UTF-8 ({error.reason}); save it as UTF-8"
-        ) from error
+        raise InputError(undecodable(error, given)) from error
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
-    parsed = parser.parse_args(argv)
-    settings = _plain(parser, parsed)
-    methods = _methods(parser, parsed)
-    if not _is_typed("--methods", argv):
-        _check_used(parsed.variants, methods)
-    for seed in (*parsed.seeds, parsed.teacher.seed):
+    given = parser.parse_args(argv)
+    for key in ("student", "teacher", "train", "teacher.train"):
+        value = given[key]
+        require(isinstance(value, Namespace), f"{key}={value}: it has keys of its own, which --help shows; set those")
+    methods = read_methods(given)
+    names, seeds = [method.name for method in methods], given.seeds
+    if not any(argument.partition("=")[0] == "--methods" for argument in argv):
+        for name in given.variants:
+            require(name in names, f"variants.{name}: nothing uses it; name it in methods, or leave it out")
+    for seed in (*seeds, given.teacher.seed):
         require(abs(seed) < _MOST_SEED, f"seeds: {seed} is too large; give whole numbers such as 0")
-    for several, what in (([method.name for method in methods], "methods"), (parsed.seeds, "seeds")):
-        require(len(set(several)) == len(several), f"{what}: {several} names one twice")
-    _check_different(methods)
-    for key in (*_OF_METHODS, "config", "seeds", "table", "resume", "quiet"):
-        settings.pop(key, None)
-    if parsed.table is not None:
-        _check_writable(parsed.table)
-    values = vars(parser.instantiate(parsed))
-    config = Config(**{name: values[name] for name in Config.__dataclass_fields__})
+    require(len(set(seeds)) == len(seeds), f"seeds: {seeds} names one twice")
+    if given.table is not None:
+        _check_writable(given.table)
+    study = Namespace(**{each.name: given[each.name] for each in fields(Config)})
+    settings = yaml.safe_load(parser.dump(study, skip_unset=False))
+    config = Config(**vars(parser.instantiate(study)))
     _check_trained(config.teacher)
     published = find_published(config.teacher.weights)
     if published is not None:
@@ -182,58 +114,19 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
             "std": list(expected.std or published.std),
         }
         config = replace(config, teacher=expected)
-    command = " ".join([program("run"), *map(shlex.quote, argv)])
     return Choices(
         config=config,
         settings=settings,
         published=published,
         methods=methods,
-        seeds=list(parsed.seeds),
-        reference=_reference(config.reference, [method.name for method in methods], parsed.seeds),
-        table=parsed.table,
-        resume=parsed.resume,
-        quiet=parsed.quiet,
-        command=command,
+        seeds=list(seeds),
+        reference=_reference(given.reference, names, seeds),
+        table=given.table,
+        resume=given.resume,
+        dry_run=given.dry_run,
+        quiet=given.quiet,
+        command=" ".join([program("run"), *map(shlex.quote, argv)]),
     )
-
-
-def _config_files(argv: list[str]) -> Iterator[str]:
-    for option, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = option.partition("=")
-        file = value if equals else following
-        if name == "--config" and Path(file).is_file():
-            yield file
-
-
-def _undecodable(argv: list[str]) -> str:
-    """Return the first of the files named as a configuration that is no text."""
-    for file in _config_files(argv):
-        try:
-            Path(file).read_text("utf-8")
-        except UnicodeDecodeError:
-            return file
-    return "a file"
-
-
-def _of_file(message: str, argv: list[str]) -> str:
-    """Return what is wrong with the first of the files that is no configuration, or an empty line."""
-    if not message.startswith(("Unexpected config", "Problems parsing config")):
-        return ""
-    for file in _config_files(argv):
-        try:
-            content = yaml.safe_load(Path(file).read_text("utf-8"))
-        except RecursionError:
-            return f"config={file}: nested too deeply to be read; write its keys as --help has them"
-        except (yaml.YAMLError, ValueError) as error:
-            return f"config={file}: no YAML ({' '.join(str(error).split())}); mend it, or leave it out"
-        if not isinstance(content, dict):
-            what = "it is empty" if content is None else f"it holds a {type(content).__name__}"
-            return f"config={file}: {what}; write keys with values, as --print_config shows them"
-    return ""
-
-
-def _is_typed(option: str, argv: list[str]) -> bool:
-    return any(argument == option or argument.startswith(f"{option}=") for argument in argv)
 
 
 def _check_writable(table: Path) -> None:
@@ -308,99 +201,3 @@ def _check_trained(teacher: TeacherConfig) -> None:
             f"teacher.trained=true: {teacher.name} would start at random; give teacher.weights, or args that load "
             "weights: weights of torchvision, pretrained of timm",
         )
-
-
-def _methods(parser: ArgumentParser, parsed: Namespace) -> list[Method]:
-    """Return the chosen methods: variants, and classes with the options that were given for each."""
-    variants = _variants(parser, parsed.variants)
-    given: dict[type, Any] = {}
-    for name, options in parsed.method_options.items():
-        try:
-            distiller = _distiller(parser, {"class_path": name, "init_args": options})
-        except ArgumentError as error:
-            raise InputError(f"method_options.{name}: {one_line(str(error), parser)}") from error
-        cls = class_at(distiller.class_path)
-        require(cls not in given, f"method_options.{name}: {cls.__name__} is there twice; keep one")
-        given[cls] = distiller
-    if parsed.distiller:
-        cls = class_at(parsed.distiller.class_path)
-        require(
-            cls not in given,
-            f"method_options.{cls.__name__}: distiller gives options of {cls.__name__} too; keep one, or name the "
-            "class in methods instead of distiller",
-        )
-        given[cls] = parsed.distiller
-    names = parsed.methods or ([] if parsed.distiller else list(variants) or DEFAULT_METHODS)
-    methods = [variants[name] if name in variants else _method(parser, name, given, variants) for name in names]
-    return methods or [_built(parser, parsed.distiller)]
-
-
-def _variants(parser: ArgumentParser, given: dict[str, Any]) -> dict[str, Method]:
-    check_variants(given)
-    variants = {}
-    for name, value in given.items():
-        try:
-            method = _built(parser, _distiller(parser, value))
-        except ArgumentError as error:
-            raise InputError(f"variants.{name}: {one_line(str(error), parser)}") from error
-        variants[name] = replace(method, name=name, is_variant=True)
-    return variants
-
-
-def _check_used(variants: dict[str, Any], methods: list[Method]) -> None:
-    used = {method.name for method in methods if method.is_variant}
-    for name in variants:
-        require(name in used, f"variants.{name}: nothing uses it; name it in methods, or leave it out")
-
-
-def _method(parser: ArgumentParser, name: str, given: dict[type, Any], variants: dict[str, Method]) -> Method:
-    check_known(name, variants)
-    base = name.removesuffix(WITH_KD)
-    distiller = _distiller(parser, base)
-    cls = class_at(distiller.class_path)
-    distiller = given.get(cls, distiller)
-    if base == name:
-        return _built(parser, distiller)
-    require(not issubclass(cls, KD), f"methods={name}: {cls.__name__} already is KD; name it without {WITH_KD}")
-    require(
-        "kd_weight" in options_of(cls),
-        f"methods={name}: {cls.__name__} has no option kd_weight, so nothing joins it with KD; name {base}",
-    )
-    options = _as_dict(distiller).get("init_args", {}) | {"kd_weight": 1.0}
-    method = _built(parser, {"class_path": distiller.class_path, "init_args": options})
-    return replace(method, name=method.name + WITH_KD)
-
-
-def _check_different(methods: list[Method]) -> None:
-    for i, method in enumerate(methods):
-        for other in methods[:i]:
-            with_variant = method.is_variant or other.is_variant
-            require(
-                method.settings != other.settings,
-                f"methods: {other.name} and {method.name} are the same, "
-                + (
-                    "class and options; leave one out, or change an option in variants"
-                    if with_variant
-                    else "kd_weight is 1 in both; leave one out, or set kd_weight in method_options"
-                ),
-            )
-
-
-def _distiller(parser: ArgumentParser, distiller: Any) -> Any:
-    # A parse of its own, so that the options of one class never become those of another.
-    return parser.parse_object({"distiller": distiller}).distiller
-
-
-def _built(parser: ArgumentParser, distiller: Any) -> Method:
-    one = parser.parse_object({"distiller": _as_dict(distiller)})
-    build = parser.instantiate(one).distiller
-    cls = class_at(one.distiller.class_path)
-    return Method(cls.__name__, _plain(parser, one)["distiller"], cls.needs_teacher, cls.taps, build)
-
-
-def _as_dict(value: Any) -> Any:
-    return value.as_dict() if isinstance(value, Namespace) else value
-
-
-def _plain(parser: ArgumentParser, parsed: Namespace) -> dict[str, Any]:
-    return yaml.safe_load(parser.dump(parsed, skip_unset=False))

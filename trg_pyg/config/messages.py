@@ -1,9 +1,12 @@
 """What jsonargparse says in many lines, in one that names the place, the value and the remedy."""
 
 import re
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from trg_pyg._discover import subclasses
@@ -11,6 +14,9 @@ from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import near
 
+# What is chosen by the name of a class, and the arguments of a distiller that are no options.
+BASES: dict[str, type] = {"data": ImageData, "distiller": Distiller}
+NETWORKS = {"student", "teacher"}
 # How a value of a kind is written that has no form of its own on a command line.
 _EXAMPLES = {"list": ", such as [1, 2]", "dict": ", such as {key: value}"}
 
@@ -20,8 +26,15 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     stray = re.search(r"unrecognized arguments: ([^-\s]\S*)", message)
     if stray:
         return (
-            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG, and --resume and "
-            "--quiet take none"
+            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG; --resume, "
+            "--dry_run and --quiet take none"
+        )
+    # An option without the name of a class is read as one of the class that all methods have in common.
+    if without := re.search(r"(?s)Distiller'.*(?:NestedArg\(key='([^']+)'|Given value: (\{.*\}))", message):
+        given = f"distiller.{without[1]}" if without[1] else f"distiller={without[2]}"
+        return (
+            f"{given}: of which method? Name it first, as --distiller TRG --distiller.OPTION, or in a file as "
+            "{class_path: TRG, init_args: {OPTION: value}}"
         )
     unknown = re.search(r"[Oo]ption '([^']+)'|unrecognized arguments: (\S+)", message)
     if unknown:
@@ -29,21 +42,13 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     unknown_class = re.search(r"(?s)Parser key \"([^\"]+)\".*Expected a dot import path string: (\S+)", message)
     if unknown_class:
         key, name = unknown_class.groups()
-        known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(key, Distiller))]
+        known = [cls.__name__ for cls in subclasses(BASES.get(key, Distiller))]
         base = name.removesuffix("+KD")
         if base != name and base in known:
             return f"{key}={name}: no such class; name it in methods, or choose {base} with its option kd_weight"
         return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
-    if unknown_help := re.search(r"--(data|distiller)\.help: (?:Expected a dot import path string: (\S+))?", message):
-        known = [cls.__name__ for cls in subclasses({"data": ImageData}.get(unknown_help[1], Distiller))]
-        name = unknown_help[2]
-        return f"{unknown_help[1]}.help" + (f"={name}: no such class{near(name, known)}" if name else ": name a class")
-    if without := re.search(r"Dict must include a class_path.*(?:NestedArg\(key='([^']+)'|got (\{.*\}))", message):
-        given = f"distiller.{without[1]}" if without[1] else f"distiller={without[2]}"
-        return (
-            f"{given}: of which method? Name it first, as --distiller TRG --distiller.OPTION, or in a file as "
-            "{class_path: TRG, init_args: {OPTION: value}}"
-        )
+    if nameless := re.search(r"--(\w+\.help): expected one argument", message):
+        return f"{nameless[1]}: name a class"
     if line := _dotted_path(message):
         return line
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))
@@ -67,13 +72,53 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     return f"{key}: {reason}" if key else reason
 
 
+def of_file(message: str, argv: Sequence[str]) -> str:
+    """Return what is wrong with the first of the files that is no configuration, or an empty line.
+
+    Args:
+        message: of the parser's ``ArgumentError``.
+        argv: the command line that names the files.
+    """
+    if not message.startswith(("Unexpected config", "Problems parsing config")):
+        return ""
+    for file in _config_files(argv):
+        try:
+            content = yaml.safe_load(Path(file).read_text("utf-8"))
+        except RecursionError:
+            return f"config={file}: nested too deeply to be read; write its keys as --help has them"
+        except (yaml.YAMLError, ValueError) as error:
+            return f"config={file}: no YAML ({' '.join(str(error).split())}); mend it, or leave it out"
+        if not isinstance(content, dict):
+            what = "it is empty" if content is None else f"it holds a {type(content).__name__}"
+            return f"config={file}: {what}; write keys with values, as --print_config shows them"
+    return ""
+
+
+def undecodable(error: UnicodeDecodeError, argv: Sequence[str]) -> str:
+    """Return the line for a file named as a configuration that is no text."""
+    for file in _config_files(argv):
+        try:
+            Path(file).read_text("utf-8")
+        except UnicodeDecodeError:
+            break
+    return f"config={file}: byte {error.start} is no UTF-8 ({error.reason}); save it as UTF-8"
+
+
+def _config_files(argv: Sequence[str]) -> Iterator[str]:
+    for option, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = option.partition("=")
+        file = value if equals else following
+        if name == "--config" and Path(file).is_file():
+            yield file
+
+
 def _dotted_path(message: str) -> str:
     """Return what is wrong with the name of a class that could not be imported, or an empty line."""
     key = re.search(r"Parser key \"(data|distiller)\"", message)
     given = re.search(r"'class_path': '([^']+)'|class_path '([^']+)'|Given value: ([\w.]+)$", message, re.MULTILINE)
     if not key or not given:
         return ""
-    base: type = {"data": ImageData}.get(key[1], Distiller)
+    base = BASES[key[1]]
     what = f"{key[1]}={next(filter(None, given.groups()))}"
     if missing := re.search(r"module '([^']+)' has no attribute '([^']+)'", message):
         there = vars(import_module(missing[1]))
@@ -94,20 +139,16 @@ def _unknown_key(key: str, message: str, parser: ArgumentParser) -> str:
     owner = re.search(r"class_path[= ]'([^']+)'", message)
     if owner:
         cls = class_at(owner[1])
-        return f"unknown option {key} of {cls.__name__}{near(key, options_of(cls))}"
-    keys = [action.dest for action in parser._actions]
+        options = ArgumentParser().add_class_arguments(cls, skip=NETWORKS if issubclass(cls, Distiller) else set())
+        return f"unknown option {key} of {cls.__name__}{near(key, options)}"
+    # Those of the data set that is the default are not keys of the study.
+    known = parser.get_defaults(skip_validation=True).keys(branches=True)
+    keys = [name for name in known if ".class_path" not in name and ".init_args" not in name]
     group = re.search(r"Group '([^']+)'", message)
     if group:
-        inner = [known.removeprefix(f"{group[1]}.") for known in keys if known.startswith(f"{group[1]}.")]
+        inner = [name.removeprefix(f"{group[1]}.") for name in keys if name.startswith(f"{group[1]}.")]
         return f"unknown key {key} in {group[1]}{near(key, inner)}"
-    return f"unknown key {key}{near(key, keys)}"
-
-
-def options_of(cls: type) -> list[str]:
-    """Return the names of the options that a dataset or distiller takes."""
-    parser = ArgumentParser()
-    parser.add_class_arguments(cls, skip={"student", "teacher"} if issubclass(cls, Distiller) else None)
-    return [action.dest for action in parser._actions if action.dest != "help"]
+    return f"unknown key {key}{near(key, [*keys, 'help', 'help_all', 'print_config'])}"
 
 
 def class_at(path: str) -> Any:

@@ -12,11 +12,11 @@ from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
 
 DistillerFactory = Callable[[NetworkInfo, NetworkInfo | None], Distiller]
-
-
 Channels = tuple[float, float, float]
 
-
+# Arguments by which the builders of torchvision and timm load trained weights.
+LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")
+# In minutes.
 _WEEK = 7 * 24 * 60
 
 
@@ -85,13 +85,10 @@ class TeacherConfig(NetworkConfig):
 
 
 @dataclass(kw_only=True)
-class Config:
-    """One study: methods x seeds on one data set and one pair of networks.
+class MethodsConfig:
+    """What the methods are, the rows of the table.
 
     Args:
-        data: the images, by class name.
-        student: the network that learns.
-        teacher: the network that teaches.
         distiller: the method, by class name, with its options.
         method_options: options of the distillers in methods by class name, such as {TRG: {alpha: 4.0}}.
         variants: rows of names of one's own, each a class with options, such as {TRG k=4: {class_path: TRG, init_args:
@@ -99,6 +96,22 @@ class Config:
             complete in themselves: neither method_options nor distiller flow into them.
         reference: the method that the others are compared with in the table; null takes KD where it is among the
             methods and there are several seeds.
+    """
+
+    distiller: DistillerFactory | None = None
+    method_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variants: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    reference: str | None = None
+
+
+@dataclass(kw_only=True)
+class Config:
+    """One study on one data set and one pair of networks: everything but its methods and seeds.
+
+    Args:
+        data: the images, by class name.
+        student: the network that learns.
+        teacher: the network that teaches.
         train: recipe of the student's training.
         device: auto takes a GPU if there is one.
         share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
@@ -117,10 +130,6 @@ class Config:
     data: ImageData
     student: NetworkConfig = field(default_factory=NetworkConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    distiller: DistillerFactory | None = None
-    method_options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    variants: dict[str, str | dict[str, Any]] = field(default_factory=dict)
-    reference: str | None = None
     train: TrainConfig = field(default_factory=_student_recipe)
     device: str = "auto"
     share_teacher: bool = False
@@ -138,6 +147,3 @@ class Config:
         wait = self.wait_minutes
         require(0 < wait <= _WEEK, f"wait_minutes={wait}: give more than 0, and at most {_WEEK:,}, which is a week")
         require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
-
-
-LOADING_ARGS = ("weights", "pretrained", "checkpoint_path")

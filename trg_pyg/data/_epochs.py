@@ -3,15 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
 from trg_pyg._transfer import to_device
 from trg_pyg.data.augment import Augment
+from trg_pyg.data.base import Augmentation, ImageSet
+from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import require
+
+Source = TypeVar("Source", ImageSet, FileSet)
 
 
 class LoaderState(TypedDict):
@@ -48,63 +52,55 @@ class Part(NamedTuple):
     whole: int
 
 
-class EpochLoader(ABC):
+class EpochLoader(ABC, Generic[Source]):
     """Base class of the loaders; one iteration at a time, each an epoch.
+
+    Every draw comes from ``generator``: the order once an epoch, with a seed for each image that is to be cropped, and
+    the augmentation once a batch. Saving and restoring its state between epochs continues the same run, and
+    :meth:`state_dict` within one. Torch's global generator is neither read nor advanced.
 
     Every process draws what a single one would draw: the order of all images, and what happens to every image of a
     batch. It then takes its own rows of the batch, a contiguous part, as ``batch.tensor_split(world_size)[rank]``
     gives it. The generators of all processes advance alike, and the batches put together are those of one process.
 
-    Args:
-        targets: int64 [N] of the whole set; batches go to their device.
-        batch_size: images a batch, of all processes together, >= 1.
-        augment: a batch is augmented here by an :class:`Augment` only.
-        generator: CPU generator.
-        shuffle: a new random order each epoch; False keeps the order of the set.
-        drop_last: leave out a last batch that is smaller than ``batch_size``.
-        rank: which part of each batch to take, in [0, world_size).
-        world_size: processes that share each batch, >= 1.
-
-    Raises:
-        InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
-            ``world_size`` processes, or a batch has fewer images than there are processes.
+    The options are those of :func:`~trg_pyg.data.loader.make_loader`, and so is what is refused.
     """
 
     def __init__(
         self,
-        targets: Tensor,
+        image_set: Source,
         batch_size: int,
         *,
-        augment: Augment | RandomResizedCrop | None,
-        generator: torch.Generator,
-        shuffle: bool,
-        drop_last: bool,
-        rank: int,
-        world_size: int,
+        augment: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        count = len(targets)
+        require(
+            isinstance(image_set, FileSet) or not isinstance(augment, RandomResizedCrop),
+            "a RandomResizedCrop cuts out of image files, and these images are in memory; stream them, or take Augment",
+        )
+        count = len(image_set)
         _check_batch_size(batch_size, count, drop_last)
         _check_processes(batch_size, count, drop_last, rank, world_size)
+        self.image_set: Source = image_set
         self.batch_size = batch_size
         self.augment = augment
-        self.generator = generator
+        self.generator = torch.Generator() if generator is None else generator
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
-        self._targets = targets
+        self._targets = image_set.targets
         self._given = 0  # batches of the epoch under way; 0 between epochs
-        self._start = generator.get_state()  # of the epoch under way
+        self._start = self.generator.get_state()  # of the epoch under way
         self._resuming = False
 
     @abstractmethod
     def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
         """Yield the images of each part, uint8 [B, 3, H, W] on the device of the set."""
-
-    @property
-    def _seeded(self) -> bool:
-        """Whether each image needs a seed of its own, drawn when the epoch begins."""
-        return False
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch, the same in each process."""
@@ -192,7 +188,8 @@ class EpochLoader(ABC):
         # Drawn on the CPU so that one seed gives one order on every device.
         order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
         # A seed belongs to an image, not to a place in the order.
-        seeds = torch.randint(2**62, (count,), generator=self.generator)[order] if self._seeded else None
+        cropped = isinstance(self.augment, RandomResizedCrop)
+        seeds = torch.randint(2**62, (count,), generator=self.generator)[order] if cropped else None
         if self._resuming:
             self.generator.set_state(now)
             self._resuming = False

@@ -1,23 +1,36 @@
 """What is known of a dataset's files from one start of the program to the next."""
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trg_pyg._files import replaced_whole
 from trg_pyg.data._check import Check
-from trg_pyg.data._check_record import Found, read_record, write_record
-from trg_pyg.data._tensor_cache import read_cached, write_cached
 from trg_pyg.data.bad_images import BadImage
 
 _CHUNK = 256
 _THREADS = 32  # which wait for the disk or the network most of the time
+_KEY = "images"
+
+
+class Found(NamedTuple):
+    """What a check has found, and the file that lists it, if there was a place for one."""
+
+    bad: list[BadImage]
+    listed: Path | None
 
 
 @dataclass(frozen=True)
@@ -52,21 +65,54 @@ class FileCache:
         return FileCache(self.folders, files, keys, self.size, self.shorter)
 
     def read_images(self) -> Tensor | None:
-        """Return the decoded images, uint8 [N, 3, S, S], or None."""
-        return read_cached(self.folders, self._images_name(), (len(self.files), 3, self.size, self.size))
+        """Return the decoded images, uint8 [N, 3, S, S], from the first folder that has them whole, or None."""
+        name, shape = self._images_name(), (len(self.files), 3, self.size, self.size)
+        for folder in self.folders:
+            try:
+                images = load_file(folder / name).get(_KEY)
+            except (OSError, SafetensorError):
+                continue  # a missing, unreadable or damaged cache is only a reason to build it again
+            if images is not None and images.dtype == torch.uint8 and images.shape == shape:
+                return images
+        return None
 
     def write_images(self, images: Tensor) -> None:
         """Keep the decoded images; warn if there is no place for them."""
-        if self.folders:
-            write_cached(self.folders, self._images_name(), images)
+        place, reasons = self._write(self._images_name(), lambda partial: save_file({_KEY: images}, partial))
+        if self.folders and place is None:
+            why = "; ".join(reasons)
+            warnings.warn(f"decoded images are not cached and will be decoded again ({why})", stacklevel=2)
 
     def read_bad(self, check: Check) -> Found | None:
         """Return the bad files that a check has found, and the file that lists them, or None if it was not made."""
-        return read_record(self.folders, self._record_name(check), self.files)
+        name = self._record_name(check)
+        for folder in self.folders:
+            try:
+                record = json.loads((folder / name).read_text("utf-8"))
+                bad = [BadImage(**entry) for entry in record["bad"]]
+                if record["images"] == len(self.files) and all(self.files[one.position] == one.file for one in bad):
+                    return Found(bad, folder / name)
+            except (OSError, ValueError, TypeError, KeyError, IndexError):
+                continue  # a missing, unreadable or damaged record is only a reason to look again
+        return None
 
     def write_bad(self, check: Check, bad: Sequence[BadImage]) -> Path | None:
         """Keep what a check has found and return the file that lists it, if there is a place for it."""
-        return write_record(self.folders, self._record_name(check), len(self.files), bad)
+        # Names that are no UTF-8 survive as escapes.
+        text = json.dumps({"images": len(self.files), "bad": [one._asdict() for one in bad]}, indent=1)
+        return self._write(self._record_name(check), lambda partial: partial.write_text(text, "utf-8"))[0]
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> tuple[Path | None, list[str]]:
+        """Return the file in the first folder that can be written, and why those before it cannot."""
+        reasons: list[str] = []
+        for folder in self.folders:
+            try:
+                with replaced_whole(folder / name) as partial:
+                    write(partial)
+                return folder / name, reasons
+            except (OSError, SafetensorError) as error:
+                reasons.append(f"{folder}: {error}")
+        return None, reasons
 
     def _images_name(self) -> str:
         return f"{self._digest(f'upright, size {self.size} of {self.shorter}')}.safetensors"

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data._check import Check, check_images
-from trg_pyg.data._check_record import Found
 from trg_pyg.data._decode import decode_images
-from trg_pyg.data._file_cache import FileCache
+from trg_pyg.data._file_cache import FileCache, Found
 from trg_pyg.data._memory import available_memory
 from trg_pyg.data.bad_images import described, unreadable
 from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource

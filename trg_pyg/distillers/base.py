@@ -1,6 +1,7 @@
 """The contract of a distiller: a named composition of losses with its weights."""
 
 from abc import ABC
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -65,6 +66,7 @@ class Distiller(nn.Module, ABC):
         needs_teacher: whether the method compares with a teacher.
         taps: the features that the method reads where none are named: none, the last map, or one map a stage. A
             network need not keep what nobody looks at.
+        symbols: the option that is the weight of a part, where the part has another name.
         min_images: smallest batch that the method works on; a training checks it before it starts.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
@@ -72,6 +74,7 @@ class Distiller(nn.Module, ABC):
 
     needs_teacher: ClassVar[bool] = True
     taps: ClassVar[Taps] = "last"
+    symbols: ClassVar[Mapping[str, str]] = {}
     min_images: int = 1
     per_image: ClassVar[bool] = False
 

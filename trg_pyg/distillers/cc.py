@@ -7,14 +7,14 @@ from torch import Tensor
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import Term, TermDistiller
-from trg_pyg.divergences.mse import MSE
+from trg_pyg.divergences.pointwise import MSE
 from trg_pyg.errors import check_choice
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.models.taps import NetworkInfo, Outputs
-from trg_pyg.nodes.embedded import Embedded
-from trg_pyg.nodes.instances import Instances
-from trg_pyg.relations.taylor import TaylorGaussian
+from trg_pyg.nodes.derived import Embedded
+from trg_pyg.nodes.images import Instances
+from trg_pyg.relations.kernels import TaylorGaussian
 from trg_pyg.step import Step
 
 

@@ -9,7 +9,7 @@ from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.losses.crd import CRDLoss
 from trg_pyg.models.taps import NetworkInfo, Outputs
-from trg_pyg.nodes.instances import Instances
+from trg_pyg.nodes.images import Instances
 from trg_pyg.step import Step
 
 

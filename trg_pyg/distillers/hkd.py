@@ -13,10 +13,8 @@ from trg_pyg.divergences.pair_memory import PairMemory
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.models.taps import NetworkInfo, Outputs
-from trg_pyg.nodes.embedded import Embedded
-from trg_pyg.nodes.instances import Instances
-from trg_pyg.nodes.probabilities import Probabilities
-from trg_pyg.nodes.unit import UnitLength
+from trg_pyg.nodes.derived import Embedded, UnitLength
+from trg_pyg.nodes.images import Instances, Probabilities
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 

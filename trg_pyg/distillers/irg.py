@@ -6,16 +6,15 @@ from typing import Any, ClassVar
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import Term, TermDistiller
-from trg_pyg.divergences.mse import MSE
+from trg_pyg.divergences.pointwise import MSE
 from trg_pyg.errors import require
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.models.taps import NetworkInfo
-from trg_pyg.nodes.flattened import FlattenedMaps
-from trg_pyg.nodes.probabilities import Probabilities
+from trg_pyg.nodes.images import FlattenedMaps, Probabilities
 from trg_pyg.nodes.stages import StageMaps
-from trg_pyg.relations.distance import Distance
-from trg_pyg.relations.features import NodeFeatures
+from trg_pyg.relations.carried import NodeFeatures
+from trg_pyg.relations.kernels import Distance
 from trg_pyg.relations.scaled import Scaled
 
 

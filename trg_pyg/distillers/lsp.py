@@ -12,7 +12,7 @@ from trg_pyg.graphs.grid import GridGraph
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.nodes.tokens import Tokens
-from trg_pyg.relations.laplace import Laplace
+from trg_pyg.relations.kernels import Laplace
 from trg_pyg.relations.softmax import Softmax
 
 

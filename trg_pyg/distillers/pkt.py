@@ -8,8 +8,8 @@ from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.divergences.kl import KL
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.models.taps import NetworkInfo
-from trg_pyg.nodes.instances import Instances
-from trg_pyg.relations.cosine import Cosine
+from trg_pyg.nodes.images import Instances
+from trg_pyg.relations.kernels import Cosine
 from trg_pyg.relations.scaled import Scaled
 
 

@@ -20,8 +20,7 @@ from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import Nodes
 from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.base import Relation
-from trg_pyg.relations.features import NodeFeatures
-from trg_pyg.relations.given import GivenWeight
+from trg_pyg.relations.carried import GivenWeight, NodeFeatures
 from trg_pyg.relations.scaled import Scaled
 from trg_pyg.step import Step
 

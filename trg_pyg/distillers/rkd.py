@@ -5,12 +5,12 @@ from typing import Any
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
-from trg_pyg.divergences.smooth_l1 import SmoothL1
+from trg_pyg.divergences.pointwise import SmoothL1
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.models.taps import NetworkInfo
-from trg_pyg.nodes.instances import Instances
+from trg_pyg.nodes.images import Instances
 from trg_pyg.relations.angle import Angle
-from trg_pyg.relations.distance import Distance
+from trg_pyg.relations.kernels import Distance
 from trg_pyg.relations.scaled import Scaled
 
 

@@ -5,11 +5,11 @@ from typing import Any
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.terms import TermDistiller
-from trg_pyg.divergences.mse import MSE
+from trg_pyg.divergences.pointwise import MSE
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.models.taps import NetworkInfo
-from trg_pyg.nodes.flattened import FlattenedMaps
-from trg_pyg.relations.dot import DotProduct
+from trg_pyg.nodes.images import FlattenedMaps
+from trg_pyg.relations.kernels import DotProduct
 from trg_pyg.relations.scaled import Scaled
 
 

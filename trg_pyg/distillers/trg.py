@@ -1,6 +1,7 @@
 """Token-level Relationship Graph distillation."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -18,7 +19,7 @@ from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.temperature import Curve, TemperatureSchedule
 from trg_pyg.models.taps import NetworkInfo, Outputs
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import l2_normalize
 from trg_pyg.tokens.tokenizer import Tokenizer
@@ -75,6 +76,8 @@ class TRG(TermDistiller):
         InputError: an option is impossible, or images of a single token leave nothing of what is asked for; the message
             names it.
     """
+
+    symbols: ClassVar[Mapping[str, str]] = {"inner": "alpha", "local": "beta", "global": "gamma", "graph": "delta"}
 
     def __init__(
         self,

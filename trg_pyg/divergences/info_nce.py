@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from trg_pyg.divergences.base import Divergence, Reduction, Related
 from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.nn.row_chunks import chunk_rows
+from trg_pyg.nn.blocks import chunk_rows
 from trg_pyg.relations.base import Place
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import check_type, l2_normalize

@@ -1,10 +1,11 @@
-"""Divergences that compare value by value."""
+"""Divergences that compare value by value: squared and Huber's error."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 from torch.utils.checkpoint import checkpoint
 
 from trg_pyg.divergences.base import Divergence, Related
@@ -44,3 +45,19 @@ class PointwiseDivergence(Divergence):
             "both networks need the same nodes and edges, and nodes of the same width where they are compared directly",
         )
         return self.each(s, t).sum(), s.numel()
+
+
+class MSE(PointwiseDivergence):
+    """Mean of the squared differences of all values."""
+
+    def each(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the squared differences."""
+        return (student - teacher).square()
+
+
+class SmoothL1(PointwiseDivergence):
+    """Mean over all values of half the squared difference up to 1, and of the difference less 1/2 beyond."""
+
+    def each(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the error of each value."""
+        return smooth_l1_loss(student, teacher, reduction="none")

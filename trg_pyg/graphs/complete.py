@@ -5,7 +5,7 @@ from torch import Tensor
 
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.relations.base import EdgeRelation
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 
 
 class CompleteGraph(GraphBuilder):

@@ -8,7 +8,7 @@ from trg_pyg.errors import require
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.neighbours import nearest_neighbours
 from trg_pyg.relations.base import EdgeRelation
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 
 
 class KNNGraph(GraphBuilder):

@@ -6,7 +6,7 @@ from torch import Tensor
 from trg_pyg.errors import require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.relations.base import EdgeRelation
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 
 
 class LayerGraph(GraphBuilder):

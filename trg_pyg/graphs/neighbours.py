@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from trg_pyg.errors import require
-from trg_pyg.nn.row_chunks import chunk_rows
+from trg_pyg.nn.blocks import chunk_rows
 from trg_pyg.tokens.normalize import full_precision
 
 # Where groups are smaller than this, the second step costs more than the first one saves.

@@ -19,9 +19,9 @@ from trg_pyg.errors import InputError, require
 from trg_pyg.models._probe import first_tensor
 from trg_pyg.models.taps import FeatureInfo, TappedModel
 from trg_pyg.step import Step
+from trg_pyg.study.agenda import Training
 from trg_pyg.study.study import Study, tapped
 from trg_pyg.study.token_graphs import Measures, TokenGraphs
-from trg_pyg.study.train import TrainingRun
 
 # Of the probe's images and tokens: another number gives another probe, the same one for every run.
 _SEED = 0
@@ -178,13 +178,13 @@ class Diagnosis:
             self._tail[[*study.shots["medium"], *study.shots["few"]]] = True
         self.files: dict[str, Path] = {}
 
-    def watch(self, run: TrainingRun, student: TappedModel, resumed: bool) -> Callable[[dict[str, float]], None]:
+    def watch(self, training: Training, student: TappedModel, resumed: bool) -> Callable[[dict[str, float]], None]:
         """Look at a network before its training starts, and return what looks after each epoch.
 
         A training that goes on keeps its lines; one that was killed between a checkpoint and its line lacks that line.
 
         Args:
-            run: the training.
+            training: that is about to start.
             student: its network.
             resumed: whether it goes on from a checkpoint, which is not read yet.
 
@@ -192,22 +192,21 @@ class Diagnosis:
             InputError: a batch of the probe has fewer images than the method needs; the lines that are kept are of
                 another probe; a network has no feature map.
         """
-        images = len(self._probe[0].target)
+        images, fewest = len(self._probe[0].target), training.distiller.min_images
         require(
-            images >= run.distiller.min_images,
-            f"probe_batch={images}: {run.title} needs {run.distiller.min_images} images for its neighbours; choose "
-            "larger batches",
+            images >= fewest,
+            f"probe_batch={images}: {training.title} needs {fewest} images for its neighbours; choose larger batches",
         )
-        file = self.files[run.title] = run.folder / "diagnosis.jsonl"
+        file = self.files[training.title] = training.folder / "diagnosis.jsonl"
         if resumed:
             self._check_probe(file)
         else:
             write_text(file, "")
-            self._append(file, run, student, epoch=0)
-        return lambda metrics: self._append(file, run, student, int(metrics["epoch"]))
+            self._append(file, training, student, epoch=0)
+        return lambda metrics: self._append(file, training, student, int(metrics["epoch"]))
 
-    def _append(self, file: Path, run: TrainingRun, student: TappedModel, epoch: int) -> None:
-        line = {"epoch": epoch, **self._about, **self.measure(run, student, epoch)}
+    def _append(self, file: Path, training: Training, student: TappedModel, epoch: int) -> None:
+        line = {"epoch": epoch, **self._about, **self.measure(training, student, epoch)}
         with file.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
 
@@ -227,17 +226,17 @@ class Diagnosis:
                 "the same, or delete it",
             )
 
-    def measure(self, run: TrainingRun, student: TappedModel, epoch: int) -> Measures:
+    def measure(self, training: Training, student: TappedModel, epoch: int) -> Measures:
         """Return what a network and its losses are after an epoch, 0 for before the first."""
         with _no_draws(self._study.device):
-            taps: Taps = "last" if run.taps == "none" else run.taps
-            distiller = self._copy_of(run.distiller, epoch)
+            taps: Taps = "last" if training.method.taps == "none" else training.method.taps
+            distiller = self._copy_of(training.distiller, epoch)
             model = copy.deepcopy(student).to(self._study.device).eval()
-            model = tapped(model, run.network, taps).eval()
+            model = tapped(model, training.network, taps).eval()
             teacher = self._teacher_with(taps)
             size = self._study.splits.image_size
             graphs = TokenGraphs.of(
-                distiller, self._last(model, run.network.name, size), self._last(teacher, "the teacher", size)
+                distiller, self._last(model, training.network.name, size), self._last(teacher, "the teacher", size)
             )
             assert model.taps
             leaf = FeatureLeaf(model.model.get_submodule(model.taps[-1]))
@@ -245,7 +244,7 @@ class Diagnosis:
             for number, batch in enumerate(self._probe):
                 # The same tokens for the graphs as for the losses of a method that draws them first, as TRG does.
                 draws = [torch.Generator().manual_seed(_SEED + number) for _ in range(2)]
-                step = Step(batch.target, epoch / run.recipe.epochs, draws[0], batch.positions)
+                step = Step(batch.target, epoch / training.recipe.epochs, draws[0], batch.positions)
                 with torch.no_grad():
                     heard = teacher(batch.images)
                 with torch.enable_grad():

@@ -1,21 +1,24 @@
 """The networks of a run side by side: its teacher, its student before and after the training, and their tokens."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from trg_pyg.config.messages import class_at
+from trg_pyg.config.schema import DistillerFactory, NetworkConfig, TeacherConfig
+from trg_pyg.config.stored import read_network, read_part
 from trg_pyg.distillers.base import Taps
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import NetworkInfo, TappedModel
 from trg_pyg.models.weights import load_weights
+from trg_pyg.runs import CONFIG, method_of, read_environment
 from trg_pyg.study.study import build_network, tapped
 from trg_pyg.study.teacher import digest_of
 from trg_pyg.study.token_graphs import TokenGraphs
-from trg_pyg.use.trained import Trained, Which, load_trained, untrained
+from trg_pyg.use.load import TrainedNetwork, Which, load, untrained
 
 _IMAGES_AT_ONCE = 256
 
@@ -41,14 +44,14 @@ class RunNetworks:
     """The networks of a run, tapped as its method looks at them, in evaluation mode on the CPU.
 
     Attributes:
-        trained: the run, and all that is known of it.
-        after: the student that it trained.
+        trained: what is known of the student and its run.
+        after: the student that the run trained.
         before: the same network with the weights that its training began with, which the seed gives.
         teacher: ``None`` where the method has none.
         graphs: the token graphs of the method; of a method without, those of TRG by default.
     """
 
-    trained: Trained
+    trained: TrainedNetwork
     after: TappedModel
     before: TappedModel
     teacher: TappedModel | None
@@ -56,12 +59,15 @@ class RunNetworks:
 
     def names(self) -> dict[str, TappedModel]:
         """Return the networks by the names that pictures show, the teacher first."""
-        config, trained = self.trained.choices.config, self.trained
-        named = {} if self.teacher is None else {f"teacher {config.teacher.name}": self.teacher}
-        return named | {
-            f"{trained.name} before training": self.before,
-            f"{trained.name} after {trained.method}": self.after,
+        name = self.trained.name
+        return self.teachers() | {
+            f"{name} before training": self.before,
+            f"{name} after {self.trained.method}": self.after,
         }
+
+    def teachers(self) -> dict[str, TappedModel]:
+        """Return the teacher by its name in pictures; nothing where there is none."""
+        return {} if self.teacher is None else {f"teacher {self.trained.settings['teacher']['name']}": self.teacher}
 
     @torch.no_grad()
     def see(self, images: Tensor) -> list[Seen]:
@@ -84,36 +90,40 @@ def look(name: str, network: TappedModel, images: Tensor, is_teacher: bool = Fal
     return Seen(name, features, torch.cat(embeddings) if embeddings else None, is_teacher)
 
 
-def load_run_networks(run: str | Path, which: Which = "last", teacher: Path | None = None) -> RunNetworks:
+def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | None = None) -> RunNetworks:
     """Load the networks of a run.
 
     The teacher's weights are read from where the run has found them, and have to be the same still; no teacher is
     trained here.
 
     Args:
-        run: as for :func:`~trg_pyg.use.trained.load_trained`.
+        path: folder of the run, as for :func:`~trg_pyg.use.load.load`.
         which: weights of the student.
         teacher: file of the teacher's weights, where they lie elsewhere now.
 
     Raises:
-        InputError: as :func:`~trg_pyg.use.trained.load_trained`; the teacher's weights are gone or have changed; a
-            network has no feature map.
+        InputError: as :func:`~trg_pyg.use.load.load`; the network is of no run; the teacher's weights are gone or have
+            changed; a network has no feature map.
     """
-    trained = load_trained(run, which, taps="last")
-    config, facts = trained.choices.config, trained.facts
-    (method, *_) = trained.choices.methods
+    trained = load(path, which, taps="last")
+    settings, facts, place = trained.settings, trained.facts, trained.folder / CONFIG
+    name, distiller = method_of(settings)
+    build = read_part(DistillerFactory, "distiller", distiller, place)
+    method = class_at(distiller["class_path"])
     taps: Taps = "last" if method.taps == "none" else method.taps
-    after = tapped(trained.network, config.student, taps).eval()
-    before = build_network(config.student, facts, trained.seed, taps).eval().requires_grad_(False)
-    info = _described(after, config.student.name, facts.image_size)
+    student = read_network(NetworkConfig, "student", settings["student"], place)
+    after = tapped(trained.network, student, taps).eval()
+    before = build_network(student, facts, settings["seeds"][0], taps).eval().requires_grad_(False)
+    info = _described(after, student.name, facts.image_size)
     before.describe(facts.image_size)
     if not method.needs_teacher:
-        require(teacher is None, f"--teacher {teacher}: {method.name} has no teacher; leave it out")
-        graphs = TokenGraphs.of(method.build(info, None), info.features[-1], info.features[-1])
+        require(teacher is None, f"--teacher {teacher}: {name} has no teacher; leave it out")
+        graphs = TokenGraphs.of(build(info, None), info.features[-1], info.features[-1])
         return RunNetworks(trained, after, before, None, graphs)
-    network = tapped(_load_teacher(trained, teacher), config.teacher, taps).eval().requires_grad_(False)
-    info_t = _described(network, config.teacher.name, facts.image_size)
-    graphs = TokenGraphs.of(method.build(info, info_t), info.features[-1], info_t.features[-1])
+    config = read_network(TeacherConfig, "teacher", settings["teacher"], place)
+    network = tapped(_load_teacher(trained, config, teacher), config, taps).eval().requires_grad_(False)
+    info_t = _described(network, config.name, facts.image_size)
+    graphs = TokenGraphs.of(build(info, info_t), info.features[-1], info_t.features[-1])
     return RunNetworks(trained, after, before, network, graphs)
 
 
@@ -123,10 +133,9 @@ def _described(network: TappedModel, name: str, image_size: int) -> NetworkInfo:
     return info
 
 
-def _load_teacher(trained: Trained, given: Path | None) -> TappedModel:
-    config, known = trained.choices.config.teacher, _provenance(trained.folder)
-    origin, sha256 = str(known["weights"]), known["sha256"]
-    if config.trained and config.weights is None and trained.choices.published is None:
+def _load_teacher(trained: TrainedNetwork, config: TeacherConfig, given: Path | None) -> TappedModel:
+    origin, sha256 = _provenance(trained.folder)
+    if config.trained and config.weights is None:
         require(given is None, f"--teacher {given}: the run's teacher is {origin}, which needs no file; leave it out")
         network = build_network(config, trained.facts, config.seed)
         found = digest_of(network.model)
@@ -137,20 +146,21 @@ def _load_teacher(trained: Trained, given: Path | None) -> TappedModel:
     loaded = load_weights(network.model, file)
     require(
         loaded.sha256 == sha256,
-        f"teacher {file}: sha256 {loaded.sha256[:8]}..., the run's teacher had {str(sha256)[:8]}...; name its file "
+        f"teacher {file}: sha256 {loaded.sha256[:8]}..., the run's teacher had {sha256[:8]}...; name its file "
         "with --teacher",
     )
     return network
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
-    file = folder / "environment.json"
+def _provenance(folder: Path) -> tuple[str, str]:
+    known = read_environment(folder).get("teacher") or {}
     try:
-        known = json.loads(file.read_text())["teacher"]
-        return {name: known[name] for name in ("weights", "sha256")}
-    except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        return str(known["weights"]), str(known["sha256"])
+    except (TypeError, KeyError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{file} does not say which teacher the run had ({reason}); the folder is damaged") from error
+        raise InputError(
+            f"{folder / 'environment.json'} does not say which teacher the run had ({reason}); the folder is damaged"
+        ) from error
 
 
 def _found(origin: str, folder: Path) -> Path:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg.losses.base import DistillationLoss, check_maps
-from trg_pyg.tokens.grid import common_grid, pool_to_grid
+from trg_pyg.tokens.maps import common_grid, pool_to_grid
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 

@@ -5,12 +5,11 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch_geometric.data import Data
 
-from trg_pyg.divergences.mse import MSE
+from trg_pyg.divergences.pointwise import MSE
 from trg_pyg.errors import check_choice
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.losses.relational import RelationalLoss
-from trg_pyg.relations.cosine import Cosine
-from trg_pyg.relations.dot import DotProduct
+from trg_pyg.relations.kernels import Cosine, DotProduct
 from trg_pyg.relations.softmax import Softmax
 from trg_pyg.step import Step
 

@@ -9,10 +9,8 @@ from trg_pyg.divergences.info_nce import info_nce
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
-from trg_pyg.nn.gnn import TokenGNN
+from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
-from trg_pyg.nn.propagation import Propagation
-from trg_pyg.nn.readout import Readout
 from trg_pyg.relations.base import check_graph, equal_graphs, features_of, weights_of
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import batch_norm, mse_loss, relu
 
 from trg_pyg.errors import require
 from trg_pyg.losses.base import DistillationLoss, check_maps
-from trg_pyg.tokens.grid import common_grid, pool_to_grid
+from trg_pyg.tokens.maps import common_grid, pool_to_grid
 from trg_pyg.tokens.normalize import check_type, full_precision
 
 _LARGEST_KERNEL = 9

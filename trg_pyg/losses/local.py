@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from trg_pyg.divergences.base import Reduction
 from trg_pyg.divergences.kl import KL
 from trg_pyg.losses.relational import RelationalLoss
-from trg_pyg.relations.given import GivenWeight
+from trg_pyg.relations.carried import GivenWeight
 from trg_pyg.relations.softmax import Softmax
 
 

@@ -1,4 +1,4 @@
-"""Edges in blocks, so that what is gathered at their ends does not grow with edges times width; or as matrices."""
+"""Edges and rows in blocks, so that what is made of them never exists as a whole; or edges as matrices."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,8 @@ _BLOCK_BYTES = {"cpu": 1 << 20}
 _LARGE_BLOCK_BYTES = 256 << 20
 # Share of all pairs of nodes from which on matrices of all pairs pay: their size is then of the order of the edges.
 _DENSE_SHARE = 0.25
+# More rows make a processor's matrix product no faster, and push the chunk out of its cache. A GPU wants large chunks.
+_MOST_ROWS = {"cpu": 1024}
 
 
 def edge_blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -48,3 +50,15 @@ def pair_index(edge_index: Tensor, nodes: int) -> Tensor:
         nodes: nodes N of a graph.
     """
     return edge_index[1] * nodes + edge_index[0] % nodes
+
+
+def chunk_rows(like: Tensor, columns: int, chunk_bytes: int) -> int:
+    """Return how many rows of a matrix that never exists as a whole are made at a time, at least 1.
+
+    Args:
+        like: a tensor of the matrix's type and device.
+        columns: columns of the matrix.
+        chunk_bytes: largest chunk, in bytes.
+    """
+    rows = max(1, chunk_bytes // (columns * like.element_size()))
+    return min(rows, _MOST_ROWS.get(like.device.type, rows))

@@ -10,8 +10,7 @@ from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.step import Step
-from trg_pyg.tokens.grid import common_grid, pool_to_grid
-from trg_pyg.tokens.maps import as_map
+from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
 
 
 class StageMaps(Nodes):

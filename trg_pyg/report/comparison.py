@@ -1,38 +1,20 @@
 """Runs that can be compared: one study for each data set, pair of networks and recipe."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trg_pyg._program import program
+from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import near, require
-from trg_pyg.report.runs import Found, RunRecord
-from trg_pyg.study.study import short_name, without_reading
-from trg_pyg.study.train import flatten
+from trg_pyg.metrics import TIMES, metrics_of
+from trg_pyg.report.runs import Found
+from trg_pyg.runs import Run, as_key, data_name, differing, flatten, shown, telling
+from trg_pyg.study.study import short_name
 
-# Options of a training that change results by rounding only, or say when and how they are measured.
-_SAME_RESULT = (
-    *("compile", "channels_last", "deterministic", "nonfinite", "max_skipped", "eval_batch_size", "eval_every"),
-)
 _OF_NETWORK = ("name", "args", "taps", "prefix_tokens", "mean", "std")
-_COST = ("images_per_second", "ms_per_step", "seconds")
 _QUALIFIERS = 3
-
-
-@dataclass(frozen=True)
-class MethodRuns:
-    """The finished runs of one method with one set of options.
-
-    Attributes:
-        name: its row, different from those of the others of the study.
-        distiller: class path and options.
-        runs: by seed, ascending.
-    """
-
-    name: str
-    distiller: dict[str, Any]
-    runs: dict[int, RunRecord]
 
 
 @dataclass(frozen=True)
@@ -41,28 +23,27 @@ class ComparedStudy:
 
     Attributes:
         title: data and pair, and what tells the study from others of that title.
-        methods: by name, those with a finished run, in the order of the table.
+        methods: in the order of the table, each with its finished runs by seed, ascending; those of one name with other
+            options have names of their own.
         unfinished: runs that are left out of all means.
         reference: the method that the others are compared with; ``None`` for none.
         teacher: name and metrics, of the images that the students are evaluated on; ``None`` without one.
         evaluated: the split that metrics are of.
-        identity: what the runs have in common, as dotted names.
         notes: what a reader has to know.
     """
 
     title: str
-    methods: dict[str, MethodRuns]
-    unfinished: list[RunRecord]
+    methods: dict[str, dict[int, Run]]
+    unfinished: list[Run]
     reference: str | None
     teacher: tuple[str, dict[str, float]] | None
     evaluated: str
-    identity: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
     @property
-    def runs(self) -> list[RunRecord]:
+    def runs(self) -> list[Run]:
         """The finished runs, method by method."""
-        return [run for method in self.methods.values() for run in method.runs.values()]
+        return [run for runs in self.methods.values() for run in runs.values()]
 
     @property
     def seeds(self) -> list[int]:
@@ -72,7 +53,7 @@ class ComparedStudy:
     @property
     def long_tailed(self) -> bool:
         """Whether there are accuracies of classes with many, medium and few training images."""
-        return any(f"test/{name}" in run.history[-1] for run in self.runs for name in ("many", "medium", "few"))
+        return any(metric.key in run.history[-1] for run in self.runs for metric in metrics_of("shots"))
 
 
 def studies_of(found: Found, reference: str | None) -> list[ComparedStudy]:
@@ -90,7 +71,7 @@ def studies_of(found: Found, reference: str | None) -> list[ComparedStudy]:
             settings were trained on other classes.
     """
     groups = _groups(found.runs)
-    titles = _titles([identity for identity, _ in groups])
+    titles = _titles(groups)
     studies = [
         _study(title, identity, runs, found, reference) for title, (identity, runs) in zip(titles, groups, strict=True)
     ]
@@ -103,81 +84,59 @@ def studies_of(found: Found, reference: str | None) -> list[ComparedStudy]:
     return studies
 
 
-def _groups(runs: Sequence[RunRecord]) -> list[tuple[dict[str, Any], list[RunRecord]]]:
+def _groups(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
     """Return what the runs of each study have in common, and the runs."""
-    groups: dict[str, tuple[dict[str, Any], list[RunRecord]]] = {}
-    alone: list[RunRecord] = []
+    groups: dict[str, tuple[dict[str, Any], list[Run]]] = {}
+    alone: list[Run] = []
     for run in runs:
         if "teacher" in run.settings:
-            identity = _identity(run) | {"teacher": _teacher_identity(run)}
-            groups.setdefault(_key(identity), (identity, []))[1].append(run)
+            identity = _identity(run) | _teacher_identity(run)
+            groups.setdefault(as_key(identity), (identity, []))[1].append(run)
         else:
             alone.append(run)
     with_teacher = list(groups.values())
     for run in alone:
         common = _identity(run)
-        fitting = [members for identity, members in with_teacher if _key(_without(identity, "teacher")) == _key(common)]
-        for members in fitting or [groups.setdefault(_key(common), (common, []))[1]]:
+        fitting = [members for identity, members in with_teacher if _without_teacher(identity) == common]
+        for members in fitting or [groups.setdefault(as_key(common), (common, []))[1]]:
             members.append(run)
     place = {id(run): number for number, run in enumerate(runs)}
     return [(identity, sorted(members, key=lambda run: place[id(run)])) for identity, members in groups.values()]
 
 
-def _identity(run: RunRecord) -> dict[str, Any]:
-    settings = without_reading({name: value for name, value in run.settings.items() if name != "teacher"})
-    train = {name: value for name, value in settings["train"].items() if name not in _SAME_RESULT}
-    data = dict(settings["data"])
-    options = dict(data.get("init_args") or {})
-    if not options.get("skip_bad_images"):
-        options.pop("skip_bad_images", None)  # it came later, and is off in every study before it
-    return {"data": data | {"init_args": _set(options)}, "student": _set(settings["student"]), "train": _set(train)}
+def _identity(run: Run) -> dict[str, Any]:
+    return telling({name: value for name, value in run.settings.items() if name != "teacher"})
 
 
-def _teacher_identity(run: RunRecord) -> dict[str, Any]:
+def _teacher_identity(run: Run) -> dict[str, Any]:
     """Return what the teacher is: its network and the hash of its weights, or else how they come about."""
     teacher, digest = run.settings["teacher"], (run.teacher or {}).get("sha256")
-    if digest is None:
-        return _set(without_reading({"teacher": teacher})["teacher"])
-    return _set({name: teacher.get(name) for name in _OF_NETWORK} | {"sha256": digest})
+    if digest is not None:
+        teacher = {name: teacher.get(name) for name in _OF_NETWORK} | {"sha256": digest}
+    return telling({"teacher": teacher})
 
 
-def _set(options: Mapping[str, Any]) -> dict[str, Any]:
-    # An option that came later is missing in older files, where it is null in newer ones.
-    return {name: value for name, value in options.items() if value is not None and value != {}}
+def _without_teacher(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if not key.startswith("teacher.")}
 
 
-def _without(options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key != name}
-
-
-def _key(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def _title(identity: dict[str, Any]) -> str:
+def _title(runs: Sequence[Run]) -> str:
     """Return data and pair, as ``trg run`` names the folder."""
-    data = identity["data"]
-    options = data["init_args"]
-    imbalance, validation = options.get("imbalance"), options.get("validation")
-    name = str(data.get("class_path", "data")).rpartition(".")[2]
-    name += "" if imbalance is None else f"-LT{imbalance:g}"
-    name += "" if validation is None else "-val"
-    networks = [identity[role]["name"] for role in ("teacher", "student") if role in identity]
-    return f"{name}/{'-'.join(map(short_name, networks))}"
+    settings = max((run.settings for run in runs), key=len)  # a run without a teacher does not name the pair
+    networks = [settings[role]["name"] for role in ("teacher", "student") if role in settings]
+    return f"{data_name(settings)}/{'-'.join(map(short_name, networks))}"
 
 
-def _titles(identities: Sequence[dict[str, Any]]) -> list[str]:
+def _titles(groups: Sequence[tuple[dict[str, Any], list[Run]]]) -> list[str]:
     """Return a title for each study; those of one pair on one data set are told apart by what differs."""
-    plain = [_title(identity) for identity in identities]
+    plain = [_title(runs) for _, runs in groups]
     titles = []
-    for title, identity in zip(plain, identities, strict=True):
-        others = [flatten(other) for other, its in zip(identities, plain, strict=True) if its == title]
-        keys = [key for key in sorted({key for other in others for key in other}) if _differs(key, others)]
-        own = flatten(identity)
+    for title, (own, _) in zip(plain, groups, strict=True):
+        keys = differing([identity for (identity, _), other in zip(groups, plain, strict=True) if other == title])
         # Epochs first: it is what studies of a pair differ in most often.
         keys.sort(key=lambda key: (key != "train.epochs", key))
-        shown = [_said(key, own.get(key)) for key in keys[:_QUALIFIERS]]
-        titles.append(title + (f", {', '.join(shown)}" if shown else ""))
+        told = [_said(key, own.get(key)) for key in keys[:_QUALIFIERS]]
+        titles.append(title + (f", {', '.join(told)}" if told else ""))
     counts, numbers = Counter(titles), Counter[str]()
     for i, title in enumerate(titles):
         if counts[title] > 1:
@@ -186,35 +145,26 @@ def _titles(identities: Sequence[dict[str, Any]]) -> list[str]:
     return titles
 
 
-def _differs(key: str, options: Sequence[Mapping[str, Any]]) -> bool:
-    return len({_key(each.get(key)) for each in options}) > 1
-
-
 def _said(key: str, value: Any) -> str:
     if key == "train.epochs":
         return f"{value} epochs"
-    return f"{'teacher weights' if key == 'teacher.sha256' else key} {_short(value)}"
-
-
-def _short(value: Any) -> str:
-    text = "unset" if value is None else str(value)
-    return text if len(text) <= 24 else f"{text[:8]}…"
+    return f"{'teacher weights' if key == 'teacher.sha256' else key} {shown(value)}"
 
 
 def _study(
-    title: str, identity: dict[str, Any], runs: Sequence[RunRecord], found: Found, wanted: str | None
+    title: str, identity: dict[str, Any], runs: Sequence[Run], found: Found, wanted: str | None
 ) -> ComparedStudy:
     _check_facts(runs)
     notes: list[str] = []
     methods = _methods(_without_repetitions(runs, notes))
-    finished: dict[str, MethodRuns] = {}
-    unfinished: list[RunRecord] = []
+    finished: dict[str, dict[int, Run]] = {}
+    unfinished: list[Run] = []
     for name, of_method in methods.items():
         done = {run.seed: run for run in sorted(of_method, key=lambda run: run.seed) if run.finished}
         unfinished += [run for run in of_method if not run.finished]
         if done:
-            finished[name] = MethodRuns(name, of_method[0].distiller, done)
-    evaluated = "test" if identity["data"]["init_args"].get("validation") is None else "validation"
+            finished[name] = done
+    evaluated = "test" if "data.init_args.validation" not in identity else "validation"
     return ComparedStudy(
         title=title,
         methods=finished,
@@ -222,31 +172,31 @@ def _study(
         reference=_reference(finished, runs, found, wanted, notes),
         teacher=_teacher(runs, found, evaluated, notes),
         evaluated=evaluated,
-        identity=flatten(identity),
         notes=notes,
     )
 
 
-def _check_facts(runs: Sequence[RunRecord]) -> None:
-    known = [run for run in runs if run.facts is not None]
-    for run in known[1:]:
+def _check_facts(runs: Sequence[Run]) -> None:
+    folders = [run.folder for run in runs if run.folder is not None]
+    known = [(folder, facts) for folder in folders if (facts := DataFacts.read(folder)) is not None]
+    for folder, facts in known[1:]:
         require(
-            run.facts == known[0].facts,
-            f"{known[0].source} and {run.source} have the same settings but were trained on other classes or images, "
+            facts == known[0][1],
+            f"{known[0][0]} and {folder} have the same settings but were trained on other classes or images, "
             "so they can't be compared; report on them one by one",
         )
 
 
-def _without_repetitions(runs: Sequence[RunRecord], notes: list[str]) -> list[RunRecord]:
+def _without_repetitions(runs: Sequence[Run], notes: list[str]) -> list[Run]:
     """Return each training once.
 
     Raises:
         InputError: a training is there twice, with different results.
     """
-    kept: dict[tuple[str, str, int], RunRecord] = {}
+    kept: dict[tuple[str, str, int], Run] = {}
     repeated = 0
     for run in runs:
-        key = (run.method, _key(run.distiller), run.seed)
+        key = (run.method, as_key(run.distiller), run.seed)
         if key not in kept:
             kept[key] = run
             continue
@@ -263,30 +213,30 @@ def _without_repetitions(runs: Sequence[RunRecord], notes: list[str]) -> list[Ru
     return list(kept.values())
 
 
-def _results(run: RunRecord) -> list[dict[str, float]]:
-    return [{name: value for name, value in epoch.items() if name not in _COST} for epoch in run.history]
+def _results(run: Run) -> list[dict[str, float]]:
+    return [{name: value for name, value in epoch.items() if name not in TIMES} for epoch in run.history]
 
 
-def _methods(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Sort runs by method; those of one name with other options are rows of their own, named by what differs."""
-    by_name: dict[str, dict[str, list[RunRecord]]] = {}
+    by_name: dict[str, dict[str, list[Run]]] = {}
     for run in runs:
-        by_name.setdefault(run.method, {}).setdefault(_key(run.distiller), []).append(run)
-    methods: dict[str, list[RunRecord]] = {}
+        by_name.setdefault(run.method, {}).setdefault(as_key(run.distiller), []).append(run)
+    methods: dict[str, list[Run]] = {}
     for name, variants in by_name.items():
         if len(variants) == 1:
             methods[name] = next(iter(variants.values()))
             continue
         options = [flatten(of_variant[0].distiller) for of_variant in variants.values()]
-        keys = [key for key in sorted({key for each in options for key in each}) if _differs(key, options)]
+        keys = differing(options)
         for own, of_variant in zip(options, variants.values(), strict=True):
-            told = ", ".join(f"{key.rpartition('.')[2]}={_short(own.get(key))}" for key in keys)
+            told = ", ".join(f"{key.rpartition('.')[2]}={shown(own.get(key))}" for key in keys)
             methods[f"{name} ({told})"] = of_variant
     return methods
 
 
 def _reference(
-    methods: Mapping[str, MethodRuns], runs: Sequence[RunRecord], found: Found, wanted: str | None, notes: list[str]
+    methods: Mapping[str, dict[int, Run]], runs: Sequence[Run], found: Found, wanted: str | None, notes: list[str]
 ) -> str | None:
     named = {found.references[run.source] for run in runs if run.source in found.references} - {None}
     default = "KD" if "KD" in methods else next(iter(named)) if len(named) == 1 else None
@@ -300,7 +250,7 @@ def _reference(
 
 
 def _teacher(
-    runs: Iterable[RunRecord], found: Found, evaluated: str, notes: list[str]
+    runs: Iterable[Run], found: Found, evaluated: str, notes: list[str]
 ) -> tuple[str, dict[str, float]] | None:
     """Return name and metrics: all of them from a results file of the same weights, else the accuracy in the run."""
     taught = [run for run in runs if run.teacher is not None and "teacher" in run.settings]
@@ -317,8 +267,8 @@ def _teacher(
         notes.append("The runs do not say what their teacher's accuracy is, so its row is left out.")
         return None
     notes.append(
-        "The runs say only the teacher's top-1; its other accuracies are in the results file that trg run writes at "
-        "the end of a study."
+        "The runs say only the teacher's top-1; its other accuracies are in the results file that "
+        f"{program('run')} writes at the end of a study."
     )
     return name, {"top1": own[key]}
 

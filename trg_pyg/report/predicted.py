@@ -14,11 +14,12 @@ from torch import Tensor
 from trg_pyg._files import replaced_whole
 from trg_pyg.data.base import Splits
 from trg_pyg.errors import InputError
+from trg_pyg.metrics import SCORE
 from trg_pyg.models.published import sha256_of
-from trg_pyg.report.runs import RunRecord
+from trg_pyg.runs import Run
 from trg_pyg.study.study import pick_device
 from trg_pyg.training.predictions import Predictions, top_predictions
-from trg_pyg.use.trained import Trained, load_trained
+from trg_pyg.use.load import TrainedNetwork, load
 
 FILE = "predictions.safetensors"
 _FORMAT = "1"
@@ -32,7 +33,7 @@ _DIFFERS = 0.2  # points of top-1 that rounding of another device or precision d
 
 
 @dataclass(frozen=True)
-class PredictedRun:
+class RunPredictions:
     """The predictions of a run.
 
     Attributes:
@@ -59,7 +60,7 @@ class Predictor:
         self._splits: tuple[str, Splits] | None = None
         self.notes: list[str] = []
 
-    def predict(self, run: RunRecord) -> PredictedRun:
+    def predict(self, run: Run) -> RunPredictions:
         """Return the predictions of a run's last epoch: those that are kept, where they are of its weights.
 
         Raises:
@@ -79,22 +80,22 @@ class Predictor:
         self._compare(run, found)
         return found
 
-    def _computed(self, run: RunRecord, folder: Path, digest: str) -> PredictedRun:
+    def _computed(self, run: Run, folder: Path, digest: str) -> RunPredictions:
         self._tell(f"predictions of {run.title}")
-        trained = load_trained(folder)
+        trained = load(folder)
         splits = self._data(run, trained)
         device = pick_device("auto")
         trained.network.to(device)
-        batch_size = trained.choices.config.train.eval_batch_size
+        batch_size = run.settings["train"].get("eval_batch_size", 256)
         predictions = top_predictions(trained.network, splits.test, batch_size, device)
-        found = PredictedRun(predictions, splits.class_counts, splits.classes)
+        found = RunPredictions(predictions, splits.class_counts, splits.classes)
         try:
             _write(folder / FILE, found, digest)
         except OSError as error:
             self.notes.append(f"Predictions of {run.title} are not kept, so the next report computes them: {error}.")
         return found
 
-    def _data(self, run: RunRecord, trained: Trained) -> Splits:
+    def _data(self, run: Run, trained: TrainedNetwork) -> Splits:
         # The runs of a study have their data in common, which may take long to read.
         key = json.dumps([run.settings["data"], trained.facts.classes], sort_keys=True, default=str)
         if self._splits is None or self._splits[0] != key:
@@ -102,8 +103,8 @@ class Predictor:
             self._splits = key, trained.read_data()
         return self._splits[1]
 
-    def _compare(self, run: RunRecord, found: PredictedRun) -> None:
-        now, then = found.predictions.top1, run.history[-1]["test/top1"]
+    def _compare(self, run: Run, found: RunPredictions) -> None:
+        now, then = found.predictions.top1, run.history[-1][SCORE.key]
         if abs(now - then) > _DIFFERS:
             self.notes.append(
                 f"{run.title}: its last.safetensors has {now:.2f} % top-1 on the data as they are now, where its "
@@ -111,7 +112,7 @@ class Predictor:
             )
 
 
-def _write(file: Path, found: PredictedRun, digest: str) -> None:
+def _write(file: Path, found: RunPredictions, digest: str) -> None:
     tensors = {
         "targets": found.predictions.targets,
         "predicted": found.predictions.predicted,
@@ -123,7 +124,7 @@ def _write(file: Path, found: PredictedRun, digest: str) -> None:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
-def _read(file: Path, digest: str) -> PredictedRun | None:
+def _read(file: Path, digest: str) -> RunPredictions | None:
     """Return what is kept; nothing where it is of other weights, or damaged, so that it is computed again."""
     if not file.is_file():
         return None
@@ -139,7 +140,7 @@ def _read(file: Path, digest: str) -> PredictedRun | None:
     return _checked(tensors, classes)
 
 
-def _checked(tensors: dict[str, Tensor], classes: Any) -> PredictedRun | None:
+def _checked(tensors: dict[str, Tensor], classes: Any) -> RunPredictions | None:
     named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     kinds = all(tensors[name].dtype == dtype and tensors[name].dim() == 1 for name, dtype in _TENSORS.items())
     images = {len(tensors[name]) for name in ("targets", "predicted", "confidence")}
@@ -150,7 +151,7 @@ def _checked(tensors: dict[str, Tensor], classes: Any) -> PredictedRun | None:
     if labels.min() < 0 or labels.max() >= len(classes) or not ((confidence >= 0) & (confidence <= 1)).all():
         return None
     predictions = Predictions(tensors["targets"], tensors["predicted"], confidence)
-    return PredictedRun(predictions, tuple(tensors["class_counts"].tolist()), tuple(classes))
+    return RunPredictions(predictions, tuple(tensors["class_counts"].tolist()), tuple(classes))
 
 
 def reasons(failed: Sequence[tuple[str, str]]) -> list[str]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.report.comparison import ComparedStudy
-from trg_pyg.report.content import Block, Picture, Table
-from trg_pyg.report.predicted import PredictedRun, Predictor, reasons
+from trg_pyg.report.page import Block, Picture, Table
+from trg_pyg.report.predicted import Predictor, RunPredictions, reasons
 from trg_pyg.report.table import cell
 from trg_pyg.report.training_blocks import Styles
 from trg_pyg.training.calibration import Calibration, calibration
@@ -38,11 +38,11 @@ class StudyPredictions:
         notes: the runs that are left out, and why.
     """
 
-    runs: dict[str, dict[int, PredictedRun]]
+    runs: dict[str, dict[int, RunPredictions]]
     notes: list[str]
 
     @property
-    def any_run(self) -> PredictedRun:
+    def any_run(self) -> RunPredictions:
         """One of them, for what all have in common."""
         return next(iter(next(iter(self.runs.values())).values()))
 
@@ -65,11 +65,11 @@ class StudyPredictions:
 
 def predict_study(study: ComparedStudy, predictor: Predictor) -> StudyPredictions:
     """Get the predictions of every finished run; what has none is named with its reason."""
-    found: dict[str, dict[int, PredictedRun]] = {}
+    found: dict[str, dict[int, RunPredictions]] = {}
     failed: list[tuple[str, str]] = []
-    first: PredictedRun | None = None
-    for name, method in study.methods.items():
-        for seed, run in method.runs.items():
+    first: RunPredictions | None = None
+    for name, runs in study.methods.items():
+        for seed, run in runs.items():
             try:
                 predicted = predictor.predict(run)
             except InputError as error:
@@ -85,7 +85,7 @@ def predict_study(study: ComparedStudy, predictor: Predictor) -> StudyPrediction
     return StudyPredictions(found, reasons(failed) + notes)
 
 
-def _same_images(a: PredictedRun, b: PredictedRun) -> bool:
+def _same_images(a: RunPredictions, b: RunPredictions) -> bool:
     same = a.classes == b.classes and a.class_counts == b.class_counts
     return same and torch.equal(a.predictions.targets, b.predictions.targets)
 
@@ -158,7 +158,7 @@ def _how_many(classes: int) -> str:
     return f"Of {classes} classes the {_MOST} that gained most and the {_MOST} that lost most, if so many did."
 
 
-def _class_name(run: PredictedRun, label: int, with_count: bool) -> str:
+def _class_name(run: RunPredictions, label: int, with_count: bool) -> str:
     count = f" ({run.class_counts[label]})" if with_count else ""
     name = run.classes[label]
     # Two classes may have one name once it is cut, but a row each.
@@ -170,7 +170,7 @@ def _told(changes: Mapping[str, list[float]], ends: int = 3) -> str:
     return ", ".join(told) if len(told) <= 2 * ends else f"{', '.join(told[:ends])} … {', '.join(told[-ends:])}"
 
 
-def _size_picture(run: PredictedRun, changes: Tensor, name: str, reference: str, styles: Styles) -> Picture:
+def _size_picture(run: RunPredictions, changes: Tensor, name: str, reference: str, styles: Styles) -> Picture:
     tested = [label for label, change in enumerate(changes.tolist()) if change == change]
     counts = [run.class_counts[label] for label in tested]
     values = [changes[label].item() for label in tested]
@@ -197,7 +197,7 @@ def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styl
         ]
         for figure in figures:
             figure["over"] = figure["confidence"] - figure["accuracy"]
-        losses = [study.methods[name].runs[seed].history[-1] for seed in runs]
+        losses = [study.methods[name][seed].history[-1] for seed in runs]
         keys = ("ece", "confidence", "accuracy", "over")
         rows.append([name, *(cell(figures, key) for key in keys), cell(losses, "test/loss")])
         pooled = _calibration(list(runs.values()))
@@ -217,7 +217,7 @@ def _calibration_block(study: ComparedStudy, predictions: StudyPredictions, styl
     return Block("Calibration", lines, [Table("calibration", rows)], pictures)
 
 
-def _calibration(runs: list[PredictedRun]) -> Calibration:
+def _calibration(runs: list[RunPredictions]) -> Calibration:
     confidence = torch.cat([run.predictions.confidence for run in runs])
     return calibration(confidence, torch.cat([run.predictions.correct for run in runs]), _BINS)
 
@@ -247,7 +247,7 @@ def _confusion_block(predictions: StudyPredictions, reference: str, compared: li
 
 
 def _confusion_picture(
-    matrices: dict[str, Tensor], names: list[str], run: PredictedRun, classes: list[int] | None = None
+    matrices: dict[str, Tensor], names: list[str], run: RunPredictions, classes: list[int] | None = None
 ) -> Picture:
     """Draw the matrices of some methods, of some classes and all others, or of all classes."""
     shown = list(range(len(run.classes))) if classes is None else classes

@@ -1,33 +1,20 @@
 """The results of a study as a file, and its table."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from trg_pyg._files import replaced_whole
+from trg_pyg._program import program
 from trg_pyg.errors import InputError
-from trg_pyg.report.table import History, results_table, shown_in_table
+from trg_pyg.metrics import SCORE
+from trg_pyg.report.table import results_table, shown_in_table
+from trg_pyg.runs import History, Run, are_numbers
 
+_OF_A_RUN = ("method", "seed", "distiller", "history")
 _SHOWN = 60  # characters of a value that is refused
 _MOST = 1e100  # no accuracy or time is that long; beyond it means of figures overflow
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training of a student.
-
-    Attributes:
-        method: its row in the table.
-        seed: of the training.
-        distiller: class path and options of the method.
-        history: the metrics of every epoch.
-    """
-
-    method: str
-    seed: int
-    distiller: dict[str, Any]
-    history: History
 
 
 @dataclass(frozen=True)
@@ -64,8 +51,8 @@ class Results:
 
     def write(self, path: Path) -> None:
         """Write everything but the runs as the first line of a file, and each run as a line: JSON, UTF-8."""
-        about = asdict(self)
-        runs = about.pop("runs")
+        about = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "runs"}
+        runs = [{name: getattr(run, name) for name in _OF_A_RUN} for run in self.runs]
         with replaced_whole(path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in (about, *runs)))
 
@@ -84,7 +71,7 @@ class Results:
         except (OSError, UnicodeDecodeError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{path} holds no results of trg run ({reason}); name a .jsonl file beside a table"
+                f"{path} holds no results of {program('run')} ({reason}); name a .jsonl file beside a table"
             ) from error
 
 
@@ -103,7 +90,7 @@ def _check(results: Results) -> None:
         _expect(isinstance(run.distiller, dict), f"distiller of {run.method}", run.distiller)
         sound = isinstance(run.history, list) and len(run.history) > 0 and all(map(are_metrics, run.history))
         _expect(sound, f"history of {run.method}, seed {run.seed}", run.history)
-        _expect("test/top1" in run.history[-1], f"last epoch of {run.method}, seed {run.seed}", run.history[-1])
+        _expect(SCORE.key in run.history[-1], f"last epoch of {run.method}, seed {run.seed}", run.history[-1])
     methods = {run.method for run in results.runs}
     reference = results.reference
     _expect(reference is None or (isinstance(reference, str) and reference in methods), "reference", reference)
@@ -117,7 +104,4 @@ def _expect(condition: bool, place: str, value: Any) -> None:
 
 def are_metrics(metrics: Any) -> bool:
     """Return whether a value that was read is what is kept of an epoch: numbers by name, fit for a table."""
-    return isinstance(metrics, dict) and all(
-        type(value) in (int, float) and (not shown_in_table(name) or abs(value) < _MOST)
-        for name, value in metrics.items()
-    )
+    return are_numbers(metrics) and all(abs(value) < _MOST for name, value in metrics.items() if shown_in_table(name))

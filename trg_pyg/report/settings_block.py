@@ -6,38 +6,41 @@ from typing import Any
 
 from trg_pyg._program import program
 from trg_pyg.report.comparison import ComparedStudy
-from trg_pyg.report.content import Block, Rows, Table
+from trg_pyg.report.page import Block, Rows, Table
 from trg_pyg.report.rows import numbers
-from trg_pyg.report.runs import RunRecord
-from trg_pyg.study.train import flatten
+from trg_pyg.runs import Run, flatten
 
 
 def settings_block(study: ComparedStudy) -> Block:
     """Return methods with their options, what differs among the runs, and what is the same for all."""
-    runs = {(name, seed): _facts(run) for name, method in study.methods.items() for seed, run in method.runs.items()}
+    runs = {(name, seed): _facts(run) for name, runs in study.methods.items() for seed, run in runs.items()}
     differing, common = _split(runs)
-    tables = [Table("methods", _methods(study), "Options: those that differ where several rows are of one class.")]
+    about = "Options: those that differ where several rows are of one class."
+    tables = [Table("methods", _methods(study), about, words=True)]
     lines = []
     if differing:
-        tables.append(Table("differences", [["setting", "value", "runs"], *differing], "What differs among the runs"))
+        rows = [["setting", "value", "runs"], *differing]
+        tables.append(Table("differences", rows, "What differs among the runs", words=True))
     else:
         lines.append("Nothing but method and seed differs among the runs.")
     if any(run.environment.get("uncommitted_changes") for run in study.runs):
         lines.append("Some runs were made with changes that their commit does not have (uncommitted_changes).")
-    tables.append(Table("common", [["setting", "value"], *common], "What all runs have in common", folded=True))
+    rows = [["setting", "value"], *common]
+    tables.append(Table("common", rows, "What all runs have in common", folded=True, words=True))
     return Block("Settings and environment", lines, tables)
 
 
-def _facts(run: RunRecord) -> dict[str, Any]:
+def _facts(run: Run) -> dict[str, Any]:
     return flatten({**run.settings, "environment": run.environment})
 
 
 def _methods(study: ComparedStudy) -> Rows:
-    options = {name: flatten(method.distiller.get("init_args") or {}) for name, method in study.methods.items()}
+    distillers = {name: next(iter(runs.values())).distiller for name, runs in study.methods.items()}
+    options = {name: flatten(distiller.get("init_args") or {}) for name, distiller in distillers.items()}
     # The package's own by name, as trg run takes them.
     classes = {
-        name: str(method.distiller.get("class_path", "")).removeprefix("trg_pyg.distillers.")
-        for name, method in study.methods.items()
+        name: str(distiller.get("class_path", "")).removeprefix("trg_pyg.distillers.")
+        for name, distiller in distillers.items()
     }
     rows = [["method", "class", "options"]]
     for name, own in options.items():

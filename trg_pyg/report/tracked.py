@@ -1,11 +1,10 @@
 """The same pictures and tables in wandb."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from trg_pyg.report.content import Section
+from trg_pyg.report.page import Page, Section
 from trg_pyg.study.tracking import Limits, Tracker
 from trg_pyg.viz.figure import to_png
 
@@ -13,38 +12,35 @@ from trg_pyg.viz.figure import to_png
 _LIMITS = Limits(log=60.0, finish=120.0)
 
 
-def track(
-    page: Path, mode: Literal["offline", "online", "disabled"], project: str, sections: Sequence[Section], command: str
-) -> None:
+def track(page: Page, file: Path, mode: Literal["offline", "online", "disabled"], project: str) -> None:
     """Send every study's pictures and tables to one wandb run of the job type "report".
 
     What wandb does wrong is said in one line, see :class:`~trg_pyg.study.tracking.Tracker`.
 
     Args:
-        page: the report; wandb keeps its own files in a folder beside it.
+        page: what to send.
+        file: where the page is; wandb keeps its own files in a folder beside it.
         mode: ``"disabled"`` does nothing at all.
         project: project in wandb.
-        sections: what to send.
-        command: that made the report.
     """
     if mode == "disabled":
         return
-    folder = page.with_name(f"{page.stem}_wandb")
+    folder = file.with_name(f"{file.stem}_wandb")
     folder.mkdir(parents=True, exist_ok=True)
     tracker = Tracker(
         folder,
         mode,
         project=project,
         group="report",
-        name=page.stem,
-        config={"command": command, "studies": [section.title for section in sections]},
+        name=file.stem,
+        config={"command": page.command, "studies": [section.title for section in page.sections]},
         resume=False,
         limits=_LIMITS,
         job_type="report",
-        kept=f"{page.name} has the same",
+        kept=f"{file.name} has the same",
         unit="studies",
     )
-    for section in sections:
+    for section in page.sections:
         tracker.log(_media(section))
     tracker.finish()
 

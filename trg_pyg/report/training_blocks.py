@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from trg_pyg._program import program
+from trg_pyg.data.long_tail import SHOTS
+from trg_pyg.metrics import SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
-from trg_pyg.report.content import Block, Picture, Table
+from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, numbers
-from trg_pyg.report.runs import RunRecord
+from trg_pyg.runs import Run
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
 from trg_pyg.viz.intervals import Interval, plot_intervals
@@ -16,7 +18,6 @@ from trg_pyg.viz.line_style import LineStyle, line_styles
 Styles = Mapping[str, LineStyle]
 _TOGETHER = 12  # curves that can be told apart in one picture
 _PANEL = (3.8, 2.3)
-_GROUPS = {"many": "more than 100", "medium": "20 to 100", "few": "fewer than 20"}
 
 
 def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block:
@@ -60,7 +61,7 @@ def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[
     if any(row.difference is not None and row.difference.seeds == 1 for row in others):
         lines.append("A difference of a single seed has no interval and no p value: it may be chance.")
     fewer = [row for row in others if row.difference is not None and row.common != row.seeds]
-    if fewer or any(set(row.common) != set(study.methods[reference].runs) for row in others if row.common):
+    if fewer or any(set(row.common) != set(study.methods[reference]) for row in others if row.common):
         lines.append(f"Methods have other seeds than {reference}: a difference is over the seeds that both have.")
     return lines
 
@@ -69,34 +70,34 @@ def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: S
     compared = [row for row in rows if row.difference is not None]
     if study.reference is None or not compared:
         return []
-    reference = study.methods[study.reference].runs
+    reference = study.methods[study.reference]
     intervals, told = {}, []
     for row in compared:
         difference = row.difference
         assert difference is not None
-        own = dict(zip(row.seeds, row.values("test/top1"), strict=True))
-        values = [own[seed] - reference[seed].history[-1]["test/top1"] for seed in row.common]
+        own = dict(zip(row.seeds, row.values(SCORE.key), strict=True))
+        values = [own[seed] - reference[seed].history[-1][SCORE.key] for seed in row.common]
         intervals[row.name] = Interval(difference.mean, difference.low, difference.high, values)
         told.append(f"{row.name} {difference}")
     figure = plot_intervals(
         intervals,
-        xlabel=f"top-1 over {study.reference}, points",
+        xlabel=f"{SCORE.title} over {study.reference}, points",
         title="Difference, 95 % interval, seeds as ticks"
         if any(each.low is not None for each in intervals.values())
         else "Difference, a single seed",
         styles=styles,
     )
-    return [Picture("difference", figure, f"Top-1 over {study.reference} in points: {'; '.join(told)}.")]
+    alt = f"{SCORE.title.capitalize()} over {study.reference} in points: {'; '.join(told)}."
+    return [Picture("difference", figure, alt)]
 
 
 def unfinished_block(study: ComparedStudy) -> Block | None:
     """Return the list of the runs that are left out of everything else."""
     if not study.unfinished:
         return None
-    rows = [["run", "epochs", "of", "last top-1"]]
+    rows = [["run", "epochs", "of", f"last {SCORE.title}"]]
     for run in study.unfinished:
-        tested = [epoch["test/top1"] for epoch in run.history if "test/top1" in epoch]
-        rows.append([run.title, str(run.done), str(run.epochs), f"{tested[-1]:.2f}" if tested else ""])
+        rows.append([run.title, str(run.done), str(run.epochs), "" if run.top1 is None else f"{run.top1:.2f}"])
     lines = [
         "These runs have not all epochs yet and are in no mean and no picture; "
         f"{program('run')} --resume finishes them."
@@ -105,18 +106,20 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
 
 
 def curves_block(study: ComparedStudy, styles: Styles) -> Block:
-    """Return top-1 over epochs, on evaluated and on training images."""
-    several = any(len(method.runs) > 1 for method in study.methods.values())
+    """Return the score over epochs, on evaluated and on training images."""
+    several = any(len(of_method) > 1 for of_method in study.methods.values())
     lines: list[str] = []
     pictures: list[Picture] = []
-    metrics = {"test/top1": f"{study.evaluated} top-1, %", "train/top1": "training top-1, %"}
-    for metric, label in metrics.items():
+    metrics = {SCORE.key: study.evaluated, f"train/{SCORE.name}": "training"}
+    for metric, images in metrics.items():
+        what = f"{images} {SCORE.title}"
+        label = f"{what}, {SCORE.unit}"
         curves = _curves(study, metric)
         points = {len(curve) for of_seeds in curves.values() for curve in of_seeds}
         if not curves or max(points) < 2:
             epoch = "" if not curves else f", at epoch {max(next(iter(curves.values()))[0])}"
             once = f"it was measured once{epoch}" if curves else "no run has it"
-            lines.append(f"No curve of {label.rstrip(' %,')}: {once}.")
+            lines.append(f"No curve of {what}: {once}.")
         elif len(curves) <= _TOGETHER:
             alt = f"{label} over epochs. At the end: {_ends(curves)}."
             pictures.append(Picture(metric, plot_curves(curves, ylabel=label, styles=styles), alt))
@@ -144,13 +147,13 @@ def _curve_panels(
 
 def _curves(study: ComparedStudy, metric: str) -> dict[str, list[Curve]]:
     curves = {
-        name: [_curve(run, metric) for run in method.runs.values() if any(metric in epoch for epoch in run.history)]
-        for name, method in study.methods.items()
+        name: [_curve(run, metric) for run in runs.values() if any(metric in epoch for epoch in run.history)]
+        for name, runs in study.methods.items()
     }
     return {name: of_seeds for name, of_seeds in curves.items() if of_seeds}
 
 
-def _curve(run: RunRecord, metric: str) -> Curve:
+def _curve(run: Run, metric: str) -> Curve:
     return {int(epoch["epoch"]): epoch[metric] for epoch in run.history if metric in epoch and "epoch" in epoch}
 
 
@@ -163,8 +166,7 @@ def _ends(curves: Mapping[str, Sequence[Curve]], precision: str = ".1f") -> str:
 def losses_block(study: ComparedStudy) -> Block:
     """Return the parts of the loss over epochs, a panel for each method."""
     parts = {
-        name: [key for key in method.runs[min(method.runs)].history[-1] if _is_part(key)]
-        for name, method in study.methods.items()
+        name: [key for key in runs[min(runs)].history[-1] if is_loss_part(key)] for name, runs in study.methods.items()
     }
     if all(len(run.history) < 2 for run in study.runs):
         return Block("Loss parts", ["Left out: a single epoch gives no curve."])
@@ -172,7 +174,7 @@ def losses_block(study: ComparedStudy) -> Block:
     styles = line_styles([[key.removeprefix("train/") for key in keys] for keys in parts.values()])
     pictures = []
     for name, keys in parts.items():
-        runs = study.methods[name].runs.values()
+        runs = study.methods[name].values()
         curves = {key.removeprefix("train/"): [_curve(run, key) for run in runs] for key in keys}
         if curves:
             figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)
@@ -183,16 +185,12 @@ def losses_block(study: ComparedStudy) -> Block:
     return Block("Loss parts", lines, pictures=pictures)
 
 
-def _is_part(key: str) -> bool:
-    return key.startswith("train/") and key not in ("train/top1", "train/total")
-
-
 def groups_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block | None:
     """Return accuracies of classes with many, medium and few training images; ``None`` where data have no long tail."""
     if not study.long_tailed:
         return None
     pictures = []
-    for group, images in _GROUPS.items():
+    for group, images in SHOTS.items():
         values = {row.name: row.values(f"test/{group}") for row in rows}
         values = {name: of_seeds for name, of_seeds in values.items() if of_seeds}
         if not values:
@@ -203,8 +201,9 @@ def groups_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles
         told = ", ".join(f"{name} {mean(of_seeds):.1f}" for name, of_seeds in values.items())
         alt = f"Accuracy in percent of classes with {images} training images: {told}."
         pictures.append(Picture(group, figure, alt))
+    words = [f"{group} ({images})" for group, images in SHOTS.items()]
     lines = [
-        "Mean accuracy of the classes with many (more than 100), medium (20 to 100) and few (fewer than 20) training "
-        "images, last epoch. Bars: mean over seeds; whiskers: standard deviation; ticks: seeds."
+        f"Mean accuracy of the classes with {', '.join(words[:-1])} and {words[-1]} training images, last epoch. "
+        "Bars: mean over seeds; whiskers: standard deviation; ticks: seeds."
     ]
     return Block("Many, medium and few", lines, pictures=pictures)

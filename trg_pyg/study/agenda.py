@@ -1,47 +1,75 @@
 """The runs of a study in their order: which are done, and how long the others may take."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from trg_pyg.config.choices import Method
+import torch
+
+from trg_pyg.config.methods import Method
+from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.config.variants import WITH_KD, folder_name
+from trg_pyg.distillers.base import Distiller
+from trg_pyg.errors import count
 from trg_pyg.study.folder import resumable_history
-from trg_pyg.study.study import Study, fingerprint
+from trg_pyg.study.study import Pair, Study, fingerprint
+from trg_pyg.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A training of the student that belongs to a study.
+class Training:
+    """A training that belongs to a study: one network by one method and seed.
 
     Attributes:
         method: how it is distilled.
-        seed: of its initial weights and batches.
-        folder: of the run.
-        settings: plain settings that ``trg run --config`` takes to do the same again, but for the seed.
+        seed: of its initial weights, batches and draws.
+        folder: where it keeps everything.
+        settings: plain settings that ``trg run --config`` takes to do the same again.
+        network: what is trained.
+        recipe: how it is trained.
+        pair: what the method is told of student and teacher.
+        title: its name while it runs, and in wandb.
+        notes: what else to write down with the environment.
+        tracked: whether wandb is told of it.
     """
 
     method: Method
     seed: int
     folder: Path
     settings: dict[str, Any]
+    network: NetworkConfig
+    recipe: TrainConfig
+    pair: Pair
+    title: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    tracked: bool = True
 
-    @property
-    def title(self) -> str:
-        """Its name while it runs, and in wandb."""
-        return f"{self.method.name} seed {self.seed}"
+    @cached_property
+    def distiller(self) -> Distiller:
+        """The method's, made when it is first asked for, with projections that the seed initialises."""
+        torch.manual_seed(self.seed)
+        return self.method.build(*self.pair)
 
 
-def planned(study: Study, method: Method, seed: int) -> Planned:
-    """Return the training of one method and seed."""
+def planned(study: Study, method: Method, seed: int) -> Training:
+    """Return the training of the student by one method and seed."""
     # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
     names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
     settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
     name = folder_name(method.name) if method.is_variant else method.name
-    folder = study.folder / f"{name}-{fingerprint(settings)}" / f"seed{seed}"
-    return Planned(method, seed, folder, _named(settings, method))
+    return Training(
+        method,
+        seed,
+        folder=study.folder / f"{name}-{fingerprint(settings)}" / f"seed{seed}",
+        settings=_named(settings, method) | {"seeds": [seed]},
+        network=study.config.student,
+        recipe=study.config.train,
+        pair=study.pairs[method.taps],
+        title=f"{method.name} seed {seed}",
+    )
 
 
 def _named(settings: dict[str, Any], method: Method) -> dict[str, Any]:
@@ -68,11 +96,11 @@ class Agenda:
     """
 
     def __init__(
-        self, groups: Sequence[Sequence[Planned]], epochs: int, histories: dict[Path, list[dict[str, float]]]
+        self, groups: Sequence[Sequence[Training]], epochs: int, histories: dict[Path, list[dict[str, float]]]
     ) -> None:
         self.groups, self.epochs = [list(group) for group in groups], epochs
         self._done = {run.folder: len(histories.get(run.folder, ())) for run in self.runs}
-        self.current: list[Planned] = []
+        self.current: list[Training] = []
         self._costs: dict[str, list[float]] = {}
         for run in self.runs:
             self._learn(run, histories.get(run.folder, ()))
@@ -89,21 +117,21 @@ class Agenda:
         return cls(groups, study.config.train.epochs, histories)
 
     @property
-    def runs(self) -> list[Planned]:
+    def runs(self) -> list[Training]:
         """All runs."""
         return [run for group in self.groups for run in group]
 
     @property
-    def finished(self) -> list[Planned]:
+    def finished(self) -> list[Training]:
         """Those that have all their epochs."""
         return [run for run in self.runs if self._done[run.folder] >= self.epochs]
 
     @property
-    def begun(self) -> list[tuple[Planned, int]]:
+    def begun(self) -> list[tuple[Training, int]]:
         """Those that have some of their epochs, and how many."""
         return [(run, done) for run in self.runs if 0 < (done := self._done[run.folder]) < self.epochs]
 
-    def begin(self, group: Sequence[Planned]) -> None:
+    def begin(self, group: Sequence[Training]) -> None:
         """Turn to a group."""
         self.current = list(group)
 
@@ -116,12 +144,11 @@ class Agenda:
 
     def place(self) -> str:
         """Return where the study is, such as ``run 2 of 9``."""
-        count = len(self.runs)
         if not self.current:
-            return f"then {count} run{'s' if count > 1 else ''}"
+            return f"then {count(len(self.runs), 'run')}"
         numbers = [number for number, run in enumerate(self.runs, start=1) if run in self.current]
         which = f"run {numbers[0]}" if len(numbers) == 1 else f"runs {numbers[0]} to {numbers[-1]}"
-        return f"{which} of {count}"
+        return f"{which} of {len(self.runs)}"
 
     def share_done(self, share: float) -> float:
         """Return the share of all epochs that are done, from 0 to 1.
@@ -157,7 +184,7 @@ class Agenda:
             left += missing * mean(costs.get(run.method.name, known))
         return left
 
-    def _learn(self, run: Planned, history: Sequence[dict[str, float]]) -> None:
-        seconds = [epoch["seconds"] for epoch in history if "seconds" in epoch]
+    def _learn(self, run: Training, history: Sequence[dict[str, float]]) -> None:
+        seconds = [epoch["seconds"] for epoch in history]
         if seconds:
             self._costs.setdefault(run.method.name, []).append(mean(seconds))

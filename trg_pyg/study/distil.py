@@ -1,17 +1,20 @@
 """The student, distilled by every method."""
 
-import torch
+from dataclasses import replace
 
 from trg_pyg._program import say
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.study.agenda import Agenda, Planned
+from trg_pyg.runs import History
+from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.progress import duration
 from trg_pyg.study.study import Study, tapped
 from trg_pyg.study.teacher import Teacher
-from trg_pyg.study.train import History, TrainingRun, train_together
+from trg_pyg.study.train import Watch, train_together
 
 
-def distil_all(study: Study, teacher: Teacher | None, agenda: Agenda | None = None) -> dict[str, list[History]]:
+def distil_all(
+    study: Study, teacher: Teacher | None, agenda: Agenda, watch: Watch | None = None
+) -> dict[str, list[History]]:
     """Train the study's student by every method, once for each seed, and return the metrics of every epoch by method.
 
     The student's initial weights and its batches depend on the seed alone, so that all methods see the same.
@@ -19,48 +22,41 @@ def distil_all(study: Study, teacher: Teacher | None, agenda: Agenda | None = No
     Args:
         study: with its methods and seeds.
         teacher: trained; ``None`` where no method needs one.
-        agenda: of the study, by default made here.
+        agenda: of the study.
+        watch: looks at each training while it runs; looking must change nothing.
     """
-    agenda = agenda or Agenda.of(study)
     results: dict[str, list[History]] = {method.name: [] for method in study.choices.methods}
     for group in agenda.groups:
         agenda.begin(group)
-        if study.speaks and len(agenda.runs) > 1:
+        if not study.quiet and len(agenda.runs) > 1:
             _say_what_begins(agenda)
-        runs = [_run(study, planned, teacher) for planned in group]
-        histories = [history for _, history in train_together(runs, study, study.choices.resume, agenda=agenda)]
+        trainings = [_taught(study, training, teacher) for training in group]
+        trained = train_together(trainings, study, agenda, study.choices.resume, watch=watch)
+        histories = [history for _, history in trained]
         agenda.finish(histories)
-        if study.speaks:
-            for planned in group:
-                say(f"{planned.title} is in {planned.folder}")
-        for planned, history in zip(group, histories, strict=True):
-            results[planned.method.name].append(history)
+        if not study.quiet:
+            for training in group:
+                say(f"{training.title} is in {training.folder}")
+        for training, history in zip(group, histories, strict=True):
+            results[training.method.name].append(history)
     return results
 
 
 def _say_what_begins(agenda: Agenda) -> None:
     left = agenda.seconds_left()
-    titles = ", ".join(planned.title for planned in agenda.current)
-    if all(planned in agenda.finished for planned in agenda.current):
+    titles = ", ".join(training.title for training in agenda.current)
+    if all(training in agenda.finished for training in agenda.current):
         say(f"{agenda.place()}: {titles}, finished before")
     else:
         say(f"{agenda.place()}: {titles}" + ("" if left is None else f", about {duration(left)} left"))
 
 
-def _run(study: Study, planned: Planned, teacher: Teacher | None) -> tuple[TrainingRun, TappedModel | None]:
-    """Return a training of the student, and the teacher as the method looks at it."""
-    method, seed = planned.method, planned.seed
-    teacher = teacher if method.needs_teacher else None
-    torch.manual_seed(seed)
-    run = TrainingRun(
-        title=planned.title,
-        folder=planned.folder,
-        network=study.config.student,
-        taps=method.taps,
-        distiller=method.build(*study.pairs[method.taps]),
-        recipe=study.config.train,
-        seed=seed,
-        settings=planned.settings | {"seeds": [seed]},
-        notes={"teacher": teacher.provenance()} if teacher else {},
-    )
-    return run, tapped(teacher.network, study.config.teacher, method.taps) if teacher else None
+def _taught(study: Study, training: Training, teacher: Teacher | None) -> tuple[Training, TappedModel | None]:
+    """Return the training, its teacher written down, and the teacher as the method looks at it.
+
+    It is a copy, so that what the distiller holds is given up with it.
+    """
+    if teacher is None or not training.method.needs_teacher:
+        return replace(training), None
+    network = tapped(teacher.network, study.config.teacher, training.method.taps)
+    return replace(training, notes={"teacher": teacher.provenance()}), network

@@ -14,7 +14,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.models.taps import FeatureInfo
 from trg_pyg.relations.base import EdgeRelation
-from trg_pyg.relations.gaussian import Gaussian
+from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 Measures = dict[str, float | None]

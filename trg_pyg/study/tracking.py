@@ -13,7 +13,11 @@ from typing import Any, Literal
 
 from trg_pyg._files import write_text
 from trg_pyg._program import say
-from trg_pyg.study.trial import is_of_wandb
+
+
+def is_of_wandb() -> bool:
+    """Return whether ``wandb agent`` has started this process, as a trial of a sweep."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +195,7 @@ class Tracker:
         say(f"wandb failed and is off for this run, {self._kept}: {reason}", error=True)
 
 
-# Those that use wandb's service, a process that all runs of this one share.
+# Those that use wandb's service, a process that is one for all runs of this one.
 _active: set[Tracker] = set()
 
 

@@ -3,146 +3,101 @@
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.study.agenda import Agenda
+from trg_pyg.runs import History, flatten
+from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.folder import RunFolder, environment, resumable_history
 from trg_pyg.study.graph_probe import graph_probe
 from trg_pyg.study.progress import Bars, Display, make_bars
 from trg_pyg.study.study import Study, build_network, without_reading
 from trg_pyg.study.tracking import Tracker
-from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, Trainee, fit_together
 from trg_pyg.training.stop import StopRequest
 
-History = list[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """What one training needs beside the study that it belongs to.
-
-    Attributes:
-        title: shown beside its progress.
-        folder: where it keeps everything.
-        network: what is trained.
-        taps: the features of it that the distiller reads.
-        distiller: the method; its projections are initialised already.
-        recipe: how it is trained.
-        seed: of its initial weights, batches and draws.
-        settings: plain settings that ``trg run --config`` takes to do the same again.
-        notes: what else to write down with the environment.
-        tracked: whether wandb is told of it.
-    """
-
-    title: str
-    folder: Path
-    network: NetworkConfig
-    taps: Taps
-    distiller: Distiller
-    recipe: TrainConfig
-    seed: int
-    settings: dict[str, Any]
-    notes: dict[str, Any] = field(default_factory=dict)
-    tracked: bool = True
-
-
-# Told of a training that is about to start: the run, its network, whether it goes on from a checkpoint. It returns what
+# Told of a training that is about to start: of it, its network, whether it goes on from a checkpoint. It returns what
 # is told the metrics of each epoch.
-Watch = Callable[[TrainingRun, TappedModel, bool], Callable[[dict[str, float]], None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchedStudy(Study):
-    """A study whose trainings somebody looks at while they run; looking must change nothing.
-
-    Attributes:
-        watch: called for each training once its network is initialised.
-    """
-
-    watch: Watch
-
-
-def train(
-    run: TrainingRun,
-    study: Study,
-    teacher: TappedModel | None,
-    resume: bool,
-    wait: bool = False,
-    agenda: Agenda | None = None,
-) -> tuple[TappedModel, History]:
-    """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
-    return train_together([(run, teacher)], study, resume, wait, agenda)[0]
+OnEpoch = Callable[[dict[str, float]], None]
+Watch = Callable[[Training, TappedModel, bool], OnEpoch]
 
 
 def train_together(
-    runs: Sequence[tuple[TrainingRun, TappedModel | None]],
+    trainings: Sequence[tuple[Training, TappedModel | None]],
     study: Study,
+    agenda: Agenda,
     resume: bool,
     wait: bool = False,
-    agenda: Agenda | None = None,
+    watch: Watch | None = None,
 ) -> list[tuple[TappedModel, History]]:
     """Train networks on the same batches and return each with the metrics of every epoch.
 
     Args:
-        runs: the trainings, of one seed and recipe, each with its trained teacher; ``None`` where the method needs
+        trainings: of one seed and recipe, each with its trained teacher; ``None`` where the method needs
             none.
         study: its data, device, processes and tracking.
+        agenda: of the study, to show where it is.
         resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
         wait: for another process that trains in one of the folders; for what it leaves, resume.
-        agenda: of the study, to show where it is.
+        watch: looks at each training while it runs; looking must change nothing.
 
     Raises:
         InputError: another process trains in one of the folders, beside what :func:`fit_together` raises.
     """
     with ExitStack() as folders:
         if study.world.is_main:
-            for run, _ in runs:
-                folders.enter_context(RunFolder(run.folder).owned(wait, quiet=study.choices.quiet))
-        runs_of = [[pair for pair in runs if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)]
+            for training, _ in trainings:
+                folders.enter_context(RunFolder(training.folder).owned(wait, study.quiet))
+        groups = [
+            [pair for pair in trainings if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)
+        ]
         # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
         done: dict[Path, tuple[TappedModel, History]] = {}
-        for group, resumed in zip(runs_of, (True, False), strict=True):
+        for group, resumed in zip(groups, (True, False), strict=True):
             if group:
-                results = _train(group, study, resumed, agenda)
-                done |= {run.folder: result for (run, _), result in zip(group, results, strict=True)}
-    return [done[run.folder] for run, _ in runs]
+                results = _train(group, study, agenda, resumed, watch)
+                done |= {training.folder: result for (training, _), result in zip(group, results, strict=True)}
+    return [done[training.folder] for training, _ in trainings]
 
 
-def _resumes(run: TrainingRun, study: Study, resume: bool) -> bool:
+def _resumes(training: Training, study: Study, resume: bool) -> bool:
     # The main process alone writes, so it alone knows.
-    return bool(study.world.broadcast_object(resume and RunFolder(run.folder).has_checkpoint))
+    return bool(study.world.broadcast_object(resume and RunFolder(training.folder).has_checkpoint))
 
 
 def _train(
-    runs: Sequence[tuple[TrainingRun, TappedModel | None]], study: Study, resume: bool, agenda: Agenda | None
+    trainings: Sequence[tuple[Training, TappedModel | None]],
+    study: Study,
+    agenda: Agenda,
+    resume: bool,
+    watch: Watch | None,
 ) -> list[tuple[TappedModel, History]]:
-    config, first = study.config, runs[0][0]
-    quiet = study.choices.quiet or not study.world.is_main
-    title = first.title if len(runs) == 1 else f"{len(runs)} students, seed {first.seed}"
-    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, quiet)
-    reports = [Report(run, study, resume, bars) for run, _ in runs]
-    networks = [build_network(run.network, study.splits, run.seed, run.taps) for run, _ in runs]
+    config, first = study.config, trainings[0][0]
+    title = first.title if len(trainings) == 1 else f"{len(trainings)} students, seed {first.seed}"
+    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, study.quiet)
+    reports = [Report(training, study, resume, bars) for training, _ in trainings]
+    distillers = [training.distiller for training, _ in trainings]  # first, since each draws from the global state
+    networks = [
+        build_network(training.network, study.splits, training.seed, training.method.taps) for training, _ in trainings
+    ]
     for network in networks:
         network.describe(study.splits.image_size)
     trainees = [
         Trainee(
             student=network,
-            distiller=run.distiller,
+            distiller=distiller,
             teacher=teacher,
-            folder=run.folder,
-            identity=flatten(without_reading(run.settings)),
+            folder=training.folder,
+            identity=flatten(without_reading(training.settings)),
             on_step=report.step,
-            on_epoch=_on_epoch(report, run, network, study, resume),
-            probe=graph_probe(study, run.distiller, teacher),
+            on_epoch=_on_epoch(report, None if watch is None else watch(training, network, resume)),
+            probe=graph_probe(study, distiller, teacher),
         )
-        for network, report, (run, teacher) in zip(networks, reports, runs, strict=True)
+        for network, distiller, report, (training, teacher) in zip(
+            networks, distillers, reports, trainings, strict=True
+        )
     ]
     minutes = config.checkpoint_minutes
     finished = False
@@ -174,12 +129,9 @@ def _train(
     return list(zip(networks, histories, strict=True))
 
 
-def _on_epoch(
-    report: "Report", run: TrainingRun, network: TappedModel, study: Study, resume: bool
-) -> Callable[[dict[str, float]], None]:
-    if not isinstance(study, WatchedStudy):
+def _on_epoch(report: "Report", watcher: OnEpoch | None) -> OnEpoch:
+    if watcher is None:
         return report.epoch
-    watcher = study.watch(run, network, resume)
 
     def epoch(metrics: dict[str, float]) -> None:
         report.epoch(metrics)
@@ -189,36 +141,35 @@ def _on_epoch(
 
 
 class Report:
-    """What is seen and kept of a training while it runs: its folder, wandb and the terminal; by the main process alone.
+    """What is seen and kept of a training: its folder, wandb and the terminal; by the main process alone.
 
     Args:
-        run: the training.
+        training: the training.
         study: that it belongs to.
         resume: whether it goes on with what the folder has.
         bars: at the bottom of the terminal, if there are any.
     """
 
-    def __init__(self, run: TrainingRun, study: Study, resume: bool, bars: Bars | None = None) -> None:
+    def __init__(self, training: Training, study: Study, resume: bool, bars: Bars | None = None) -> None:
         config, main = study.config, study.world.is_main
-        self._folder = RunFolder(run.folder) if main else None
+        self._folder = RunFolder(training.folder) if main else None
         if self._folder is not None:
-            self._folder.describe(run.settings, environment(study.choices.command) | run.notes)
-            DataFacts.of(study.splits).write(run.folder)
+            self._folder.describe(training.settings, environment(study.choices.command) | training.notes)
+            DataFacts.of(study.splits).write(training.folder)
             if not resume:
                 self._folder.write_history([])
         self._tracker = Tracker(
-            run.folder,
-            config.wandb if main and run.tracked else "disabled",
+            training.folder,
+            config.wandb if main and training.tracked else "disabled",
             project=config.wandb_project,
             group=study.name,
-            name=run.title,
-            config=_tracked(run.settings),
+            name=training.title,
+            config=_tracked(training.settings),
             resume=resume,
         )
-        quiet = study.choices.quiet or not main
-        so_far = resumable_history(run.folder) if resume and bars is not None else []
+        so_far = resumable_history(training.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
-        self._display = Display(run.title, run.recipe.epochs, bars, quiet, study.splits.evaluated, last)
+        self._display = Display(training.title, training.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
 
     def step(self, progress: Progress) -> None:
         """Show a step."""
@@ -250,12 +201,3 @@ def _tracked(settings: dict[str, Any]) -> dict[str, Any]:
     for distiller in settings.get("variants", {}).values():
         return settings | {"distiller": distiller}
     return settings
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        key = f"{prefix}{name}"
-        flat |= flatten(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
-    return flat

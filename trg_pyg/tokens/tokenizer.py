@@ -5,10 +5,8 @@ from torch import Tensor
 
 from trg_pyg.errors import require
 from trg_pyg.models.taps import FeatureInfo
-from trg_pyg.tokens.grid import common_grid, pool_to_grid
-from trg_pyg.tokens.maps import as_map
-from trg_pyg.tokens.patch import check_patch, patchify
-from trg_pyg.tokens.sample import sample_positions, take_tokens
+from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
+from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, take_tokens
 
 
 class Tokenizer:

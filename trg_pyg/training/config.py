@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+import torch
+
 from trg_pyg.errors import require
 from trg_pyg.training.distributed import LossScope
 
@@ -12,6 +14,8 @@ OptimizerName = Literal["SGD", "AdamW"]
 ScheduleName = Literal["multistep", "cosine", "onecycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
 NonFinite = Literal["stop", "skip"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
 _LATER = ("deterministic",)
@@ -132,3 +136,8 @@ def without_off(options: dict[str, Any]) -> dict[str, Any]:
         options: of a :class:`TrainConfig` by name, as plain values.
     """
     return {name: value for name, value in options.items() if value or name not in _LATER}
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which a network runs on ``device``; with ``"fp32"`` it changes nothing."""
+    return torch.autocast(device.type, dtype=_DTYPES.get(precision), enabled=precision != "fp32")

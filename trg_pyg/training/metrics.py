@@ -12,9 +12,8 @@ from trg_pyg._transfer import in_double
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import InputError, require
-from trg_pyg.training.config import Precision
+from trg_pyg.training.config import Precision, autocast
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
-from trg_pyg.training.precision import autocast
 
 Shots = Mapping[str, Sequence[int]]
 

@@ -14,9 +14,8 @@ from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Step
 from trg_pyg.training.compiled import CompiledNetwork
-from trg_pyg.training.config import Precision, TrainConfig
+from trg_pyg.training.config import Precision, TrainConfig, autocast
 from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
-from trg_pyg.training.precision import autocast
 
 
 class DistillationModule(nn.Module):

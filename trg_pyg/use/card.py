@@ -1,68 +1,62 @@
 """The README.md of an exported network: what it is, how good, how it was made, how to use it, and its limits."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 import trg_pyg
-from trg_pyg.errors import InputError, few
+from trg_pyg.data.long_tail import SHOTS
+from trg_pyg.errors import few
+from trg_pyg.metrics import SCORE, metrics_of
 from trg_pyg.models.cost import cost
-from trg_pyg.use.exported import About
+from trg_pyg.runs import method_of, read_environment, read_history
 from trg_pyg.use.formats import BATCHES, FORMATS, FormatName
-from trg_pyg.use.trained import Trained
+from trg_pyg.use.load import TrainedNetwork
 
 _SHOWN_CLASSES = 20
 _PACKAGES = ("torch", "torchvision", "timm")
 
 
-def told_of(trained: Trained) -> dict[str, str]:
-    """Return what a file of weights carries beside them: accuracy and epoch, method and seed."""
-    return trained.weights.metadata | {"method": trained.method, "seed": str(trained.seed)}
-
-
-def model_card(trained: Trained, about: About, formats: Sequence[FormatName], tolerance: float) -> str:
+def model_card(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: float) -> str:
     """Return the text of the card, in Markdown.
 
     Args:
         trained: the network of a run.
-        about: what ``model.json`` says of it.
         formats: in which it was written.
         tolerance: difference of logits that was allowed when the files were verified.
 
     Raises:
-        InputError: a file of the run's folder is damaged.
+        InputError: the network is of no run, or a file of the run's folder is damaged.
     """
-    environment = _read_environment(trained.folder)
+    environment = read_environment(trained.folder)
     teacher = environment.get("teacher")
-    title = f"# {about.network} trained on {_data(trained)}" + (f", distilled by {trained.method}" if teacher else "")
+    title = f"# {trained.name} trained on {_data(trained)}" + (f", distilled by {trained.method}" if teacher else "")
     sections = [
-        f"{title}\n\nAn image classifier of {len(about.facts.classes)} classes, trained with trg_pyg "
+        f"{title}\n\nAn image classifier of {len(trained.facts.classes)} classes, trained with trg_pyg "
         f"{trg_pyg.__version__}. `model.json` has what a program needs to know of it.",
-        _facts(trained, about),
+        _facts(trained),
         _accuracy(trained, teacher),
-        _use(about, formats),
+        _use(trained, formats),
         _training(trained, environment, teacher),
         _limits(trained, formats, tolerance),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _facts(trained: Trained, about: About) -> str:
-    facts = about.facts
+def _facts(trained: TrainedNetwork) -> str:
+    facts = trained.expected
     counted = cost(trained.network.model, facts.image_size)
-    arguments = f", arguments {_code(about.args)}" if about.args else ""
+    arguments = f", arguments {_code(trained.config.args)}" if trained.config.args else ""
     names = few([f"`{name}`" for name in facts.classes], _SHOWN_CLASSES)
     rows = [
-        ("network", f"`{about.network}`{arguments}"),
+        ("network", f"`{trained.name}`{arguments}"),
         ("parameters", f"{counted.parameters:,}"),
         ("operations", f"{counted.flops:,} FLOPs an image, a multiply-add counted as two"),
         ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
         (
             "preparation",
-            f"turned upright by EXIF data, shorter side resized to {about.resize} pixels (bilinear, antialiased), "
+            f"turned upright by EXIF data, shorter side resized to {trained.resize} pixels (bilinear, antialiased), "
             f"centre of {facts.image_size} x {facts.image_size} cut out",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
@@ -72,14 +66,15 @@ def _facts(trained: Trained, about: About) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
 
 
-def _accuracy(trained: Trained, teacher: dict[str, Any] | None) -> str:
+def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
     metrics, epoch = _metrics(trained)
     if not metrics:
         return "## Accuracy\n\nNot known: the run has not kept it."
-    validation = trained.choices.config.data.validation
+    validation = _data_options(trained).get("validation")
     images = "the test images" if validation is None else f"training images that were held out ({validation:g} of each)"
-    titles = {"top1": "top-1", "top5": "top-5", "many": "many", "medium": "medium", "few": "few", "loss": "loss"}
-    shown = {title: metrics[key] for key, title in titles.items() if key in metrics}
+    # Percentages first.
+    columns = sorted(metrics_of("score", "shots", "fit"), key=lambda metric: metric.unit != "%")
+    shown = {metric.title: metrics[metric.name] for metric in columns if metric.name in metrics}
     table = "\n".join(
         [
             f"| {' | '.join(shown)} |",
@@ -90,20 +85,21 @@ def _accuracy(trained: Trained, teacher: dict[str, Any] | None) -> str:
     text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
     if trained.weights.path.stem == "best":
         text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
-    if {"many", "medium", "few"} & shown.keys():
-        text += "\n\nMany, medium, few: classes with more than 100, 20 to 100, and fewer than 20 training images."
+    if SHOTS.keys() & shown.keys():
+        *others, last = SHOTS.values()
+        text += f"\n\n{', '.join(SHOTS).capitalize()}: classes with {', '.join(others)}, and {last} training images."
     if teacher is not None:
         measured = {name.removesuffix("_top1"): value for name, value in teacher.items() if name.endswith("_top1")}
         of_teacher = ", ".join(f"{value:.2f} % top-1 on the {split} images" for split, value in measured.items())
-        text += f"\n\nIts teacher, `{trained.choices.config.teacher.name}`, has {of_teacher}."
+        text += f"\n\nIts teacher, `{trained.settings['teacher']['name']}`, has {of_teacher}."
     return text
 
 
-def _use(about: About, formats: Sequence[FormatName]) -> str:
+def _use(trained: TrainedNetwork, formats: Sequence[FormatName]) -> str:
     examples = {"safetensors": _with_this_package, "onnx": _with_onnx, "torch_export": _with_torch_export}
     used = [examples[name]() for name in formats]
     if {"onnx", "torch_export"} & set(formats):
-        used.insert(1 if formats[0] == "safetensors" else 0, _preparation(about))
+        used.insert(1 if formats[0] == "safetensors" else 0, _preparation(trained))
     return "\n\n".join(["## Use", *used]) if used else "## Use\n\nOnly `model.json` was exported."
 
 
@@ -128,7 +124,7 @@ print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item()
 ```"""
 
 
-def _preparation(about: About) -> str:
+def _preparation(trained: TrainedNetwork) -> str:
     return f"""The other files take images that were prepared so:
 
 ```python
@@ -136,7 +132,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 
-def prepare(file, size={about.facts.image_size}, resize={about.resize}):
+def prepare(file, size={trained.facts.image_size}, resize={trained.resize}):
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
     width, height = (resize * side // min(image.size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -169,21 +165,21 @@ logits = program(torch.from_numpy(prepare("image.png")))
 ```"""
 
 
-def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, Any] | None) -> str:
-    config = trained.choices.config
-    recipe = config.train
-    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+def _training(trained: TrainedNetwork, environment: dict[str, Any], teacher: dict[str, Any] | None) -> str:
+    settings, recipe = trained.settings, trained.settings["train"]
+    epochs = "1 epoch" if recipe["epochs"] == 1 else f"{recipe['epochs']} epochs"
     packages = environment.get("packages") or {}
     changed = ", with uncommitted changes" if environment.get("uncommitted_changes") else ""
     commit = environment.get("commit")
     rows = [
-        ("method", f"{trained.method}, {_code(trained.choices.methods[0].settings)}"),
-        ("data", _code(trained.choices.settings["data"])),
-        ("seed", str(trained.seed)),
+        ("method", f"{trained.method}, {_code(method_of(settings)[1])}"),
+        ("data", _code(settings["data"])),
+        ("seed", f"{trained.seed}"),
         (
             "recipe",
-            f"{epochs}, batches of {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} "
-            f"({recipe.schedule}), weight decay {recipe.weight_decay:g}, {recipe.precision}",
+            f"{epochs}, batches of {recipe.get('batch_size')}, {recipe.get('optimizer')}, learning rate "
+            f"{recipe.get('lr')} ({recipe.get('schedule')}), weight decay {recipe.get('weight_decay')}, "
+            f"{recipe.get('precision')}",
         ),
         ("commit", f"`{commit}`{changed}" if commit else "not known"),
         (
@@ -194,20 +190,20 @@ def _training(trained: Trained, environment: dict[str, Any], teacher: dict[str, 
         ("weights", f"`{trained.weights.path.name}` of the run, sha256 `{trained.weights.sha256}`"),
     ]
     if teacher is not None:
-        rows.insert(1, ("teacher", f"`{config.teacher.name}`, weights of sha256 `{teacher.get('sha256')}`"))
+        rows.insert(1, ("teacher", f"`{settings['teacher']['name']}`, weights of sha256 `{teacher.get('sha256')}`"))
     command = environment.get("command")
     typed = f"\n\n```bash\n{command}\n```" if command else ""
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
     return f"## Training{typed}\n\n{table}"
 
 
-def _limits(trained: Trained, formats: Sequence[FormatName], tolerance: float) -> str:
+def _limits(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: float) -> str:
     limits = [
         "It knows the classes above and gives one of them to every image, also to one that shows none.",
         "The accuracy is that of images like those it was trained on; on others it has not been measured.",
         "Probabilities are the softmax of the logits: nothing was done to make them match how often they are right.",
     ]
-    imbalance = trained.choices.config.data.imbalance
+    imbalance = _data_options(trained).get("imbalance")
     if imbalance is not None:
         limits.append(
             f"It was trained on a long-tailed set of imbalance factor {imbalance:g}: rare classes are recognised less."
@@ -221,39 +217,25 @@ def _limits(trained: Trained, formats: Sequence[FormatName], tolerance: float) -
     return "\n".join(["## Limits", "", *(f"* {limit}" for limit in limits)])
 
 
-def _metrics(trained: Trained) -> tuple[dict[str, float], str]:
+def _metrics(trained: TrainedNetwork) -> tuple[dict[str, float], str]:
     """Return the metrics of the epoch of the weights, without their prefix, and that epoch."""
     about = trained.weights.metadata
     epoch = about.get("epoch", "not known")
-    try:
-        lines = (trained.folder / "metrics.jsonl").read_text().splitlines()
-        of_epoch = [line for line in map(json.loads, lines) if str(line.get("epoch")) == epoch]
-    except FileNotFoundError:
-        of_epoch = []
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{trained.folder / 'metrics.jsonl'} is damaged ({error})") from error
-    if of_epoch and "test/top1" in of_epoch[-1]:
+    of_epoch = [line for line in read_history(trained.folder) if str(line.get("epoch")) == epoch]
+    if of_epoch and SCORE.key in of_epoch[-1]:
         metrics = of_epoch[-1]
         return {name.removeprefix("test/"): metrics[name] for name in metrics if name.startswith("test/")}, epoch
-    return ({"top1": trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
+    return ({SCORE.name: trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
 
 
-def _read_environment(folder: Path) -> dict[str, Any]:
-    file = folder / "environment.json"
-    try:
-        stored = json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is damaged ({error})") from error
-    if not isinstance(stored, dict):
-        raise InputError(f"{file} is damaged (no object)")
-    return stored
+def _data_options(trained: TrainedNetwork) -> dict[str, Any]:
+    return trained.settings["data"].get("init_args") or {}
 
 
-def _data(trained: Trained) -> str:
-    data = trained.choices.config.data
-    return type(data).__name__ + ("" if data.imbalance is None else f", long-tailed by {data.imbalance:g}")
+def _data(trained: TrainedNetwork) -> str:
+    imbalance = _data_options(trained).get("imbalance")
+    name = str(trained.settings["data"].get("class_path")).rpartition(".")[2]
+    return name + ("" if imbalance is None else f", long-tailed by {imbalance:g}")
 
 
 def _code(settings: Any) -> str:

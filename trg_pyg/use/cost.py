@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from trg_pyg._program import markdown_table
+from trg_pyg.config.schema import TeacherConfig
+from trg_pyg.config.stored import read_network
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.cost import cost
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.runs import CONFIG
 from trg_pyg.study.study import build_network
-from trg_pyg.use.trained import Trained, untrained
+from trg_pyg.use.load import TrainedNetwork, untrained
 
 # A round is as many calls as take that long at least, so that the clock does not matter.
 _SECONDS = 0.02
@@ -148,7 +151,7 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def compare(runs: Sequence[Trained], batches: Sequence[int], rounds: int, device: torch.device) -> str:
+def compare(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds: int, device: torch.device) -> str:
     """Return a table: the teacher first, then each network of the runs that differs.
 
     Args:
@@ -183,19 +186,22 @@ def compare(runs: Sequence[Trained], batches: Sequence[int], rounds: int, device
     return f"{heading}\n\n{cost_table(measure(networks, size, batches, rounds, device), reference)}"
 
 
-def _teacher(runs: Sequence[Trained]) -> tuple[str, TappedModel] | None:
+def _teacher(runs: Sequence[TrainedNetwork]) -> tuple[str, TappedModel] | None:
     """Return name and network of the teacher, which all runs that have one share."""
-    found = [run for run in runs if run.choices.methods[0].needs_teacher]
+    found = [
+        (run, untrained(read_network(TeacherConfig, "teacher", run.settings["teacher"], run.folder / CONFIG)))
+        for run in runs
+        if "teacher" in run.settings
+    ]
     if not found:
         return None
-    config = found[0].choices.config.teacher
-    for run in found:
-        other = run.choices.config.teacher
+    first, config = found[0]
+    for run, other in found:
         require(
             (other.name, other.args) == (config.name, config.args),
-            f"{run.folder}: its teacher is {other.name}, that of {found[0].folder} {config.name}; compare one by one",
+            f"{run.folder}: its teacher is {other.name}, that of {first.folder} {config.name}; compare one by one",
         )
-    return config.name, build_network(untrained(config), found[0].facts, seed=0)
+    return config.name, build_network(config, first.facts, seed=0)
 
 
 def _classifier(network: TappedModel) -> ImageClassifier:
@@ -203,6 +209,6 @@ def _classifier(network: TappedModel) -> ImageClassifier:
     return ImageClassifier(network.model, network.normalize)
 
 
-def _arguments(run: Trained) -> str:
-    args = run.choices.config.student.args
+def _arguments(run: TrainedNetwork) -> str:
+    args = run.config.args
     return f" ({', '.join(f'{name}={value}' for name, value in args.items())})" if args else ""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,18 +10,15 @@ from torch.nn import functional as F
 
 from trg_pyg._files import made_whole, write_text, written
 from trg_pyg._program import say
-from trg_pyg.config.schema import LOADING_ARGS
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.image_classifier import ImageClassifier
-from trg_pyg.use.card import model_card, told_of
-from trg_pyg.use.exported import About
+from trg_pyg.use.card import model_card
 from trg_pyg.use.formats import BATCHES, FORMATS, FormatName, check_packages, difference, tolerance, write
-from trg_pyg.use.load import resize_of
-from trg_pyg.use.trained import Trained
+from trg_pyg.use.load import TrainedNetwork, write_about
 
 
-def export(trained: Trained, output: Path, formats: Sequence[FormatName]) -> None:
+def export(trained: TrainedNetwork, output: Path, formats: Sequence[FormatName]) -> None:
     """Write a trained network and its model card to a new folder, each file verified against the original.
 
     Args:
@@ -31,28 +27,30 @@ def export(trained: Trained, output: Path, formats: Sequence[FormatName]) -> Non
         formats: what to write beside ``README.md`` and ``model.json``.
 
     Raises:
-        InputError: the folder is there already or cannot be made, a package is missing, the network cannot be written
-            in a format, or what was written gives other logits. No folder is made then.
+        InputError: the network is of no run, the folder is there already or cannot be made, a package is missing, the
+            network cannot be written in a format, or what was written gives other logits. No folder is made then.
     """
     names = list(dict.fromkeys(formats))
     check(output, names)
-    about = _about(trained)
-    classifier = about.build()
-    classifier.network.load_state_dict(trained.network.model.state_dict())
-    size = about.facts.image_size
-    images = _images_like_those(about.facts)
+    facts = trained.expected
+    images = _images_like_those(facts)
     with torch.no_grad():
         expected = trained.network(images).logits.float()
     require(
         bool(expected.isfinite().all()),
         f"{trained.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
     )
+    assert trained.network.normalize is not None
+    classifier = ImageClassifier(trained.network.model, trained.network.normalize).eval()
+    # What a file of weights carries beside them, with accuracy and epoch.
+    about = {"network": trained.name, "classes": json.dumps(facts.classes), **trained.weights.metadata}
+    about |= {"method": str(trained.method), "seed": str(trained.seed)}
+    card = model_card(trained, names, tolerance(expected))
     with written(output), made_whole(output) as folder:
-        about.write(folder)
-        strings = {"network": about.network, "classes": json.dumps(about.facts.classes), **told_of(trained)}
+        write_about(trained, folder)
         for name in names:
-            _write_verified(name, classifier, size, strings, folder, images, expected)
-        write_text(folder / "README.md", model_card(trained, about, names, tolerance(expected)))
+            _write_verified(name, classifier, facts.image_size, about, folder, images, expected)
+        write_text(folder / "README.md", card)
 
 
 def check(output: Path, names: Sequence[FormatName]) -> None:
@@ -65,13 +63,13 @@ def _write_verified(
     name: FormatName,
     classifier: ImageClassifier,
     size: int,
-    strings: dict[str, str],
+    about: dict[str, str],
     folder: Path,
     images: Tensor,
     expected: Tensor,
 ) -> None:
     file = FORMATS[name].file
-    write(name, classifier, size, strings, folder)
+    write(name, classifier, size, about, folder)
     with torch.no_grad():
         try:
             gap = difference(FORMATS[name].read(folder), images.float() / 255, expected)
@@ -87,16 +85,6 @@ def _write_verified(
     )
     megabytes = (folder / file).stat().st_size / 1e6
     say(f"{file:<18} {megabytes:8.2f} MB  verified: logits differ by {gap:.1e} at most ({most:.1e} allowed)")
-
-
-def _about(trained: Trained) -> About:
-    config, facts = trained.choices.config.student, trained.facts
-    return About(
-        config.name,
-        {name: value for name, value in config.args.items() if name not in LOADING_ARGS},
-        replace(facts, mean=config.mean or facts.mean, std=config.std or facts.std),
-        resize_of(trained),
-    )
 
 
 def _images_like_those(facts: DataFacts) -> Tensor:

@@ -15,11 +15,11 @@ from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.weights import save_weights
-from trg_pyg.use.exported import WEIGHTS, load_exported
+from trg_pyg.use.load import WEIGHTS, load
 
 FormatName = Literal["safetensors", "onnx", "torch_export"]
 # Images float [N, 3, H, W] in [0, 1] to logits [N, classes].
-Run = Callable[[Tensor], Tensor]
+Classify = Callable[[Tensor], Tensor]
 BATCHES = (1, 2, 7)
 # Of the largest logit; rounding of float32 through some hundred layers stays far below it.
 _RELATIVE = 1e-4
@@ -42,7 +42,7 @@ class Format:
     file: str
     needs: tuple[str, ...]
     write: Callable[[ImageClassifier, int, dict[str, str], Path], None]
-    read: Callable[[Path], Run]
+    read: Callable[[Path], Classify]
 
 
 def check_packages(names: Sequence[FormatName]) -> None:
@@ -60,11 +60,11 @@ def check_packages(names: Sequence[FormatName]) -> None:
         )
 
 
-def difference(run: Run, images: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of logits over batches of :data:`BATCHES` images.
+def difference(classify: Classify, images: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of logits over batches of ``BATCHES`` images.
 
     Args:
-        run: the network that was read again.
+        classify: the network that was read again.
         images: float ``[N, 3, H, W]`` in [0, 1], N at least the largest batch.
         expected: the logits of the original, ``[N, classes]``.
 
@@ -74,7 +74,7 @@ def difference(run: Run, images: Tensor, expected: Tensor) -> float:
     largest = 0.0
     for count in BATCHES:
         try:
-            logits = run(images[:count])
+            logits = classify(images[:count])
         except Exception as error:  # each runtime raises errors of its own
             raise InputError(f"does not take a batch of {count}: {_line(error)}") from error
         wanted = expected[:count]
@@ -96,8 +96,8 @@ def _write_safetensors(classifier: ImageClassifier, size: int, about: dict[str, 
     save_weights(classifier.network, folder / WEIGHTS, about)
 
 
-def _read_safetensors(folder: Path) -> Run:
-    _, network, _ = load_exported(folder, own_code=True)  # what was trained here
+def _read_safetensors(folder: Path) -> Classify:
+    network = load(folder, own_code=True).network  # what was trained here
     return lambda images: network(images).logits
 
 
@@ -109,7 +109,7 @@ def _write_torch_export(classifier: ImageClassifier, size: int, about: dict[str,
         temporary.write_bytes(stream.getvalue())
 
 
-def _read_torch_export(folder: Path) -> Run:
+def _read_torch_export(folder: Path) -> Classify:
     # Written by this process a moment ago; a stranger's would be code.
     return torch.export.load(folder / "model.pt2").module()
 
@@ -134,7 +134,7 @@ def _write_onnx(classifier: ImageClassifier, size: int, about: dict[str, str], f
         temporary.write_bytes(model.SerializeToString())
 
 
-def _read_onnx(folder: Path) -> Run:
+def _read_onnx(folder: Path) -> Classify:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -1,80 +1,232 @@
-"""A trained network to be used: of a run, or of a folder that ``trg export`` wrote."""
+"""A trained network to be used: from the folder of its run, or from one that ``trg export`` wrote."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
+from trg_pyg._files import write_text
 from trg_pyg._program import program
+from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
+from trg_pyg.config.stored import read_network, read_part
+from trg_pyg.data.base import ImageData, Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.image_files import ImageFiles
-from trg_pyg.errors import require
+from trg_pyg.distillers.base import Taps
+from trg_pyg.errors import InputError, few, require
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.models.weights import LoadedWeights
-from trg_pyg.use.exported import ABOUT, load_exported
-from trg_pyg.use.trained import Trained, Which, load_trained
+from trg_pyg.models.weights import LoadedWeights, load_weights
+from trg_pyg.runs import CONFIG, method_of, read_config
+from trg_pyg.study.study import build_network
+
+Which = Literal["last", "best"]
+_Network = TypeVar("_Network", bound=NetworkConfig)
+
+# Of an exported folder: all that it takes to build the network and to prepare images for it, and the weights.
+ABOUT = "model.json"
+WEIGHTS = "model.safetensors"
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Loaded:
+class TrainedNetwork:
     """A trained network, and how images are prepared for it.
 
     Attributes:
         path: that was named.
-        name: of the network.
+        config: the network, without the weights that its training began with.
         network: in evaluation mode, on the CPU, without gradients.
+        weights: the file that they come from, and what it says.
         facts: of the data that it was trained on.
         resize: pixels that the shorter side of an image is resized to before the centre is cut out.
-        weights: the file that they come from, and what it says.
-        trained: its run, if it is of one.
+        settings: of its run, as ``config.yaml`` has them; of a teacher that was trained here, the network is the
+            student. Empty where no run is known, as of an exported network.
     """
 
     path: Path
-    name: str
+    config: NetworkConfig
     network: TappedModel
+    weights: LoadedWeights
     facts: DataFacts
     resize: int
-    weights: LoadedWeights
-    trained: Trained | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.config.name
 
     @property
     def method(self) -> str | None:
         """Name of the method that trained it, as far as it is known."""
-        return self.weights.metadata.get("method") if self.trained is None else self.trained.method
+        return method_of(self.settings)[0] if self.settings else self.weights.metadata.get("method")
 
     @property
     def seed(self) -> str | None:
         """Seed of the training, as far as it is known."""
-        return self.weights.metadata.get("seed") if self.trained is None else str(self.trained.seed)
+        return str(self.settings["seeds"][0]) if self.settings else self.weights.metadata.get("seed")
+
+    @property
+    def expected(self) -> DataFacts:
+        """Classes and size of its images, and the normalisation that it expects of them."""
+        return replace(self.facts, mean=self.config.mean or self.facts.mean, std=self.config.std or self.facts.std)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of its run.
+
+        Raises:
+            InputError: no run is known.
+        """
+        require(bool(self.settings), f"{self.path} is not of a run; name the folder of one")
+        return self.weights.path.parent
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The data that it was trained on, not read yet.
+
+        Raises:
+            InputError: no run is known, or its data are of a class that has other options now.
+        """
+        require(bool(self.settings), f"{self.path}: an exported network does not know its data; give --data")
+        return _data(self.settings, self.folder)
+
+    def read_data(self) -> Splits:
+        """Read the data that the network was trained and tested on.
+
+        Raises:
+            InputError: they cannot be read, or are others now.
+        """
+        splits = self.data.load()
+        require(
+            splits.classes == self.facts.classes and splits.image_size == self.facts.image_size,
+            f"{self.folder} was trained on {_described(self.facts)}; the data that its config.yaml names are now "
+            f"{_described(DataFacts.of(splits))}: give it those that it was trained on",
+        )
+        return splits
 
 
-def load(path: str | Path, which: Which = "last", own_code: bool = False) -> Loaded:
+def load(path: str | Path, which: Which = "last", own_code: bool = False, taps: Taps = "none") -> TrainedNetwork:
     """Load the network of a run or of an exported folder; neither needs its data.
 
     Args:
-        path: folder of a run, folder that ``trg export`` wrote, or a weights file in one of them.
-        which: of a run's folder, the weights of the last epoch or those of the best.
+        path: folder of one seed of one method, or of a teacher that was trained here; folder that ``trg export`` wrote;
+            or a weights file in one of them, which is taken in place of the one that ``which`` names.
+        which: of a run's folder, the weights of the last epoch, or those of the best, which the evaluated images have
+            chosen.
         own_code: whether an exported network that is named by a dotted path may be imported, which runs that code.
+        taps: the features of a run's network to read where its configuration names none.
 
     Raises:
-        InputError: it is neither, or a file in it is damaged.
+        InputError: it is neither, a file in it is damaged, or the run has no weights yet.
     """
     path = Path(path)
     require(path.exists(), f"{path}: there is no such file or folder")
     folder = path.parent if path.is_file() else path
+    if (folder / CONFIG).is_file():
+        return _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
+    if (folder / ABOUT).is_file():
+        return _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)
     require(
-        folder == path or any((folder / name).is_file() for name in (ABOUT, "config.yaml")),
+        folder == path,
         f"{path} lies in no folder of a run; weights of other programs are evaluated by {program('evaluate')} "
         f"--weights {path} --student.name NAME --data SET",
     )
-    if (folder / ABOUT).is_file() and not (folder / "config.yaml").is_file():
-        about, network, weights = load_exported(folder, own_code)
-        return Loaded(path, about.network, network, about.facts, about.resize, weights)
-    trained = load_trained(path, which)
-    return Loaded(
-        path, trained.name, trained.network, trained.facts, resize_of(trained), trained.weights, trained=trained
+    # A pair or a method is easily given in place of a seed.
+    inside = few([str(file.parent) for depth in ("*", "*/*") for file in sorted(folder.glob(f"{depth}/{CONFIG}"))])
+    there = f"; there are runs in it: {inside}" if inside else ""
+    raise InputError(
+        f"{path}: no {CONFIG} in {path}, so this is no run{there}; name a folder such as "
+        "runs/Digits/resnet20-resnet8/TRG-0123abcd/seed0"
     )
 
 
-def resize_of(trained: Trained) -> int:
-    """Return the pixels that the shorter side of an image is resized to before the centre is cut out."""
-    data = trained.choices.config.data
-    return data.shorter if isinstance(data, ImageFiles) else trained.facts.image_size
+def _of_run(path: Path, folder: Path, file: Path, taps: Taps) -> TrainedNetwork:
+    require(file.is_file(), f"{folder} has no {file.name}: its first epoch has not ended; resume the run")
+    settings = read_config(folder)
+    config = untrained(read_network(NetworkConfig, "student", settings["student"], folder / CONFIG))
+    data = _data(settings, folder)
+    facts = DataFacts.read(folder) or DataFacts.of(data.load())
+    resize = data.shorter if isinstance(data, ImageFiles) else facts.image_size
+    return TrainedNetwork(path, config, *_built(config, facts, file, taps), facts, resize, settings)
+
+
+def _data(settings: dict[str, Any], folder: Path) -> ImageData:
+    data: ImageData = read_part(ImageData, "data", settings["data"], folder / CONFIG)
+    return data
+
+
+def _built(config: NetworkConfig, facts: DataFacts, file: Path, taps: Taps) -> tuple[TappedModel, LoadedWeights]:
+    network = build_network(config, facts, seed=0, taps=taps)
+    weights = load_weights(network.model, file)
+    network.eval().requires_grad_(False)
+    return network, weights
+
+
+def untrained(config: _Network) -> _Network:
+    """Return the network without the weights that its training began with: they may be gone, or be a download."""
+    args = {name: value for name, value in config.args.items() if name not in LOADING_ARGS}
+    return replace(config, weights=None, args=args)
+
+
+def _described(facts: DataFacts) -> str:
+    size = facts.image_size
+    return f"{len(facts.classes)} classes ({', '.join(facts.classes[:3])}, ...) of {size}x{size}"
+
+
+def write_about(trained: TrainedNetwork, folder: Path) -> None:
+    """Write ``model.json`` for a network.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    facts = trained.expected
+    content = {
+        "format": _FORMAT,
+        "network": trained.config.name,
+        "args": trained.config.args,
+        "classes": list(facts.classes),
+        "image_size": facts.image_size,
+        "resize": trained.resize,
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+    }
+    write_text(folder / ABOUT, json.dumps(content, indent=2) + "\n")
+
+
+def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNetwork:
+    about = folder / ABOUT
+    try:
+        stored = json.loads(about.read_text())
+        if stored["format"] != _FORMAT:
+            raise ValueError(f"its format is {stored['format']}, {_FORMAT} is known")
+        name, args, resize, facts = stored["network"], stored["args"], stored["resize"], _facts(stored)
+        if not (isinstance(name, str) and isinstance(args, dict) and _is_size(resize, facts.image_size)):
+            raise ValueError("a value of another kind")
+    except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{about} is damaged ({reason}); export the run again") from error
+    loading = [each for each in LOADING_ARGS if each in args]
+    require(not loading, f"{about}: args has {', '.join(loading)}, which may load another file: take it out")
+    require(
+        own_code or "." not in name or ":" in name,
+        f"{about}: its network is code, {name}, which would be imported and called; add --own_code if you trust it",
+    )
+    config = NetworkConfig(name=name, args=args, mean=facts.mean, std=facts.std)
+    return TrainedNetwork(path, config, *_built(config, facts, file, "none"), facts, resize)
+
+
+def _facts(stored: dict[str, Any]) -> DataFacts:
+    classes, size = stored["classes"], stored["image_size"]
+    channels = [stored[name] for name in ("mean", "std")]
+    named = isinstance(classes, list) and len(classes) > 0 and all(isinstance(name, str) for name in classes)
+    three = all(isinstance(each, list) and [type(value) for value in each] == [float] * 3 for each in channels)
+    if not (named and three and _is_size(size, 1)):
+        raise ValueError("a value of another kind")
+    mean, std = (tuple(each) for each in channels)
+    return DataFacts(tuple(classes), size, mean, std)
+
+
+def _is_size(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least

@@ -9,7 +9,7 @@ import torch
 
 from trg_pyg.data.loose_images import read_images
 from trg_pyg.errors import require
-from trg_pyg.use.load import Loaded
+from trg_pyg.use.load import TrainedNetwork
 
 
 class Prediction(NamedTuple):
@@ -35,12 +35,16 @@ class Prediction(NamedTuple):
 
 @torch.inference_mode()
 def predict(
-    loaded: Loaded, files: Sequence[Path], top: int, device: torch.device, batch_size: int = 256
+    trained: TrainedNetwork,
+    files: Sequence[Path],
+    top: int = 5,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
 ) -> Iterator[Prediction]:
     """Classify files, batch by batch, in their order.
 
     Args:
-        loaded: the network; it is moved to the device.
+        trained: the network; it is moved to the device.
         files: images.
         top: classes of each; all, where there are fewer.
         device: where the network runs.
@@ -49,10 +53,10 @@ def predict(
     Raises:
         InputError: the network's outputs are not finite, or the memory does not suffice.
     """
-    network, facts = loaded.network.to(device), loaded.facts
+    network, facts = trained.network.to(device), trained.facts
     for start in range(0, len(files), batch_size):
         part = files[start : start + batch_size]
-        images, failures = read_images(part, facts.image_size, loaded.resize)
+        images, failures = read_images(part, facts.image_size, trained.resize)
         errors = {failure.position: failure.reason for failure in failures}
         sound = [i for i in range(len(part)) if i not in errors]
         answers: list[list[tuple[str, float]]] = [[] for _ in part]
@@ -60,7 +64,7 @@ def predict(
             logits = network(images[sound].to(device)).logits.float()
             require(
                 bool(logits.isfinite().all()),
-                f"{loaded.weights.path}: the network's outputs are not finite for an image of {part[sound[0]]} to "
+                f"{trained.weights.path}: the network's outputs are not finite for an image of {part[sound[0]]} to "
                 f"{part[sound[-1]]}; its training diverged, or the file is damaged",
             )
             shares, ids = logits.softmax(dim=1).topk(min(top, logits.shape[1]), dim=1)

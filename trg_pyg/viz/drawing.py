@@ -27,7 +27,7 @@ def importing_matplotlib() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise InputError(f'pictures need matplotlib ({error}): pip install -e ".[viz]"') from error
+        raise InputError(f"pictures need matplotlib ({error}): pip install 'trg_pyg[lab]'") from error
 
 
 def in_legend(name: str) -> str:

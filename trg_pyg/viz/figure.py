@@ -51,7 +51,7 @@ def figure_style() -> Iterator[None]:
     try:
         from matplotlib import rc_context
     except ImportError as error:
-        raise InputError('pictures need matplotlib: pip install -e ".[viz]"') from error
+        raise InputError("pictures need matplotlib: pip install 'trg_pyg[lab]'") from error
     with rc_context(_STYLE), warnings.catch_warnings():
         # A letter that the font for measuring lacks is drawn with another one where the picture is looked at.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)

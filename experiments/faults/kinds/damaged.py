@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial
-from experiments.faults.process import start
-from experiments.faults.recipe import arguments
 from experiments.faults.standing import differences, is_teacher, run_folders
 
 
@@ -61,9 +59,9 @@ class Damaged(Fault):
             return trial
         file.write_bytes(damaged)
         trial.hit(f"{kind}, {'teacher' if is_teacher(file.relative_to(bench.tree)) else 'student'}")
-        training = start(arguments(bench.recipe, bench.tree), bench.log("resumed"))
-        code, printed = training.wait(), training.printed()
-        trial.expect(code == 0, f"exit code {code}: {printed[-300:]}")
+        training = bench.start("resumed")
+        trial.expect_end(training)
+        printed = training.printed()
         trial.expect(
             "checkpoint.pt: " in printed and "Going on from checkpoint.1.pt, the one before" in printed,
             f"nothing was said of a checkpoint that is {kind}: {printed[-300:]}",
@@ -74,7 +72,7 @@ class Damaged(Fault):
     def _stopped(self, bench: Bench) -> Path:
         """Stop a training at a random moment and return a checkpoint that has one before it."""
         for attempt in range(1000):
-            training = start(arguments(bench.recipe, bench.tree), bench.log(f"stopped-{attempt}"))
+            training = bench.start(f"stopped-{attempt}")
             training.wait(bench.moment(bench.reference.seconds, attempt))
             training.send(signal.SIGTERM)
             training.wait()

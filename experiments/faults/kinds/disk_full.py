@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial, Watch
-from experiments.faults.process import Training, start
-from experiments.faults.recipe import arguments
+from experiments.faults.process import Training
 
 _MIB = 2**20
 # Of the small disk; runs take about a tenth of it.
@@ -37,7 +36,7 @@ class DiskFull(Fault):
         bench.tree.mkdir(parents=True)
         with _small_disk(bench) as is_mounted:
             span = bench.reference.seconds
-            training = start(arguments(bench.recipe, bench.tree), bench.log("full"))
+            training = bench.start("full")
             training.wait(bench.random.uniform(0, span))
             left = bench.random.choice((0, bench.random.randrange(_MOST_LEFT)))
             before = Watch(bench, Trial())
@@ -53,9 +52,8 @@ class DiskFull(Fault):
             watch = Watch(bench, trial)
             trial.lost += _gone(before, watch)
             if code != 0:
-                training = start(arguments(bench.recipe, bench.tree), bench.log("resumed"))
-                code = training.wait()
-                trial.expect(code == 0, f"exit code {code} with space again: {training.printed()[-300:]}")
+                training = bench.start("resumed")
+                trial.expect_end(training)
                 watch.look(training.printed())
             watch.finished()
         return trial

@@ -1,12 +1,13 @@
 """SIGKILL at random moments."""
 
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial, Watch
-from experiments.faults.process import start, start_anew
-from experiments.faults.recipe import EPOCHS, arguments
+from experiments.faults.process import start_anew
+from experiments.faults.recipe import EPOCHS
 from experiments.faults.standing import is_teacher, run_folders, standing
 
 # How long an aimed kill waits for a file to be written.
@@ -32,8 +33,7 @@ class Kill(Fault):
         for life in range(1000):
             anew = life == 0 and bench.number % 8 < 2
             half_before = half_written(bench.tree)
-            log = bench.log(life)
-            training = (start_anew if anew else start)(arguments(bench.recipe, bench.tree), log)
+            training = (replace(bench, begin=start_anew) if anew else bench).start(life)
             span = bench.reference.seconds_anew if anew else bench.reference.seconds
             training.wait(bench.moment(span, watch.fruitless))
             if bench.random.random() < 0.25:
@@ -45,7 +45,7 @@ class Kill(Fault):
             if code == -signal.SIGKILL:
                 trial.hit(where)
                 continue
-            trial.expect(code == 0, f"exit code {code} where it should finish: {training.printed()[-300:]}")
+            trial.expect_end(training)
             break
         watch.finished()
         trial.lost += [f"{file} was left half-written" for file in half_written(bench.tree)]

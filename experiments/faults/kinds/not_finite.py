@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from experiments.faults.fault import Bench, Fault, Trial
-from experiments.faults.process import Training, start
-from experiments.faults.recipe import EPOCHS, common
+from experiments.faults.process import Training
+from experiments.faults.recipe import EPOCHS, arguments
 from experiments.faults.standing import is_teacher, run_folders, unequal
 from trg_pyg.cli._exit import STOPPED
 from trg_pyg.training.checkpoint import load_checkpoint
@@ -41,7 +41,9 @@ class NotFinite(Fault):
         before = self._train(bench, "before", [], where, stop_in=spoiled - 1)
         after = self._train(bench, "after", [spoiled], where, stop_in=spoiled)
         trial.hit(f"{where}, looked at")
-        if trial.lost or not self._stopped(trial, before, after):
+        for training in (before, after):
+            trial.expect_end(training, STOPPED)
+        if trial.lost:
             return trial
         one, other = (_state(bench.folder / name) for name in ("before", "after"))
         trial.expect(other["skipped"] == 1, f"step {spoiled}: {other['skipped']} steps were skipped")
@@ -57,28 +59,22 @@ class NotFinite(Fault):
         training = self._train(bench, "whole", spoiled, where, stop_in=None)
         for _ in spoiled:
             trial.hit(f"{where}, in a whole training")
-        code = training.exit_code
-        trial.expect(code == 0, f"exit code {code}: {training.printed()[-300:]}")
-        if code == 0:
+        trial.expect_end(training)
+        if training.exit_code == 0:
             state = _state(bench.folder / "whole")
             trial.expect(state["skipped"] == len(spoiled), f"{state['skipped']} steps skipped of {spoiled}")
             trial.lost += [f"{name} is not finite at the end" for name in not_finite(state)]
 
     def _train(self, bench: Bench, name: str, steps: list[int], where: str, stop_in: int | None) -> Training:
-        poison = ["--distiller=experiments.faults.nan_distiller.Poisoned" + bench.recipe]
-        poison += [f"--distiller.steps={steps}", f"--distiller.where={where}", "--train.nonfinite=skip"]
-        poison += {"TRG": ["--distiller.k=4"], "CRD": ["--distiller.negatives=32"]}[bench.recipe]
-        if stop_in is not None:
-            poison.append(f"--distiller.stop_in={stop_in}")
-        training = start(common(bench.folder / name) + poison, bench.log(name))
+        given = arguments(bench.recipe, bench.folder / name)
+        given = [
+            each.replace("--distiller=", "--distiller=experiments.faults.nan_distiller.Poisoned") for each in given
+        ]
+        given += [f"--distiller.steps={steps}", f"--distiller.where={where}", "--train.nonfinite=skip"]
+        given += [] if stop_in is None else [f"--distiller.stop_in={stop_in}"]
+        training = bench.begin(given, bench.log(name))
         training.wait()
         return training
-
-    def _stopped(self, trial: Trial, *trainings: Training) -> bool:
-        for training in trainings:
-            stopped = training.exit_code == STOPPED
-            trial.expect(stopped, f"exit code {training.exit_code}, not {STOPPED}: {training.printed()[-300:]}")
-        return not trial.lost
 
 
 def draw(generator: random.Random, steps: int) -> list[int]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial, Watch
-from experiments.faults.process import start, start_anew
+from experiments.faults.process import Training, start_anew
 from experiments.faults.recipe import arguments
 from experiments.faults.standing import run_folders
 
@@ -39,36 +39,35 @@ class ReadOnly(Fault):
         watch, before = Watch(bench, trial), _contents(bench.tree)
         with _protected(bench.tree) as prefix:
             training = start_anew(arguments(bench.recipe, bench.tree), bench.log("refused"), prefix)
-            code = training.wait()
+            training.wait()
         trial.hit("read-only mount" if prefix else "without permission")
-        _expect_refusal(trial, code, training.printed())
+        _expect_refusal(trial, training)
         trial.expect(_contents(bench.tree) == before, "files of the run have changed")
-        training = start(arguments(bench.recipe, bench.tree), bench.log("resumed"))
-        code = training.wait()
-        trial.expect(code == 0, f"exit code {code} when resumed: {training.printed()[-300:]}")
+        training = bench.start("resumed")
+        trial.expect_end(training)
         watch.look(training.printed())
         watch.finished()
         return trial
 
     def _below_a_file(self, bench: Bench, trial: Trial) -> None:
         bench.tree.write_text("a file")
-        training = start(arguments(bench.recipe, bench.tree / "below"), bench.log("refused"))
-        code = training.wait()
+        training = bench.begin(arguments(bench.recipe, bench.tree / "below"), bench.log("refused"))
         trial.hit("below a regular file")
-        _expect_refusal(trial, code, training.printed())
+        _expect_refusal(trial, training)
         trial.expect(bench.tree.read_text() == "a file", "the file has changed")
 
     def _stop(self, bench: Bench) -> bool:
         """Stop a training once it has a folder; return whether it is unfinished."""
-        training = start(arguments(bench.recipe, bench.tree), bench.log("stopped"))
+        training = bench.start("stopped")
         training.wait(until=lambda: bool(run_folders(bench.tree)))
         training.wait(bench.random.uniform(0, bench.reference.seconds / 2))
         training.send(signal.SIGTERM)
         return training.wait() != 0
 
 
-def _expect_refusal(trial: Trial, code: int | None, printed: str) -> None:
-    trial.expect(code == 2, f"exit code {code} where it should be refused")
+def _expect_refusal(trial: Trial, training: Training) -> None:
+    trial.expect_end(training, code=2)
+    printed = training.printed()
     errors = [line for line in printed.splitlines() if line.startswith("run.py: error: ")]
     trial.expect(len(errors) == 1 and "Traceback" not in printed, f"not one line: {printed[-600:]}")
 

@@ -4,8 +4,6 @@ import re
 import signal
 
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial, Watch
-from experiments.faults.process import start
-from experiments.faults.recipe import arguments
 from experiments.faults.standing import Place
 from trg_pyg.cli._exit import STOPPED
 
@@ -29,7 +27,7 @@ class Signals(Fault):
         trial = Trial()
         watch = Watch(bench, trial)
         for life in range(1000):
-            training = start(arguments(bench.recipe, bench.tree), bench.log(life))
+            training = bench.start(life)
             training.wait(bench.moment(bench.reference.seconds, watch.fruitless))
             number = bench.random.choice(_SIGNALS)
             # All three are listened to at the same time; Python itself listens to SIGINT always.
@@ -44,7 +42,7 @@ class Signals(Fault):
                 trial.hit(f"{number.name} before or after a training")
                 trial.expect(not listening, f"{number.name} ended a training with exit code {code}")
             else:
-                trial.expect(code == 0, f"exit code {code}: {training.printed()[-300:]}")
+                trial.expect_end(training)
                 break
         watch.finished()
         return trial

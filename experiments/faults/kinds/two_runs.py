@@ -4,8 +4,7 @@ import signal
 from pathlib import Path
 
 from experiments.faults.fault import IDENTICAL, Bench, Fault, Trial, Watch
-from experiments.faults.process import Training, start
-from experiments.faults.recipe import arguments
+from experiments.faults.process import Training
 from experiments.faults.standing import is_teacher
 
 
@@ -23,7 +22,7 @@ class TwoRuns(Fault):
     def trial(self, bench: Bench) -> Trial:
         """Begin twice."""
         trial = Trial()
-        first = start(arguments(bench.recipe, bench.tree, resume=False), bench.log("first"))
+        first = bench.start("first", resume=False)
         first.wait(until=lambda: _owns_student(first, bench.tree))
         first.wait(bench.random.uniform(0, bench.reference.seconds / 2))
         first.send(signal.SIGSTOP)
@@ -34,15 +33,14 @@ class TwoRuns(Fault):
         watch = Watch(bench, trial)
         resume = bench.random.random() < 0.5
         try:
-            second = start(arguments(bench.recipe, bench.tree, resume), bench.log("second"))
+            second = bench.start("second", resume=resume)
             code = second.wait()
         finally:
             first.send(signal.SIGCONT)
         trial.hit("second resumes" if resume else "second starts over")
         refused = code == 2 and f"another run writes there (process {first.pid} " in second.printed()
         trial.expect(refused, f"the second ended with exit code {code}: {second.printed()[-300:]}")
-        code = first.wait()
-        trial.expect(code == 0, f"the first ended with exit code {code}: {first.printed()[-300:]}")
+        trial.expect_end(first)
         watch.look("")
         watch.finished()
         return trial

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from experiments.benchmarks import all as everything
@@ -20,7 +22,7 @@ def test_rows_of_every_benchmark(monkeypatch):
     answer(relations, relations.Row(32, "L_global", 3.0, 2.0, 1.5, 6.0, 40.0))
     answer(step, step.Row("KD", "lowered", 4.0, 1.02, 1.0, 1.3))
     answer(epoch, epoch.Row("trg_pyg", 5.0, 100.0, 1.6))
-    rows = measure([64], [32], ["resnet20-resnet8"], ["KD"], steps=1, images=8, repeats=1, device="cpu")
+    rows = measure((64,), (32,), ("resnet20-resnet8",), ("KD",), steps=1, images=8, repeats=1, device="cpu")
     assert rows == [
         Row("neighbours", "trg_pyg", "64", 2.0, 1.3),
         Row("neighbours", "faiss", "64", note="not installed"),
@@ -48,10 +50,10 @@ def test_one_table_and_a_plot(monkeypatch, tmp_path, capsys):
 
 def test_what_is_no_pair_is_refused():
     with pytest.raises(InputError, match="pairs: resnet56 is no pair"):
-        measure([32], [32], ["resnet56"], ["KD"], steps=1, images=64, repeats=1, device="cpu")
+        measure((32,), (32,), ("resnet56",), ("KD",), steps=1, images=64, repeats=1, device="cpu")
 
 
 def test_the_plot_says_what_it_needs(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match="needs matplotlib"):
         plot([], tmp_path / "cost.png")

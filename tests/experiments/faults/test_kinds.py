@@ -14,7 +14,7 @@ import pytest
 import torch
 from test_standing import bank, edit_checkpoint, stop_after_the_first_epoch, student_of
 
-from experiments.faults import process
+from experiments.faults import fault, process
 from experiments.faults.fault import Bench, Trial
 from experiments.faults.kinds import damaged, disk_full, kill, not_finite, signals
 from experiments.faults.nan_distiller import Poison
@@ -138,10 +138,9 @@ class InPlace:
 
 
 @pytest.fixture
-def bench(finished, tmp_path, monkeypatch):
+def bench(finished, tmp_path):
     """For a trial of CRD in which no process is killed."""
-    monkeypatch.setattr(kill, "start", InPlace)
-    return Bench(tmp_path, 3, random.Random(3), lambda recipe: Reference(finished, 8.0, 30.0))
+    return Bench(tmp_path, 3, random.Random(3), lambda recipe: Reference(finished, 8.0, 30.0), InPlace)
 
 
 def test_a_training_that_goes_on_as_it_should_has_lost_nothing(bench, monkeypatch):
@@ -158,18 +157,18 @@ def test_a_state_that_is_changed_before_a_resumption_is_counted(bench, monkeypat
     assert [what for what in trial.lost if "last.safetensors" in what]
 
 
-def starting_over(recipe, output):
+def starting_over(recipe, output, resume):
     return arguments(recipe, output, resume=False)
 
 
-def with_another_seed(recipe, output):
+def with_another_seed(recipe, output, resume):
     return [*arguments(recipe, output), "--seeds", "1"]
 
 
 @pytest.mark.parametrize(("changed", "said"), [(starting_over, "done again"), (with_another_seed, "not expected")])
 def test_a_process_that_does_not_resume_is_counted(bench, monkeypatch, changed, said):
     stop_after_the_first_epoch(bench.tree, monkeypatch)
-    monkeypatch.setattr(kill, "arguments", changed)
+    monkeypatch.setattr(fault, "arguments", changed)
     assert [what for what in kill.Kill().trial(bench).lost if said in what]
 
 

@@ -32,7 +32,7 @@ def test_a_line_after_one_that_was_cut_counts(tmp_path):
 def test_the_table_says_what_was_lost(tmp_path):
     record = Record(tmp_path / "kind.jsonl", "mine")
     record.add(0, Trial(2, ["weights differ"], {"here": 2}))
-    printed = table([record.row("kind", "how")])
+    printed = " ".join(table([record.row("kind", "how")]).split())
     assert "| kind | 2 | 0 | 1 | how | here: 2 |" in printed
     assert "lost, kind: weights differ" in printed
 

@@ -60,25 +60,6 @@ CLAIMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """The notebook after a run far from its own folder, with a last cell that says which claims hold."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    holds = ", ".join(f"bool({claim})" for claim in CLAIMS.values())
-    notebook.cells.append(
-        nbformat.v4.new_code_cell(f"import json\nSOURCE = {SOURCE!r}\nprint(json.dumps([{holds}]))", id="claims")
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        execute(notebook, folder)
-    assert list(folder.iterdir()) == []
-    return notebook
-
-
 def outputs(cell) -> list[str]:
     """What a cell gives, with figures that rounding may change left open."""
     found = []
@@ -88,14 +69,24 @@ def outputs(cell) -> list[str]:
     return found
 
 
-def test_every_cell_gives_what_is_stored(executed):
-    now = {cell.id: outputs(cell) for cell in executed.cells if cell.cell_type == "code" and cell.id != "claims"}
+def test_every_cell_gives_what_is_stored_and_what_the_text_says_is_so(tmp_path, monkeypatch):
+    """In a run far from the notebook's folder, with a last cell that says which claims hold."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    holds = ", ".join(f"bool({claim})" for claim in CLAIMS.values())
+    code = f"import json\nSOURCE = {SOURCE!r}\nprint(json.dumps([{holds}]))"
+    notebook.cells.append(nbformat.v4.new_code_cell(code, id="claims"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    execute(notebook, folder)
+    assert list(folder.iterdir()) == []
+    (said,) = notebook.cells.pop().outputs
+    assert dict(zip(CLAIMS, json.loads(said.text), strict=True)) == dict.fromkeys(CLAIMS, True)
+    now = {cell.id: outputs(cell) for cell in notebook.cells if cell.cell_type == "code"}
     assert now == {cell.id: outputs(cell) for cell in CODE}
-
-
-def test_what_the_text_says_is_so(executed):
-    (output,) = executed.cells[-1].outputs
-    assert dict(zip(CLAIMS, json.loads(output.text), strict=True)) == dict.fromkeys(CLAIMS, True)
 
 
 def test_every_number_of_the_text_is_a_claim():

@@ -1,18 +1,16 @@
 import pytest
 import torch
+from definition import check_outputs, normalised, warmed
 from torch import Tensor
-from torch.nn import functional as F
 
-from trg_pyg.models import CifarResNet50, TappedModel, build_model
+from trg_pyg.models import CifarResNet50
 
 
 @pytest.fixture(scope="module")
 def model() -> CifarResNet50:
-    torch.manual_seed(0)
-    model = build_model("resnet50", 100)
+    model = warmed("resnet50")
     assert isinstance(model, CifarResNet50)
-    model(torch.rand(2, 3, 32, 32))  # running statistics other than 0 and 1
-    return model.eval()
+    return model
 
 
 def test_names_are_those_of_repdistiller(model: CifarResNet50) -> None:
@@ -38,9 +36,7 @@ def test_forward_is_the_definition(model: CifarResNet50) -> None:
     s = model.state_dict()
 
     def convolve(x: Tensor, conv: str, norm: str, stride: int = 1) -> Tensor:
-        weight = s[f"{conv}.weight"]
-        x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-        return F.batch_norm(x, *(s[f"{norm}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")))
+        return normalised(s, x, conv, norm, stride)
 
     images = torch.rand(1, 3, 32, 32)
     x = convolve(images, "conv1", "bn1").relu()
@@ -51,15 +47,4 @@ def test_forward_is_the_definition(model: CifarResNet50) -> None:
             out = convolve(out, f"{at}.conv2", f"{at}.bn2", stride).relu()
             shortcut = x if index else convolve(x, f"{at}.shortcut.0", f"{at}.shortcut.1", stride)
             x = (convolve(out, f"{at}.conv3", f"{at}.bn3") + shortcut).relu()
-
-    logits, (feature,), embedding = TappedModel(model)(images)
-    torch.testing.assert_close(feature, x, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(embedding, x.mean((2, 3)), rtol=1e-4, atol=1e-4)
-    expected = x.mean((2, 3)) @ s["linear.weight"].T + s["linear.bias"]
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_gradient_reaches_every_parameter() -> None:
-    model = build_model("resnet50", 10)
-    model(torch.rand(2, 3, 32, 32)).square().sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    check_outputs(model, images, x, x.mean((2, 3)), "linear", atol=1e-4)

@@ -1,0 +1,1 @@
+"""What a trained student sees: token graphs, pictures, gradients of a loss's parts."""

@@ -1,0 +1,292 @@
+"""The pictures of a run: which are drawn, of which images, checked before anything is drawn."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trg_pyg.data._decode import decode_images
+from trg_pyg.data.base import Splits
+from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loose_images import find_images
+from trg_pyg.errors import InputError, few, near, require
+from trg_pyg.look import pictures
+from trg_pyg.look.networks import load_run_networks, look
+from trg_pyg.look.pictures import Picture, Shown
+from trg_pyg.models.taps import TappedModel
+from trg_pyg.runs import History, read_history
+from trg_pyg.use.load import TrainedNetwork, Which, load
+from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
+
+PICTURES = ("token_graph", "cross_image", "similarity", "embedding", "edge_recall")
+# Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
+_MAY_LACK = ("cross_image", "edge_recall")
+_METRIC = "graph/edge_recall"
+_MOST_IMAGES = 32
+
+
+class Album:
+    """The pictures of a run that were asked for, checked before anything is drawn.
+
+    Args:
+        run: folder of the run, or a weights file in it.
+        names: of :data:`PICTURES`; ``None`` for all, without those that the run, or a choice of images, does not have.
+        images: image files, and folders of them, to look at.
+        test: images of the run's test set, where no files are named: two of a class, >= 1.
+        token: row and column of the token of the similarity maps, counted from 0; ``None`` for the centre.
+        edges: edges between images to draw, the heaviest, >= 1.
+        classes: of the embedding; ``None`` for the first ones.
+        features: test images of the embedding at most, >= 1.
+        compare: other runs, for embedding and edge_recall.
+        which: weights of the runs.
+        teacher: file of the teacher's weights, where they lie elsewhere now.
+
+    Attributes:
+        networks: of the run.
+        names: pictures to draw.
+        lacking: why others are not drawn.
+
+    Raises:
+        InputError: says what cannot be drawn, and what to do.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        names: Sequence[str] | None = None,
+        *,
+        images: Sequence[Path] = (),
+        test: int = 4,
+        token: Sequence[int] | None = None,
+        edges: int = 60,
+        classes: Sequence[str] | None = None,
+        features: int = 1000,
+        compare: Sequence[str | Path] = (),
+        which: Which = "last",
+        teacher: Path | None = None,
+    ) -> None:
+        for option, value in (("test", test), ("edges", edges), ("features", features)):
+            require(value >= 1, f"--{option} {value}: give 1 or more")
+        check_colours(len(classes or ()))
+        self.networks = load_run_networks(run, which, teacher)
+        self.names = list(dict.fromkeys(names or PICTURES))
+        self.lacking: list[str] = []
+        self._given, self._test, self._edges, self._features = images, test, edges, features
+        self._named_token, self._named_classes = token, classes
+        self._compared = self._load_others(run, compare, which)
+        self._check(may_lack=not names)
+
+    @property
+    def title(self) -> str:
+        """The run, for the index."""
+        trained = self.networks.trained
+        return f"{trained.method}, seed {trained.seed}: {trained.folder}"
+
+    def _check(self, may_lack: bool) -> None:
+        """Refuse what cannot be drawn, and leave out what the run does not have where nobody asked for it by name."""
+        checks: dict[str, Callable[[], object]] = {
+            "token_graph": self._check_graphs,
+            "cross_image": self._check_cross_image,
+            "similarity": self._check_token,
+            "embedding": self._check_embedding,
+            "edge_recall": lambda: self._histories,
+        }
+        for name in list(self.names):
+            try:
+                checks[name]()
+            except InputError as error:
+                if not may_lack or name not in _MAY_LACK:
+                    raise
+                self.names.remove(name)
+                self.lacking.append(f"{name} is left out: {error}")
+        if {"token_graph", "cross_image", "similarity"} & set(self.names):
+            _ = self._images
+
+    def draw(self, name: str) -> list[Picture]:
+        """Return the pictures of a name."""
+        if name == "token_graph":
+            return [pictures.token_graphs(self.networks, self._shown)]
+        if name == "cross_image":
+            return [pictures.cross_image_graphs(self.networks, self._shown, self._edges)]
+        if name == "similarity":
+            return pictures.similarity_maps(self.networks, self._shown, self._token)
+        if name == "embedding":
+            return [self._embedding()]
+        return [pictures.recall_curves(self._histories)]
+
+    @property
+    def _token(self) -> tuple[int, int]:
+        rows, columns = self.networks.graphs.tokenize.token_grid
+        row, column = self._named_token or (rows // 2, columns // 2)
+        return row, column
+
+    def _check_graphs(self) -> None:
+        self._check_grid()
+        pictures.check_graph(self.networks, "image", self._count)
+
+    def _check_cross_image(self) -> None:
+        require(self._count >= 2, "cross_image needs 2 images or more: give more --images, or a larger --test")
+        pictures.check_graph(self.networks, "batch", self._count)
+
+    def _check_grid(self) -> None:
+        tokenize = self.networks.graphs.tokenize
+        rows, columns = tokenize.token_grid
+        require(
+            rows * columns > 1,
+            f"{self.networks.trained.folder}: the token grid is {rows}x{columns}, and one token has no neighbours: "
+            "choose --pictures embedding, or train with another tap or patch",
+        )
+
+    def _check_token(self) -> None:
+        self._check_grid()
+        rows, columns = self.networks.graphs.tokenize.token_grid
+        row, column = self._token
+        require(
+            0 <= row < rows and 0 <= column < columns,
+            f"--token {row} {column}: the token grid is {rows}x{columns}; rows count from 0 to {rows - 1}, columns "
+            f"from 0 to {columns - 1}",
+        )
+        if self.networks.graphs.inner_on_graph:
+            k = self.networks.graphs.k
+            require(
+                k < rows * columns,
+                f"K={k} neighbours among {rows}x{columns} tokens: L_inner has no such graph; leave similarity out with "
+                "--pictures",
+            )
+
+    def _check_embedding(self) -> None:
+        require(
+            len(self._classes) >= 2,
+            "--classes: one class has no silhouette; give 2 classes or more",
+        )
+        for name, network in self._classifiers.items():
+            embedding = network.describe(self.networks.trained.facts.image_size).embedding
+            require(embedding is not None, f"{name}: it is not known what it classifies; leave embedding out")
+        targets = self._splits.test.targets
+        index = pictures.choose_of_classes(targets, self._classes, self._features)
+        classes = len(targets.cpu()[index].unique())
+        require(
+            len(index) >= 4 and 2 <= classes < len(index),
+            f"{len(index)} {self._splits.evaluated} images of {classes} classes: an embedding needs 4 images or more, "
+            "of 2 classes or more, and fewer classes than images; choose other --classes or more --features",
+        )
+
+    @cached_property
+    def _classes(self) -> list[int]:
+        """Classes of the embedding by number."""
+        known, given = self.networks.trained.facts.classes, self._named_classes
+        if given is None:
+            return list(range(min(len(known), len(CLASS_COLOURS))))
+        for name in given:
+            require(name in known, f"--classes {name}: no such class{near(name, known)}")
+        require(len(set(given)) == len(given), f"--classes {' '.join(given)}: one is named twice")
+        return [known.index(name) for name in given]
+
+    @cached_property
+    def _splits(self) -> Splits:
+        return self.networks.trained.read_data()
+
+    @property
+    def _count(self) -> int:
+        return len(self._files) if self._given else self._test
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        files = find_images(self._given)
+        require(
+            len(files) <= _MOST_IMAGES,
+            f"--images: {len(files)} files, and a picture has a row for each; name {_MOST_IMAGES} at most",
+        )
+        return files
+
+    @cached_property
+    def _images(self) -> tuple[Tensor, list[str], str]:
+        """Images, a label for each, and which they are."""
+        if self._given:
+            files = self._files
+            return self._decoded(files), [file.stem[:24] for file in files], _counted(len(files), "image file")
+        splits = self._splits
+        index = pictures.choose_examples(splits.test.targets, self._test)
+        images, targets = _load(splits, index)
+        labels = [splits.classes[target][:24] for target in targets.tolist()]
+        return images, labels, f"{_counted(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
+
+    def _decoded(self, files: Sequence[Path]) -> Tensor:
+        trained = self.networks.trained
+        images, bad = decode_images(Path(), [str(file) for file in files], trained.facts.image_size, trained.resize)
+        listed = few([f"{each.file} ({each.reason})" for each in bad])
+        require(not bad, f"--images: cannot be read: {listed}; give other files")
+        return images
+
+    @cached_property
+    def _shown(self) -> Shown:
+        return Shown.of(self.networks, *self._images)
+
+    def _load_others(self, run: str | Path, others: Sequence[str | Path], which: Which) -> dict[str, TrainedNetwork]:
+        """Return the run's network and those that it is compared with, by their names in pictures."""
+        facts = self.networks.trained.facts
+        named = [self.networks.trained]
+        for other in others:
+            trained = load(other, which)
+            require(
+                trained.facts.classes == facts.classes and trained.facts.image_size == facts.image_size,
+                f"--compare {other}: it has other classes or images of another size than {run}",
+            )
+            named.append(trained)
+        names = [f"{each.name} after {each.method}" for each in named]
+        if len(set(names)) < len(names):
+            names = [f"{name}, seed {each.seed}" for name, each in zip(names, named, strict=True)]
+        if len(set(names)) < len(names):
+            names = [f"{name} ({each.folder.parent.name})" for name, each in zip(names, named, strict=True)]
+        require(len(set(names)) == len(names), "--compare: a run is named twice")
+        return dict(zip(names, named, strict=True))
+
+    @property
+    def _classifiers(self) -> dict[str, TappedModel]:
+        return self.networks.teachers() | {name: each.network for name, each in self._compared.items()}
+
+    def _embedding(self) -> Picture:
+        splits, chosen = self._splits, self._classes
+        index = pictures.choose_of_classes(splits.test.targets, chosen, self._features)
+        images, targets = _load(splits, index)
+        features = {}
+        for name, network in self._classifiers.items():
+            embedding = look(name, network, images).embedding
+            assert embedding is not None
+            features[name] = embedding
+        labels = torch.tensor([chosen.index(int(target)) for target in targets])
+        names = [splits.classes[number] for number in chosen]
+        which = "all classes" if len(names) == len(splits.classes) else f"{len(names)} of {len(splits.classes)} classes"
+        if self._named_classes is None and len(names) < len(splits.classes):
+            which = f"the first {which}"
+        alone = "" if self.networks.teacher else f" ({self.networks.trained.method} has no teacher)"
+        origin = f"{len(index)} {splits.evaluated} images of {which}{alone}"
+        return pictures.embeddings(features, labels, names, origin)
+
+    @cached_property
+    def _histories(self) -> dict[str, History]:
+        """Metrics of the runs that have edge recall."""
+        found = {name: read_history(each.folder) for name, each in self._compared.items()}
+        having = {name: history for name, history in found.items() if any(_METRIC in epoch for epoch in history)}
+        missing = [name for name in found if name not in having]
+        require(
+            bool(having),
+            f"no run has {_METRIC} in its metrics.jsonl: methods without token graphs have none, nor have trainings "
+            "with graph_metrics=false",
+        )
+        if missing:
+            self.lacking.append(f"edge_recall has no line of {few(missing)}: no {_METRIC} in metrics.jsonl")
+        return having
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images uint8 ``[n, 3, H, W]`` and their classes, in the order of the index."""
+    chosen = splits.test.select(index)
+    batches = list(make_loader(chosen, min(256, len(index)), shuffle=False))
+    return torch.cat([batch[0] for batch in batches]), torch.cat([batch[1] for batch in batches])

@@ -1,0 +1,1 @@
+"""From results to tables, paired differences and a page."""

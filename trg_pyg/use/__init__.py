@@ -1,0 +1,1 @@
+"""What a trained student is for: loading, evaluating, predicting, exporting."""

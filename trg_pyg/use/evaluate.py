@@ -1,0 +1,270 @@
+"""How good trained networks are: on a split, on its corrupted images, and as a table."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from trg_pyg._program import markdown_table
+from trg_pyg.data.base import ImageData, ImageSet, ImageSource, Splits
+from trg_pyg.data.corruption import Corruption
+from trg_pyg.data.facts import DataFacts
+from trg_pyg.data.file_set import FileSet
+from trg_pyg.data.image_files import ImageFiles
+from trg_pyg.data.long_tail import shots
+from trg_pyg.errors import few, require
+from trg_pyg.metrics import Metric, metrics_of
+from trg_pyg.models.taps import Outputs, TappedModel
+from trg_pyg.training.calibration import calibration
+from trg_pyg.training.metrics import evaluate
+from trg_pyg.use.load import TrainedNetwork
+
+Split = Literal["test", "validation", "train", "all"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images to evaluate on.
+
+    Attributes:
+        title: what they are, for the reader.
+        images: in memory or in files.
+        facts: of the data: classes, size and normalisation.
+        shots: classes with many, medium and few training images; empty unless the data are long-tailed.
+    """
+
+    title: str
+    images: ImageSource
+    facts: DataFacts
+    shots: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of a network.
+
+    Attributes:
+        trained: the network.
+        images: what it was measured on.
+        metrics: those of :func:`~trg_pyg.training.metrics.evaluate`, ``ece`` in percent, and, where there are corrupted
+            images, ``corrupted_top1``, the mean over kinds and severities.
+        corrupted: metrics by kind and severity.
+    """
+
+    trained: TrainedNetwork
+    images: Images
+    metrics: dict[str, float]
+    corrupted: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+
+
+def read_images_of(data: ImageData, split: Split | None) -> Images:
+    """Read one split of a data set, without augmentation.
+
+    Args:
+        data: the data set.
+        split: ``None`` for the images that a run on these data is evaluated on; ``all`` for training and test images
+            together.
+
+    Raises:
+        InputError: the data cannot be read, or have no such split.
+    """
+    require(
+        split != "validation" or data.validation is not None,
+        "--split validation: nothing is held out of these data; give --data with its option validation, such as "
+        "--data.validation 0.1, as in the training",
+    )
+    splits = data.load()
+    images: ImageSource
+    if split == "train":
+        images = splits.train
+    elif split == "all" or (split == "test" and splits.evaluated != "test"):
+        whole = copy(data)
+        whole.validation = None
+        read = whole.load()
+        images = read.test if split == "test" else _joined(read)
+    else:
+        images = splits.test
+    name = split or splits.evaluated
+    what = "training and test" if name == "all" else "training" if name == "train" else name
+    size = splits.image_size
+    title = f"{_named(data)}, {len(images):,} {what} images of {size}x{size}, {len(splits.classes)} classes"
+    groups = shots(splits.class_counts) if data.long_tailed else {}
+    return Images(title, images, DataFacts.of(splits), groups)
+
+
+def check_fits(trained: TrainedNetwork, images: Images) -> None:
+    """Refuse images of other classes or another size than the network was trained on.
+
+    Raises:
+        InputError: they are.
+    """
+    facts, size = trained.facts, images.images.image_size
+    require(
+        facts.image_size == size,
+        f"{trained.path} takes images of {facts.image_size}x{facts.image_size}, the data have {size}x{size}; set "
+        f"--data.size {facts.image_size}",
+    )
+    missing = [name for name in facts.classes if name not in images.facts.classes]
+    other = [name for name in images.facts.classes if name not in facts.classes]
+    parts = [f"lack {few(missing)}"] if missing else []
+    parts += [f"have besides {few(other)}"] if other else []
+    require(
+        not parts,
+        f"{trained.path} was trained on {len(facts.classes)} classes, the data have {len(images.facts.classes)}: they "
+        f"{' and '.join(parts)}; give data of the same classes",
+    )
+    require(
+        facts.classes == images.facts.classes,
+        f"{trained.path}: the data have the same classes in another order, {few(images.facts.classes, 3)} in place of "
+        f"{few(facts.classes, 3)}; number them alike",
+    )
+
+
+def evaluate_on(
+    trained: TrainedNetwork,
+    images: Images,
+    corruptions: Sequence[Corruption] = (),
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Measure a network on images, and on corrupted ones.
+
+    Args:
+        trained: the network; moved to the device.
+        images: of its classes and size, see :func:`check_fits`.
+        corruptions: kinds and severities.
+        batch_size: images a forward pass.
+        device: where it runs.
+
+    Raises:
+        InputError: the network's outputs are not finite, or images cannot be read.
+    """
+    network = trained.network.to(device)
+
+    def measure() -> dict[str, float]:
+        with _logits(network) as seen:
+            metrics = evaluate(network, images.images, batch_size, images.shots, device=device)
+        logits = torch.cat(seen)
+        require(
+            bool(logits.isfinite().all()),
+            f"{trained.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
+        )
+        confidence, guess = logits.softmax(dim=1).max(dim=1)
+        return metrics | {"ece": 100 * calibration(confidence, guess == images.images.targets.cpu()).error}
+
+    metrics = measure()
+    corrupted: dict[str, dict[int, dict[str, float]]] = {}
+    hidden = not corruptions or not sys.stderr.isatty()
+    for corruption in tqdm(corruptions, desc=str(trained.path), unit="corruption", leave=False, disable=hidden):
+        with _corrupted(network, corruption):
+            corrupted.setdefault(corruption.name, {})[corruption.severity] = measure()
+    if corrupted:
+        metrics["corrupted_top1"] = mean(each["top1"] for kind in corrupted.values() for each in kind.values())
+    return Evaluation(trained, images, metrics, corrupted)
+
+
+def evaluation_tables(evaluations: Sequence[Evaluation]) -> str:
+    """Return Markdown tables: one for each set of images, a row a network, and one of corruptions for each network."""
+    by_title: dict[str, list[Evaluation]] = {}
+    for each in evaluations:
+        by_title.setdefault(each.images.title, []).append(each)
+    parts = [f"{title}\n\n{_table(group)}" for title, group in by_title.items()]
+    parts += [
+        f"top-1 on corrupted images by severity, {each.trained.path}\n\n{_corruption_table(each.corrupted)}"
+        for each in evaluations
+        if each.corrupted
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(evaluations: Sequence[Evaluation]) -> str:
+    keys = {key for each in evaluations for key in each.metrics}
+    columns = [metric for metric in metrics_of("score", "fit", "shots") if metric.name in keys]
+    rows = [["network", "method", "seed", "weights", *(metric.title for metric in columns), "checkpoint"]]
+    for each in evaluations:
+        trained = each.trained
+        about = [trained.name, trained.method or "", trained.seed or "", _weights(trained)]
+        rows.append([*about, *(_cell(each.metrics, metric) for metric in columns), str(trained.path)])
+    return markdown_table(rows)
+
+
+def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
+    if metric.name not in metrics:
+        return ""
+    return f"{metrics[metric.name]:.{3 if metric.unit == 'nats' else 2}f}"
+
+
+def _weights(trained: TrainedNetwork) -> str:
+    epoch = trained.weights.metadata.get("epoch")
+    return trained.weights.path.stem + ("" if epoch is None else f", epoch {epoch}")
+
+
+def _corruption_table(corrupted: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+    severities = list(next(iter(corrupted.values())))
+    rows = [["corruption", *map(str, severities), "mean"]]
+    for name, by_severity in corrupted.items():
+        values = [by_severity[severity]["top1"] for severity in severities]
+        rows.append([name, *(f"{value:.2f}" for value in (*values, mean(values)))])
+    columns = [mean(by[severity]["top1"] for by in corrupted.values()) for severity in severities]
+    if len(corrupted) > 1:
+        rows.append(["mean", *(f"{value:.2f}" for value in (*columns, mean(columns)))])
+    return markdown_table(rows)
+
+
+@contextmanager
+def _logits(network: TappedModel) -> Iterator[list[Tensor]]:
+    """Give the list to which the logits of each batch are added, on the CPU."""
+    seen: list[Tensor] = []
+
+    def add(module: torch.nn.Module, args: Any, outputs: Outputs) -> None:
+        seen.append(outputs.logits.detach().float().cpu())
+
+    handle = network.register_forward_hook(add)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _corrupted(network: TappedModel, corruption: Corruption) -> Iterator[None]:
+    """Corrupt the images on their way into the network, which come in the order of their set."""
+    done = 0
+
+    def corrupt(module: torch.nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        nonlocal done
+        (images,) = args
+        changed = corruption(images, done)
+        done += len(images)
+        return (changed,)
+
+    handle = network.register_forward_pre_hook(corrupt)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _joined(splits: Splits) -> ImageSource:
+    train, test = splits.train, splits.test
+    targets = torch.cat([train.targets, test.targets])
+    if isinstance(train, FileSet) and isinstance(test, FileSet):
+        files = np.concatenate([train.files, test.files])
+        return FileSet(train.root, files, targets, train.image_size, train.shorter, train.workers, train.prefetch)
+    assert isinstance(train, ImageSet)
+    assert isinstance(test, ImageSet)
+    return ImageSet(torch.cat([train.images, test.images]), targets)
+
+
+def _named(data: ImageData) -> str:
+    tail = "" if data.imbalance is None else f"-LT{data.imbalance:g}"
+    place = f" in {data.root}" if isinstance(data, ImageFiles) else ""
+    return f"{type(data).__name__}{tail}{place}"
