@@ -74,7 +74,7 @@ def test_the_teacher_is_that_of_the_run(runs):
 def test_graphs_are_those_of_the_method_and_trgs_defaults_where_it_has_none(runs):
     graphs = load_run_networks(runs["TRG"]).graphs
     assert (graphs.k, graphs.tokenize.patch, graphs.tokenize.num_tokens, graphs.inner_on_graph) == (3, 2, 4, False)
-    assert graphs.weight.sigma == 0.5
+    assert graphs.edges.weight.sigma == 0.5
     usual = load_run_networks(runs["AT"]).graphs
     assert (usual.k, usual.tokenize.patch, usual.tokenize.num_tokens, usual.inner_on_graph) == (8, 1, 16, True)
 

@@ -7,9 +7,9 @@ from tests.cli.test_diagnose import same, trained
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.study.graph_probe import GraphProbe, graph_probe
 from trg_pyg.study.study import build_network, prepare
-from trg_pyg.study.token_graphs import TokenGraphs
 from trg_pyg.study.train import Report
 from trg_pyg.tokens.tokenizer import Tokenizer
 
@@ -64,7 +64,7 @@ def test_a_graph_of_too_few_tokens_has_no_recall_and_the_scope_is_the_methods(st
     student, teacher = pair(study)
     info = study.pairs["last"].student.features[0]
     for k, scope, names in ((9, "batch", NAMES[:1]), (3, "image", NAMES[:1]), (3, "batch", NAMES), (108, "batch", ())):
-        graphs = TokenGraphs(Tokenizer(info, info, tokens_per_image=9), k, True, scope=scope)
+        graphs = TokenGraphs(Tokenizer(info, info, tokens_per_image=9), KNNGraph(k, scope=scope))
         measured = GraphProbe(study.splits.test, graphs, teacher, study.device)(student)
         assert tuple(measured) == names, (k, scope)
 

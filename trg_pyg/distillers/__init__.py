@@ -16,7 +16,7 @@ from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.terms import Term, TermDistiller
-from trg_pyg.distillers.trg import TRG
+from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
@@ -47,6 +47,7 @@ __all__ = [
     "Vanilla",
     "check_networks",
     "check_weights",
+    "default_token_graphs",
     "graph_size",
     "stage_pairs",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import GraphBuilder
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.base import check_target
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
@@ -141,6 +142,11 @@ class Distiller(nn.Module, ABC):
             images: of a batch.
         """
         return {}
+
+    @property
+    def token_graphs(self) -> TokenGraphs | None:
+        """The graphs of tokens whose neighbours the student is to learn, for edge recall and pictures; often none."""
+        return None
 
     def fitted(self, images: int) -> list[str]:
         """Say what of the options is less than was asked for, since the maps or the batch are small; for a reader.

@@ -15,6 +15,7 @@ from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import replace_nodes
 from trg_pyg.graphs.layers import LayerGraph
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import Nodes
@@ -131,6 +132,12 @@ class Relational(Term):
         if not self.nodes.per_image:
             return graph_size(self.edges, 1, self.nodes.layers * images)
         return None if self.nodes.num_tokens is None else graph_size(self.edges, images, self.nodes.num_tokens)
+
+    @property
+    def token_graphs(self) -> TokenGraphs | None:
+        """Its graphs, where the nodes that edges join are tokens as they are cut and their content says which."""
+        nodes = self.edge_nodes or self.nodes
+        return TokenGraphs.of(nodes.tokenize, self.edges) if isinstance(nodes, Tokens) else None
 
     def fitted(self, images: int) -> list[str]:
         """Say how many tokens and neighbours there are, where they are fewer than was asked for."""

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from trg_pyg.distillers.base import Distiller, GraphSize, check_networks, check_weights
 from trg_pyg.errors import require
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
@@ -33,6 +34,11 @@ class Term(nn.Module, ABC):
 
     def graph_size(self, images: int) -> GraphSize | None:
         """Return the size of its graph of a batch, see :meth:`Distiller.graph_sizes`."""
+        return None
+
+    @property
+    def token_graphs(self) -> TokenGraphs | None:
+        """The graphs of tokens that the term compares, see :attr:`Distiller.token_graphs`."""
         return None
 
     def fitted(self, images: int) -> list[str]:
@@ -99,6 +105,11 @@ class TermDistiller(Distiller):
         """Return the size of each term's graph by the name of the term."""
         sizes = {name: term.graph_size(images) for name, term in zip(self.terms, self._terms(), strict=True)}
         return {name: size for name, size in sizes.items() if size is not None}
+
+    @property
+    def token_graphs(self) -> TokenGraphs | None:
+        """Those of the first term that has any."""
+        return next((found for term in self._terms() if (found := term.token_graphs) is not None), None)
 
     def fitted(self, images: int) -> list[str]:
         """Say what of the terms' options is less than was asked for."""

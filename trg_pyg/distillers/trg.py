@@ -1,6 +1,8 @@
 """Token-level Relationship Graph distillation."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -13,12 +15,13 @@ from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.batch import node_batch, replace_nodes, with_features
 from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.temperature import Curve, TemperatureSchedule
-from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.step import Step
 from trg_pyg.tokens.normalize import l2_normalize
@@ -193,6 +196,13 @@ class TRG(TermDistiller):
             sizes["graph"] = graph_size(self.image_graph, images, self.num_tokens)
         return sizes
 
+    @property
+    def token_graphs(self) -> TokenGraphs:
+        """The graph of L_local, of tokens as they are cut; with all weights 0 too."""
+        edges = copy.copy(self.joint_graph)
+        edges.normalize = self.normalize
+        return TokenGraphs(self.tokenize, edges, self.inner_on_graph)
+
     def fitted(self, images: int) -> list[str]:
         """Say how many tokens and neighbours there are, where fewer than asked for, and which parts are left out."""
         alpha, beta, _, delta = self.weights.values()
@@ -246,3 +256,15 @@ class TRG(TermDistiller):
         if self.match is not None:
             parts["graph"] = (share * delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
         return parts
+
+
+def default_token_graphs(student: FeatureInfo, teacher: FeatureInfo) -> TokenGraphs:
+    """Return the token graphs of a TRG without options, for methods that have none of their own.
+
+    Args:
+        student: the student's last tap.
+        teacher: the teacher's.
+    """
+    # Without the parts whose projections would be drawn at random.
+    trg = TRG(*(NetworkInfo(1, (tap,)) for tap in (student, teacher)), gamma=0, delta=0)
+    return replace(trg.token_graphs, of_method=False)

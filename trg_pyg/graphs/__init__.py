@@ -19,6 +19,7 @@ from trg_pyg.graphs.label import LabelGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.neighbours import nearest_neighbours
 from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.token_graphs import TokenGraphs
 
 __all__ = [
     "CompleteGraph",
@@ -28,6 +29,7 @@ __all__ = [
     "KNNGraph",
     "LabelGraph",
     "LayerGraph",
+    "TokenGraphs",
     "detach_graph",
     "edge_recall",
     "graph_sizes",

@@ -148,13 +148,6 @@ class Album:
             f"--token {row} {column}: the token grid is {rows}x{columns}; rows count from 0 to {rows - 1}, columns "
             f"from 0 to {columns - 1}",
         )
-        if self.networks.graphs.inner_on_graph:
-            k = self.networks.graphs.k
-            require(
-                k < rows * columns,
-                f"K={k} neighbours among {rows}x{columns} tokens: L_inner has no such graph; leave similarity out with "
-                "--pictures",
-            )
 
     def _check_embedding(self) -> None:
         require(

@@ -15,13 +15,14 @@ from trg_pyg._files import write_text
 from trg_pyg._transfer import in_double
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
+from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require
+from trg_pyg.graphs.token_graphs import Measures
 from trg_pyg.models._probe import first_tensor
 from trg_pyg.models.taps import FeatureInfo, TappedModel
 from trg_pyg.step import Step
 from trg_pyg.study.agenda import Training
 from trg_pyg.study.study import Study, tapped
-from trg_pyg.study.token_graphs import Measures, TokenGraphs
 
 # Of the probe's images and tokens: another number gives another probe, the same one for every run.
 _SEED = 0
@@ -235,9 +236,8 @@ class Diagnosis:
             model = tapped(model, training.network, taps).eval()
             teacher = self._teacher_with(taps)
             size = self._study.splits.image_size
-            graphs = TokenGraphs.of(
-                distiller, self._last(model, training.network.name, size), self._last(teacher, "the teacher", size)
-            )
+            last = self._last(model, training.network.name, size), self._last(teacher, "the teacher", size)
+            graphs = distiller.token_graphs or default_token_graphs(*last)
             assert model.taps
             leaf = FeatureLeaf(model.model.get_submodule(model.taps[-1]))
             looks = []

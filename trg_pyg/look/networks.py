@@ -11,13 +11,14 @@ from trg_pyg.config.messages import class_at
 from trg_pyg.config.schema import DistillerFactory, NetworkConfig, TeacherConfig
 from trg_pyg.config.stored import read_network, read_part
 from trg_pyg.distillers.base import Taps
+from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.models.taps import NetworkInfo, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.runs import CONFIG, method_of, read_environment
 from trg_pyg.study.study import build_network, tapped
 from trg_pyg.study.teacher import digest_of
-from trg_pyg.study.token_graphs import TokenGraphs
 from trg_pyg.use.load import TrainedNetwork, Which, load, untrained
 
 _IMAGES_AT_ONCE = 256
@@ -118,12 +119,12 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
     before.describe(facts.image_size)
     if not method.needs_teacher:
         require(teacher is None, f"--teacher {teacher}: {name} has no teacher; leave it out")
-        graphs = TokenGraphs.of(build(info, None), info.features[-1], info.features[-1])
+        graphs = build(info, None).token_graphs or default_token_graphs(info.features[-1], info.features[-1])
         return RunNetworks(trained, after, before, None, graphs)
     config = read_network(TeacherConfig, "teacher", settings["teacher"], place)
     network = tapped(_load_teacher(trained, config, teacher), config, taps).eval().requires_grad_(False)
     info_t = _described(network, config.name, facts.image_size)
-    graphs = TokenGraphs.of(build(info, info_t), info.features[-1], info_t.features[-1])
+    graphs = build(info, info_t).token_graphs or default_token_graphs(info.features[-1], info_t.features[-1])
     return RunNetworks(trained, after, before, network, graphs)
 
 

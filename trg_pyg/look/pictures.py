@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import Scope
+from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
 from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph
@@ -104,9 +105,9 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
             axes.set_title("\n".join(([_wrapped(seen.name)] if number == 0 else []) + recall))
     figure.colorbar(lines, ax=panels[:, 1:], label="edge weight", shrink=min(1, 2 / len(panels)), aspect=25)
     caption = (
-        f"Token graphs of {shown.origin}: {_described(networks)} of the same image. A node lies at the centre of the "
-        "patch that its token stands for. An edge leads from a neighbour to the token that has it, and bends to the "
-        "left on its way; its colour is its weight, on one scale for all panels."
+        f"Token graphs of {shown.origin}: {_described(networks, 1)} of the same image. A node lies at the centre of "
+        "the patch that its token stands for. An edge leads from a neighbour to the token that has it, and bends to "
+        "the left on its way; its colour is its weight, on one scale for all panels."
         f"{_about_recall(networks)} {BEFORE}"
     )
     return Picture("token_graph", figure, caption)
@@ -138,8 +139,9 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
     if lines is not None:
         figure.colorbar(lines, ax=panels, label="edge weight", shrink=0.8, aspect=25)
     caption = (
-        f"Edges between images in the graph of all tokens of {shown.origin}: {_described(networks)} of all "
-        f"images. Of the edges between two images the {strongest} heaviest of each network are drawn, from patch to "
+        f"Edges between images in the graph of all tokens of {shown.origin}: "
+        f"{_described(networks, len(shown.images))} of all images. "
+        f"Of the edges between two images the {strongest} heaviest of each network are drawn, from patch to "
         "patch; those within an image are left out. An edge bends to the left on its way to the token that has the "
         f"neighbour; its colour is its weight, on one scale for all panels.{_about_recall(networks)} {BEFORE}"
     )
@@ -163,8 +165,9 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
         [contextual_similarity(image, number, graphs and graphs[i]) for i, image in enumerate(each)] for each in tokens
     ]
     whose = "the teacher's" if networks.teacher is not None else "the untrained student's"
+    k = _k(networks, grid[0] * grid[1])
     support = (
-        f"over the {networks.graphs.k} tokens from which {whose} graph of all tokens of the image has an edge to it "
+        f"over the {k} tokens from which {whose} graph of all tokens of the image has an edge to it "
         "(inner_structure=graph; in training the graph is of the sampled tokens)"
         if graphs is not None
         else "over all tokens of the image, itself included (inner_structure=dense; in training over those sampled)"
@@ -248,17 +251,17 @@ def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
     """Refuse a graph that cannot be, before anything is drawn.
 
     Raises:
-        InputError: a graph of the scope has not more than K tokens.
+        InputError: the builder makes none of so many tokens.
     """
-    tokenize, k = networks.graphs.tokenize, networks.graphs.k
-    tokens = tokenize.num_tokens * (images if scope == "batch" else 1)
+    tokenize = networks.graphs.tokenize
     rows, columns = tokenize.token_grid
-    require(
-        k < tokens,
-        f"K={k} neighbours in a graph of {tokens} tokens ({tokenize.num_tokens} of an image's {rows}x{columns} are "
-        "sampled): there is no such graph; leave it out with --pictures"
-        + (", or show more images" if scope == "batch" else ""),
-    )
+    try:
+        networks.graphs.builder(scope)(torch.zeros(images, tokenize.num_tokens, 1))
+    except InputError as error:
+        raise InputError(
+            f"{error} ({tokenize.num_tokens} of an image's {rows}x{columns} are sampled); or leave it out with "
+            "--pictures" + (", or show more images" if scope == "batch" else "")
+        ) from error
 
 
 def _graphs(networks: RunNetworks, shown: Shown, scope: Scope) -> list[Any]:
@@ -284,17 +287,26 @@ def _about_method(networks: RunNetworks) -> str:
     return alone + ("" if networks.graphs.of_method else f" {method} has no token graphs, these are TRG's by default.")
 
 
-def _described(networks: RunNetworks) -> str:
+def _k(networks: RunNetworks, nodes: int) -> int | None:
+    k = networks.graphs.k
+    return None if k is None else min(k, nodes - 1)
+
+
+def _described(networks: RunNetworks, images: int) -> str:
+    """Return which tokens there are and how they are joined, in graphs of so many images."""
     graphs = networks.graphs
     sampled, every = graphs.tokenize.num_tokens, graphs.tokenize.grid_tokens
     which = f"all {every} tokens" if sampled == every else f"{sampled} of the {every} tokens, sampled at random,"
     patch = graphs.tokenize.patch
     cells = "" if patch == 1 else f" of {patch}x{patch} cells"
-    length = "unit-length" if graphs.normalize else "unnormalised"
-    return (
-        f"{which}{cells} of each image; each has edges from its K = {graphs.k} nearest"
-        f"{' and to them' if graphs.symmetric else ''} by Euclidean distance of {length} tokens"
-    )
+    length = "unit-length" if graphs.edges.normalize else "unnormalised"
+    edges = f"the edges are those of {type(graphs.edges).__name__}, of {length} tokens"
+    if isinstance(graphs.edges, KNNGraph):
+        edges = (
+            f"each has edges from its K = {_k(networks, images * sampled)} nearest"
+            f"{' and to them' if graphs.edges.symmetric else ''} by Euclidean distance of {length} tokens"
+        )
+    return f"{which}{cells} of each image; {edges}"
 
 
 def _panels(rows: int, columns: int, side: float = _PANEL) -> tuple[Any, Any]:

@@ -9,12 +9,10 @@ from torch_geometric.data import Batch
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.distillers.trg import TRG
-from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.study.study import Study
-from trg_pyg.study.token_graphs import TokenGraphs
 from trg_pyg.training.metrics import evaluating
 
 _IMAGES = 64
@@ -46,7 +44,7 @@ class GraphProbe:
     * ``graph/edge_recall``: of the graph of the method's scope, by default over all tokens of the images;
     * ``graph/edge_recall_image``: of the images' own graphs, where the scope is the batch.
 
-    A graph that cannot be, of K tokens or fewer, has none. Nothing is drawn from a generator that others use.
+    A graph of K tokens or fewer, or without an edge, has none. Nothing is drawn from a generator that others use.
 
     Args:
         images: 64 of them are looked at, or all if they are fewer.
@@ -66,8 +64,8 @@ class GraphProbe:
             self._seen = self._look()
         images, positions, graphs = self._seen
         tokens = self._graphs.tokenize.of_student(student(images).features[-1].float(), positions)
-        built = {name: self._graphs.builder(scope)(tokens) for name, scope in self._scopes(tokens).items()}
-        return {name: edge_recall(built[name], wanted).item() for name, wanted in graphs.items()}
+        built = self._build(tokens)
+        return {name: edge_recall(built[name], wanted).item() for name, wanted in graphs.items() if name in built}
 
     def _look(self) -> _Seen:
         generator = torch.Generator().manual_seed(_SEED)
@@ -79,17 +77,15 @@ class GraphProbe:
         positions = tokenize.positions(len(index), generator, self._device)
         with evaluating(self._teacher):
             tokens = tokenize.of_teacher(self._teacher(images).features[-1].float(), positions)
-        graphs = {name: self._graphs.builder(scope)(tokens) for name, scope in self._scopes(tokens).items()}
+        graphs = {name: graph for name, graph in self._build(tokens).items() if graph.num_edges}
         return _Seen(images, positions, graphs)
 
-    def _scopes(self, tokens: Tensor) -> dict[str, Scope]:
-        images, per_image, _ = tokens.shape
-        own = self._graphs.scope
-        scopes: dict[str, Scope] = {"graph/edge_recall": own}
+    def _build(self, tokens: Tensor) -> dict[str, Batch]:
+        own = self._graphs.edges.scope
+        graphs = {"graph/edge_recall": self._graphs.graph(tokens, own)}
         if own == "batch":
-            scopes["graph/edge_recall_image"] = "image"
-        nodes = {"image": per_image, "batch": images * per_image}
-        return {name: scope for name, scope in scopes.items() if self._graphs.k < nodes[scope]}
+            graphs["graph/edge_recall_image"] = self._graphs.graph(tokens, "image")
+        return {name: graph for name, graph in graphs.items() if graph is not None}
 
 
 def graph_probe(study: Study, distiller: Distiller, teacher: TappedModel | None) -> GraphProbe | None:
@@ -97,11 +93,9 @@ def graph_probe(study: Study, distiller: Distiller, teacher: TappedModel | None)
 
     Args:
         study: its test images, device and choice.
-        distiller: the method; TRG and its subclasses have token graphs.
+        distiller: the method.
         teacher: tapped as the method looks at it.
     """
-    if not study.config.graph_metrics or not isinstance(distiller, TRG) or teacher is None:
+    if not study.config.graph_metrics or teacher is None or (graphs := distiller.token_graphs) is None:
         return None
-    tokenize = distiller.tokenize
-    graphs = TokenGraphs.of(distiller, tokenize.student, tokenize.teacher)
     return GraphProbe(study.splits.test, graphs, teacher, study.device)

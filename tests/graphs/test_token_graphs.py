@@ -1,18 +1,23 @@
 import pytest
 import torch
 
-from trg_pyg.distillers.kd import KD
-from trg_pyg.distillers.trg import TRG
-from trg_pyg.distillers.trg_paper import TRGPaper
-from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.distillers import KD, LSP, TRG, Relational, TermDistiller, TRGPaper, default_token_graphs
+from trg_pyg.divergences import MSE
+from trg_pyg.graphs import CompleteGraph, GraphBuilder, GridGraph, KNNGraph, LabelGraph, TokenGraphs, edge_recall
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo
-from trg_pyg.study.token_graphs import TokenGraphs
-from trg_pyg.tokens.tokenizer import Tokenizer
+from trg_pyg.nodes import Tokens
+from trg_pyg.relations import Distance, Gaussian
+from trg_pyg.tokens import Tokenizer
+
+
+@pytest.fixture
+def networks():
+    return tuple(NetworkInfo(5, (FeatureInfo("map", "map", width, (4, 4)),)) for width in (6, 4))
 
 
 def graphs(tokens, k, width=5):
     info = FeatureInfo("map", "map", width, (1, tokens))
-    return TokenGraphs(Tokenizer(info, info), k, True)
+    return TokenGraphs(Tokenizer(info, info), KNNGraph(k, scope="batch"))
 
 
 def test_shares_are_those_of_a_loop_over_edges(tokens):
@@ -60,34 +65,69 @@ def test_what_a_single_image_does_not_have_is_none_and_too_few_tokens_have_no_gr
     assert graphs(4, 4).measure(tokens(1, 4, 5), tokens(1, 4, 5), torch.tensor([0]), None) == {}
 
 
-def test_tokens_are_trgs_own_or_its_defaults_or_all_that_there_are():
-    wide, narrow = FeatureInfo("a", "map", 5, (8, 8)), FeatureInfo("b", "map", 5, (3, 3))
-    kd = KD(NetworkInfo(5, (wide,)), NetworkInfo(5, (wide,)))
-    usual, few = TokenGraphs.of(kd, wide, wide), TokenGraphs.of(kd, wide, narrow)
-    assert (usual.k, usual.tokenize.num_tokens, few.k, few.tokenize.num_tokens) == (8, 16, 8, 9)
-
-
 def test_all_options_of_a_trg_are_taken(tokens):
     info = FeatureInfo("map", "map", 5, (4, 4))
     network = NetworkInfo(5, (info,))
     options = {"k": 2, "patch": 2, "tokens_per_image": None, "normalize": False, "symmetric": True, "sigma": 0.3}
     trg = TRG(network, network, scope="image", **options)
-    graphs = TokenGraphs.of(trg, info, info)
-    assert (graphs.tokenize.num_tokens, graphs.scope, graphs.inner_on_graph) == (4, "image", True)
+    graphs = trg.token_graphs
+    assert (graphs.tokenize.num_tokens, graphs.edges.scope, graphs.inner_on_graph) == (4, "image", True)
     x = tokens(3, 4, 20)
     built, wanted = graphs.builder("image")(x), trg.image_graph(x)
     assert torch.equal(built.edge_index, wanted.edge_index)
     assert torch.equal(built.edge_weight, wanted.edge_weight)
-    assert not TokenGraphs.of(TRGPaper(network, network), info, info).inner_on_graph
+    assert not TRGPaper(network, network).token_graphs.inner_on_graph
 
 
-def test_the_defaults_are_those_of_a_trg_without_options(tokens):
-    info = FeatureInfo("map", "map", 5, (8, 8))
+@pytest.mark.parametrize("side", [1, 3, 8])
+def test_the_defaults_are_those_of_a_trg_without_options(side):
+    info = FeatureInfo("map", "map", 5, (side, side))
+    state = torch.get_rng_state()
+    default = default_token_graphs(info, info)
+    assert torch.equal(torch.get_rng_state(), state)
     network = NetworkInfo(5, (info,))
-    of_kd, of_trg = (TokenGraphs.of(cls(network, network), info, info) for cls in (KD, TRG))
-    for name in ("k", "normalize", "symmetric", "scope", "inner_on_graph"):
-        assert getattr(of_kd, name) == getattr(of_trg, name), name
-    assert (of_kd.of_method, of_trg.of_method) == (False, True)
-    x = tokens(2, 16, 5)
-    for scope in ("image", "batch"):
-        assert torch.equal(of_kd.builder(scope)(x).edge_weight, of_trg.builder(scope)(x).edge_weight)
+    of_trg = TRG(network, network).token_graphs
+    assert str(default.edges) == str(of_trg.edges)
+    assert default.edges.weight.sigma == of_trg.edges.weight.sigma
+    assert default.tokenize.num_tokens == of_trg.tokenize.num_tokens == min(16, side**2)
+    assert default.inner_on_graph == of_trg.inner_on_graph
+    assert (default.of_method, of_trg.of_method) == (False, True)
+
+
+class Mutual(GraphBuilder):
+    """A builder of somebody's own, which may join nothing."""
+
+    def __init__(self):
+        super().__init__(None, scope="batch")
+
+    def connect(self, x):
+        edges = KNNGraph(2, None).connect(x)
+        wanted = {(t, s) for s, t in edges.T.tolist()}
+        return edges[:, [(s, t) in wanted for s, t in edges.T.tolist()]]
+
+
+def test_a_relational_method_has_those_whose_edges_depend_on_what_tokens_are(networks, tokens):
+    class Mine(TermDistiller):
+        def __init__(self, *networks, **options):
+            terms = {
+                name: (1.0, Relational(Tokens(*networks), edges, Distance(), MSE())) for name, edges in options.items()
+            }
+            super().__init__(*networks, terms=terms)
+
+    mine = Mine(*networks, ring=GridGraph(4, 4, None), all=CompleteGraph(None), own=Mutual(), label=LabelGraph())
+    graphs = mine.token_graphs
+    assert isinstance(graphs.edges, Mutual)
+    assert (graphs.k, graphs.of_method, graphs.inner_on_graph) == (None, True, False)
+    x, y = tokens(3, 16, 4), tokens(3, 16, 4, seed=1)
+    measures = graphs.measure(x, y, torch.tensor([0, 1, 1]), None)
+    own, wanted = (Mutual()(each) for each in (x, y))
+    assert measures["recall/batch"] == edge_recall(own, wanted).item()
+    assert measures["recall/batch_chance"] == own.num_edges / (48 * 47)
+    assert torch.equal(graphs.builder("batch")(x).edge_weight, Gaussian().between(*_unit(own)))
+    assert Mine(*networks, grid=GridGraph(4, 4, None)).token_graphs is None
+    assert LSP(*networks).token_graphs is KD(*networks).token_graphs is None
+    assert LSP(*networks, edges="knn").token_graphs.k == 8
+
+
+def _unit(graph):
+    return torch.nn.functional.normalize(graph.x, dim=1), graph.edge_index
