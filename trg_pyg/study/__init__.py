@@ -6,7 +6,7 @@ from trg_pyg.study.folder import RunFolder, environment
 from trg_pyg.study.opening import announce
 from trg_pyg.study.study import Objective, Pair, Study, build_network, pick_device, prepare, prepare_process, tapped
 from trg_pyg.study.teacher import Teacher, obtain_teacher
-from trg_pyg.study.train import WatchedStudy, train_together
+from trg_pyg.study.train import train_together
 
 __all__ = [
     "Agenda",
@@ -16,7 +16,6 @@ __all__ = [
     "Study",
     "Teacher",
     "Training",
-    "WatchedStudy",
     "announce",
     "build_network",
     "distil_all",

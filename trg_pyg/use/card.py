@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 import trg_pyg
+from trg_pyg._program import markdown_table
 from trg_pyg.data.long_tail import SHOTS
 from trg_pyg.errors import few
 from trg_pyg.metrics import SCORE, metrics_of
@@ -63,7 +64,7 @@ def _facts(trained: TrainedNetwork) -> str:
         ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
         ("classes", f"{names}, in the order of the logits"),
     ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
+    return _about(rows)
 
 
 def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
@@ -75,13 +76,7 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
     # Percentages first.
     columns = sorted(metrics_of("score", "shots", "fit"), key=lambda metric: metric.unit != "%")
     shown = {metric.title: metrics[metric.name] for metric in columns if metric.name in metrics}
-    table = "\n".join(
-        [
-            f"| {' | '.join(shown)} |",
-            f"|{'---|' * len(shown)}",
-            f"| {' | '.join(f'{value:.2f}' for value in shown.values())} |",
-        ]
-    )
+    table = markdown_table([list(shown), [f"{value:.2f}" for value in shown.values()]])
     text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
     if trained.weights.path.stem == "best":
         text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
@@ -193,8 +188,7 @@ def _training(trained: TrainedNetwork, environment: dict[str, Any], teacher: dic
         rows.insert(1, ("teacher", f"`{settings['teacher']['name']}`, weights of sha256 `{teacher.get('sha256')}`"))
     command = environment.get("command")
     typed = f"\n\n```bash\n{command}\n```" if command else ""
-    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
-    return f"## Training{typed}\n\n{table}"
+    return f"## Training{typed}\n\n{_about(rows)}"
 
 
 def _limits(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: float) -> str:
@@ -253,5 +247,6 @@ def _numbers(values: Sequence[float]) -> str:
     return f"({', '.join(f'{value:.4f}' for value in values)})"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _about(rows: Sequence[tuple[str, str]]) -> str:
+    """Return names and what they are as a table without titles."""
+    return markdown_table([["", ""], *([name, value.replace("|", "\\|").replace("\n", " ")] for name, value in rows)])
