@@ -123,11 +123,8 @@ def test_a_relational_method_has_those_whose_edges_depend_on_what_tokens_are(net
     own, wanted = (Mutual()(each) for each in (x, y))
     assert measures["recall/batch"] == edge_recall(own, wanted).item()
     assert measures["recall/batch_chance"] == own.num_edges / (48 * 47)
-    assert torch.equal(graphs.builder("batch")(x).edge_weight, Gaussian().between(*_unit(own)))
+    unit = torch.nn.functional.normalize(own.x, dim=1)
+    torch.testing.assert_close(graphs.builder("batch")(x).edge_weight, Gaussian().between(unit, own.edge_index))
     assert Mine(*networks, grid=GridGraph(4, 4, None)).token_graphs is None
     assert LSP(*networks).token_graphs is KD(*networks).token_graphs is None
     assert LSP(*networks, edges="knn").token_graphs.k == 8
-
-
-def _unit(graph):
-    return torch.nn.functional.normalize(graph.x, dim=1), graph.edge_index
