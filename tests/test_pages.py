@@ -147,7 +147,7 @@ def test_every_file_that_a_page_names_is_there():
     named = {
         (page.name, name)
         for page in READ
-        for name in re.findall(r"(?<![\w/])experiments/[\w/.-]+\.(?:py|yaml|sh|md)", page.read_text())
+        for name in re.findall(r"(?<![\w/])(?:experiments|tests|trg_pyg)/[\w/.-]+\.(?:py|yaml|sh|md)", page.read_text())
     }
     assert len(named) > 20
     assert [(page, name) for page, name in sorted(named) if not (ROOT / name).exists()] == []
