@@ -13,7 +13,8 @@ ORDER = [
     *("data", "training", "viz"),
     *("config", "study", "use", "look", "report", "cli"),  # the laboratory
 ]
-BASE = {"errors", "step", "_discover", "_files", "_program", "_transfer", "runs"}  # to the left of everything
+# To the left of everything.
+BASE = {"errors", "step", "metrics", "runs", "_discover", "_files", "_program", "_transfer"}
 # What the pieces must not import, and where in the laboratory it may be.
 FORBIDDEN: dict[str, set[str]] = {
     "experiments": set(),

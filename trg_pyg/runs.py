@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from trg_pyg.errors import InputError
+from trg_pyg.metrics import SCORE
 
 History = list[dict[str, float]]
 
@@ -72,12 +73,12 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it has all epochs, and an evaluation of the last."""
-        return self.done >= self.epochs and "test/top1" in self.history[-1]
+        return self.done >= self.epochs and SCORE.key in self.history[-1]
 
     @property
     def top1(self) -> float | None:
         """The last accuracy that was measured, in percent."""
-        return next((epoch["test/top1"] for epoch in reversed(self.history) if "test/top1" in epoch), None)
+        return next((epoch[SCORE.key] for epoch in reversed(self.history) if SCORE.key in epoch), None)
 
     @classmethod
     def read(cls, folder: Path) -> "Run":

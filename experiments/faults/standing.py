@@ -12,10 +12,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trg_pyg.errors import InputError
+from trg_pyg.metrics import TIMES
 from trg_pyg.training.checkpoint import has_checkpoint, load_checkpoint
-
-# What says how long something took, which no two runs have in common.
-TIMES = frozenset({"seconds", "ms_per_step", "images_per_second"})
 
 
 class Place(NamedTuple):

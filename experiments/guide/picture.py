@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch_geometric.data import Data
 
-from trg_pyg.data import Digits
+from trg_pyg.data import Digits, ImageSet
 from trg_pyg.errors import require
 from trg_pyg.graphs import KNNGraph, edge_recall
 from trg_pyg.models import Normalize, TappedModel, build_model, load_weights
@@ -36,10 +36,10 @@ def graphs_of(images: torch.Tensor, runs: Path) -> tuple[list[Data], tuple[int, 
     splits = Digits().load()
     networks = []
     for name, pattern in NETWORKS.values():
-        file = next(iter(sorted(runs.glob(pattern))), None)
-        require(file is not None, f"{runs / pattern}: no such file; make run SEEDS=0 leaves it")
+        files = sorted(runs.glob(pattern))
+        require(len(files) > 0, f"{runs / pattern}: no such file; make run SEEDS=0 leaves it")
         networks.append(TappedModel(build_model(name, 10), normalize=Normalize(splits.mean, splits.std)).eval())
-        load_weights(networks[-1].model, file)
+        load_weights(networks[-1].model, files[0])
     teacher, student = (network.describe(32).features[-1] for network in networks[:2])
     tokenize, builder = Tokenizer(student, teacher, patch=2), KNNGraph(k=2, scope="batch")
     of = [tokenize.of_teacher, tokenize.of_student, tokenize.of_student]
@@ -53,6 +53,7 @@ def main(output: Path, runs: Path = Path("runs")) -> None:
     from matplotlib.collections import LineCollection
 
     test = Digits().load().test
+    assert isinstance(test, ImageSet)
     images = test.images[torch.cat([(test.targets == digit).nonzero().flatten()[:2] for digit in DIGITS])]
     graphs, grid = graphs_of(images, runs)
     height, width = images.shape[-2:]

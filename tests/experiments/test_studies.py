@@ -10,7 +10,7 @@ import pytest
 from trg_pyg.config.choices import Choices, read_choices
 from trg_pyg.report.paired import paired_difference
 from trg_pyg.report.results import Results
-from trg_pyg.report.table import COLUMNS, cell, last_epoch
+from trg_pyg.report.table import cell, last_epoch, shown_in_table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "experiments" / "studies"
@@ -86,7 +86,7 @@ def figures_of_the_results() -> set[str]:
             rows.setdefault((results.study, seeds), []).append([last_epoch(run.history) for run in runs])
     known = set()
     for (_, seeds), group in rows.items():
-        known |= {cell(row, key) for row in group for key in COLUMNS.values()}
+        known |= {cell(row, key) for row in group for key in row[0] if shown_in_table(key)}
         tops = [[last["test/top1"] for last in row] for row in group]
         known |= {str(paired_difference(a, b)).lstrip("+") for a in tops for b in tops if len(seeds) > 1}
     return known

@@ -51,6 +51,13 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
     ]
 
 
+def test_what_is_less_than_was_asked_for_is_said(small, capsys):
+    _, lines = announced([*small, "--methods", "TRG", "--distiller=TRG", "--distiller.patch=2"], capsys)
+    assert "graphs    TRG: 4 tokens an image, 18 images a batch" in lines
+    fitted = "4 tokens an image (16 asked for), k 3 in a graph of 4 nodes (8 asked for)"
+    assert f"              fitted: {fitted}" in lines
+
+
 def test_the_graphs_are_those_of_a_part_where_a_step_is_computed_in_parts(small, capsys):
     recipe = ["--train.accumulate=2", "--train.schedule=multistep", "--train.milestones=[1]", "--train.compile=true"]
     _, lines = announced([*small, "--methods", "RKD", *recipe], capsys)

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from trg_pyg._program import markdown_table
 from trg_pyg.errors import InputError
 from trg_pyg.use.card import model_card
 from trg_pyg.use.load import load
@@ -23,19 +24,19 @@ def test_it_has_what_the_run_knows(run):
     environment = json.loads((run / "environment.json").read_text())
     assert text.startswith("# resnet8 trained on ImageFolder, long-tailed by 3, distilled by KD\n")
     shown = [f"{last[name]:.2f}" for name in ("test/top1", "test/few", "test/loss")]
-    assert f"| top-1 | few | loss |\n|---|---|---|\n| {' | '.join(shown)} |" in text
+    assert markdown_table([["top-1", "few", "loss"], shown]) in text
     assert f"`resnet14`, has {environment['teacher']['test_top1']:.2f} % top-1 on the test images." in text
     assert environment["command"] in text
     assert environment["teacher"]["sha256"] in text
     assert f"`{environment['commit']}`" in text or environment["commit"] is None
     assert load(run).weights.sha256 in text
     for expected in (
-        "| parameters | 77,587 |",
+        "| parameters    | 77,587 ",
         "16 x 16 pixels",
         "resized to 20 pixels",
         "`blue`, `green`, `red`, in the order of the logits",
         "2 epochs, batches of 12, SGD",
-        "| seed | 0 |",
+        "| seed     | 0 ",
         "imbalance factor 3: rare classes are recognised less",
         "(1.0e-04), in batches of 1, 2, 7 images",
     ):
@@ -60,14 +61,14 @@ def test_formats_that_were_left_out_are_not_explained(run):
 def test_without_metrics_the_accuracy_is_that_of_the_weights(run):
     (run / "metrics.jsonl").unlink()
     text = card(run)
-    assert f"| top-1 |\n|---|\n| {load(run).weights.accuracy:.2f} |" in text
+    assert markdown_table([["top-1"], [f"{load(run).weights.accuracy:.2f}"]]) in text
 
 
 def test_without_an_environment_the_card_says_less(run):
     (run / "environment.json").unlink()
     text = card(run)
     assert text.startswith("# resnet8 trained on ImageFolder, long-tailed by 3\n")
-    assert "| commit | not known |" in text
+    assert "| commit   | not known " in text
 
 
 @pytest.mark.parametrize("name", ["environment.json", "metrics.jsonl"])

@@ -22,6 +22,7 @@ from trg_pyg._files import write_text
 from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import InputError, require
+from trg_pyg.metrics import SCORE
 from trg_pyg.report.comparison import ComparedStudy, studies_of
 from trg_pyg.report.page import Page, Section, Table
 from trg_pyg.report.predicted import Predictor
@@ -143,9 +144,10 @@ def _about(studies: Sequence[ComparedStudy], notes: Sequence[str]) -> list[str]:
 
 def _overview(studies: Sequence[ComparedStudy]) -> Table:
     unfinished = any(study.unfinished for study in studies)
-    rows = [["study", "methods", "seeds", "compared with", "highest top-1", *(["unfinished"] if unfinished else [])]]
+    titles = ["study", "methods", "seeds", "compared with", f"highest {SCORE.title}"]
+    rows = [[*titles, *(["unfinished"] if unfinished else [])]]
     for study in studies:
-        means = {row.name: sum(row.values("test/top1")) / len(row.seeds) for row in result_rows(study)}
+        means = {row.name: sum(row.values(SCORE.key)) / len(row.seeds) for row in result_rows(study)}
         best = max(means, key=lambda name: means[name], default=None)
         shown = "" if best is None else f"{means[best]:.2f}, {best}"
         rows.append(

@@ -86,6 +86,9 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     given = parser.parse_args(argv)
+    for key in ("student", "teacher", "train", "teacher.train"):
+        value = given[key]
+        require(isinstance(value, Namespace), f"{key}={value}: it has keys of its own, which --help shows; set those")
     methods = read_methods(given)
     names, seeds = [method.name for method in methods], given.seeds
     if not any(argument.partition("=")[0] == "--methods" for argument in argv):

@@ -8,6 +8,9 @@ from torch import Tensor
 from trg_pyg.data._members import members
 from trg_pyg.errors import InputError, require
 
+# Groups of classes by how many training images they have, in words.
+SHOTS = {"many": "more than 100", "medium": "20 to 100", "few": "fewer than 20"}
+
 
 def check_imbalance(imbalance: float) -> None:
     """Raise :class:`InputError` unless ``imbalance`` is a finite number >= 1."""
@@ -92,7 +95,7 @@ def shots(class_counts: Sequence[int]) -> dict[str, list[int]]:
     Returns:
         Class ids, ascending: ``"many"`` (> 100 images), ``"medium"`` (20 to 100) and ``"few"`` (< 20).
     """
-    groups: dict[str, list[int]] = {"many": [], "medium": [], "few": []}
+    groups: dict[str, list[int]] = {name: [] for name in SHOTS}
     for label, count in enumerate(class_counts):
         groups["many" if count > 100 else "medium" if count >= 20 else "few"].append(label)
     return groups

@@ -142,6 +142,14 @@ class Distiller(nn.Module, ABC):
         """
         return {}
 
+    def fitted(self, images: int) -> list[str]:
+        """Say what of the options is less than was asked for, since the maps or the batch are small; for a reader.
+
+        Args:
+            images: of a batch.
+        """
+        return []
+
     @staticmethod
     def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:
         """Sum ``{name: (weight, value)}`` to a total and keep the unweighted values."""

@@ -35,6 +35,10 @@ class Term(nn.Module, ABC):
         """Return the size of its graph of a batch, see :meth:`Distiller.graph_sizes`."""
         return None
 
+    def fitted(self, images: int) -> list[str]:
+        """Say what of the options is less than was asked for, see :meth:`Distiller.fitted`."""
+        return []
+
 
 class TermDistiller(Distiller):
     r"""A method that adds weighted terms to cross-entropy and logit distillation.
@@ -95,6 +99,10 @@ class TermDistiller(Distiller):
         """Return the size of each term's graph by the name of the term."""
         sizes = {name: term.graph_size(images) for name, term in zip(self.terms, self._terms(), strict=True)}
         return {name: size for name, size in sizes.items() if size is not None}
+
+    def fitted(self, images: int) -> list[str]:
+        """Say what of the terms' options is less than was asked for."""
+        return list(dict.fromkeys(line for term in self._terms() for line in term.fitted(images)))
 
     def _terms(self) -> list[Term]:
         return [cast(Term, term) for term in self.terms.values()]

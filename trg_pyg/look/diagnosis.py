@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 
 from trg_pyg._files import write_text
+from trg_pyg._program import markdown_table
 from trg_pyg._transfer import in_double
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
@@ -312,9 +313,7 @@ def diagnosis_table(lines: Sequence[Mapping[str, Any]]) -> str:
             continue
         of = last.get(f"{chance.get(name, name)}_chance")
         rows.append([name, *(_cell(line.get(name)) for line in chosen), _cell(of)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    shown = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    return "\n".join([shown[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *shown[1:]])
+    return markdown_table(rows)
 
 
 def _cell(value: float | None) -> str:

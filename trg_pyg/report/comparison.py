@@ -8,12 +8,12 @@ from typing import Any
 from trg_pyg._program import program
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import near, require
+from trg_pyg.metrics import TIMES, metrics_of
 from trg_pyg.report.runs import Found
 from trg_pyg.runs import Run, as_key, data_name, differing, flatten, shown, telling
 from trg_pyg.study.study import short_name
 
 _OF_NETWORK = ("name", "args", "taps", "prefix_tokens", "mean", "std")
-_COST = ("images_per_second", "ms_per_step", "seconds")
 _QUALIFIERS = 3
 
 
@@ -53,7 +53,7 @@ class ComparedStudy:
     @property
     def long_tailed(self) -> bool:
         """Whether there are accuracies of classes with many, medium and few training images."""
-        return any(f"test/{name}" in run.history[-1] for run in self.runs for name in ("many", "medium", "few"))
+        return any(metric.key in run.history[-1] for run in self.runs for metric in metrics_of("shots"))
 
 
 def studies_of(found: Found, reference: str | None) -> list[ComparedStudy]:
@@ -214,7 +214,7 @@ def _without_repetitions(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 
 
 def _results(run: Run) -> list[dict[str, float]]:
-    return [{name: value for name, value in epoch.items() if name not in _COST} for epoch in run.history]
+    return [{name: value for name, value in epoch.items() if name not in TIMES} for epoch in run.history]
 
 
 def _methods(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from trg_pyg._files import replaced_whole
 from trg_pyg.data.base import Splits
 from trg_pyg.errors import InputError
+from trg_pyg.metrics import SCORE
 from trg_pyg.models.published import sha256_of
 from trg_pyg.runs import Run
 from trg_pyg.study.study import pick_device
@@ -103,7 +104,7 @@ class Predictor:
         return self._splits[1]
 
     def _compare(self, run: Run, found: RunPredictions) -> None:
-        now, then = found.predictions.top1, run.history[-1]["test/top1"]
+        now, then = found.predictions.top1, run.history[-1][SCORE.key]
         if abs(now - then) > _DIFFERS:
             self.notes.append(
                 f"{run.title}: its last.safetensors has {now:.2f} % top-1 on the data as they are now, where its "

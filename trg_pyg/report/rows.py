@@ -1,13 +1,12 @@
 """The figures of a study's table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trg_pyg.metrics import SCORE, Group, metrics_of
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.paired import Difference, paired_difference
-from trg_pyg.report.table import COLUMNS, cell, last_epoch
-
-_COSTS = ("best epoch", "ms/step", "s/epoch")
+from trg_pyg.report.table import cell, last_epoch
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class ResultRow:
         seeds: of its finished runs, ascending.
         last: metrics of the last epoch, a run for each seed.
         common: the seeds that the reference has too, which the difference is over.
-        difference: of top-1 to the reference in points, seed by seed; ``None`` for the reference, and without a seed
-            in common.
+        difference: of the score to the reference in points, seed by seed; ``None`` for the reference, and where they
+            have no seed in common.
     """
 
     name: str
@@ -47,7 +46,7 @@ def result_rows(study: ComparedStudy) -> list[ResultRow]:
         difference = None
         if reference is not None and common:
             difference = paired_difference(
-                [runs[seed]["test/top1"] for seed in common], [reference[seed]["test/top1"] for seed in common]
+                [runs[seed][SCORE.key] for seed in common], [reference[seed][SCORE.key] for seed in common]
             )
         rows.append(ResultRow(name, list(runs), list(runs.values()), common, difference))
     return rows
@@ -55,14 +54,14 @@ def result_rows(study: ComparedStudy) -> list[ResultRow]:
 
 def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list[str]]:
     """Return the titles and the cells of a study's accuracies after the last epoch, the teacher first."""
-    columns = _columns(rows, lambda title: title not in _COSTS)
+    columns = _columns(rows, "score", "shots")
     several = ["seeds"] if len({tuple(row.seeds) for row in rows}) > 1 else []
     sure = any(row.difference is not None and row.difference.low is not None for row in rows)
-    compared = "" if study.reference is None else f"top-1 over {study.reference}{' [95 %]' if sure else ''}"
+    compared = "" if study.reference is None else f"{SCORE.title} over {study.reference}{' [95 %]' if sure else ''}"
     titles = ["method", *several]
     for title in columns:
         titles.append(title)
-        if title == "top-1" and compared:
+        if title == SCORE.title and compared:
             titles += [compared, "p"] if sure else [compared]
     table = [titles]
     if study.teacher is not None:
@@ -82,7 +81,7 @@ def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list
 
 def cost_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     """Return the titles and the cells of what is not of the last epoch: the best one, and costs."""
-    columns = _columns(rows, lambda title: title in _COSTS)
+    columns = _columns(rows, "best", "cost")
     titles = ["method"]
     for title in columns:
         titles += [title, "at epoch"] if title == "best epoch" else [title]
@@ -94,9 +93,9 @@ def cost_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     return table
 
 
-def _columns(rows: Sequence[ResultRow], wanted: Callable[[str], bool]) -> dict[str, str]:
+def _columns(rows: Sequence[ResultRow], *groups: Group) -> dict[str, str]:
     keys = {key for row in rows for run in row.last for key in run}
-    return {title: key for title, key in COLUMNS.items() if key in keys and wanted(title)}
+    return {metric.title: metric.key for metric in metrics_of(*groups) if metric.key in keys}
 
 
 def _difference(study: ComparedStudy, row: ResultRow) -> str:

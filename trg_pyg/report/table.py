@@ -4,25 +4,16 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from trg_pyg._program import markdown_table
+from trg_pyg.metrics import SCORE, Group, metrics_of
 from trg_pyg.report.paired import paired_difference
 from trg_pyg.runs import History
 
-# Title of a column, and the metric that it shows.
-COLUMNS = {
-    "top-1": "test/top1",
-    "top-5": "test/top5",
-    "many": "test/many",
-    "medium": "test/medium",
-    "few": "test/few",
-    "best epoch": "best/top1",
-    "ms/step": "ms_per_step",
-    "s/epoch": "seconds",
-}
+_SHOWN: tuple[Group, ...] = ("score", "shots", "best", "cost")
 
 
 def shown_in_table(metric: str) -> bool:
     """Return whether a metric of an epoch, or a test metric of a teacher without its prefix, has a column."""
-    return metric in COLUMNS.values() or f"test/{metric}" in COLUMNS.values()
+    return any(metric in (each.key, each.name) for each in metrics_of(*_SHOWN))
 
 
 def results_table(
@@ -38,15 +29,15 @@ def results_table(
     Args:
         teacher: name and test metrics, for the first row.
         results: of each method, the metrics of every epoch for every seed, seeds in the same order.
-        reference: method whose top-1 is taken from that of the others, seed by seed, in a column of its own.
+        reference: method whose score is taken from that of the others, seed by seed, in a column of its own.
 
     Raises:
         InputError: there is a reference, and a method has not as many seeds.
     """
     last = {method: [last_epoch(history) for history in histories] for method, histories in results.items()}
     keys = {key for runs in last.values() for run in runs for key in run}
-    columns = {title: key for title, key in COLUMNS.items() if key in keys}
-    compared = [] if reference is None else [f"top-1 over {reference} [95 %]"]
+    columns = {metric.title: metric.key for metric in metrics_of(*_SHOWN) if metric.key in keys}
+    compared = [] if reference is None else [f"{SCORE.title} over {reference} [95 %]"]
     rows = [["method", *columns, *compared]]
     if teacher is not None:
         name, metrics = teacher
@@ -61,14 +52,15 @@ def results_table(
 
 
 def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
-    a, b = ([run["test/top1"] for run in each] for each in (runs, reference))
+    a, b = ([run[SCORE.key] for run in each] for each in (runs, reference))
     return str(paired_difference(a, b))
 
 
 def last_epoch(history: History) -> dict[str, float]:
     """Return the metrics of the last epoch, with what a step and an epoch cost on average over all of them."""
     # Not the last epoch's, which may be one of few that have an evaluation.
-    costs = {key: [epoch[key] for epoch in history if key in epoch] for key in ("ms_per_step", "seconds")}
+    keys = [metric.key for metric in metrics_of("cost")]
+    costs = {key: [epoch[key] for epoch in history if key in epoch] for key in keys}
     return history[-1] | {key: mean(values) for key, values in costs.items() if values}
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from trg_pyg._program import program
+from trg_pyg.data.long_tail import SHOTS
+from trg_pyg.metrics import SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, numbers
@@ -16,7 +18,6 @@ from trg_pyg.viz.line_style import LineStyle, line_styles
 Styles = Mapping[str, LineStyle]
 _TOGETHER = 12  # curves that can be told apart in one picture
 _PANEL = (3.8, 2.3)
-_GROUPS = {"many": "more than 100", "medium": "20 to 100", "few": "fewer than 20"}
 
 
 def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block:
@@ -74,26 +75,27 @@ def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: S
     for row in compared:
         difference = row.difference
         assert difference is not None
-        own = dict(zip(row.seeds, row.values("test/top1"), strict=True))
-        values = [own[seed] - reference[seed].history[-1]["test/top1"] for seed in row.common]
+        own = dict(zip(row.seeds, row.values(SCORE.key), strict=True))
+        values = [own[seed] - reference[seed].history[-1][SCORE.key] for seed in row.common]
         intervals[row.name] = Interval(difference.mean, difference.low, difference.high, values)
         told.append(f"{row.name} {difference}")
     figure = plot_intervals(
         intervals,
-        xlabel=f"top-1 over {study.reference}, points",
+        xlabel=f"{SCORE.title} over {study.reference}, points",
         title="Difference, 95 % interval, seeds as ticks"
         if any(each.low is not None for each in intervals.values())
         else "Difference, a single seed",
         styles=styles,
     )
-    return [Picture("difference", figure, f"Top-1 over {study.reference} in points: {'; '.join(told)}.")]
+    alt = f"{SCORE.title.capitalize()} over {study.reference} in points: {'; '.join(told)}."
+    return [Picture("difference", figure, alt)]
 
 
 def unfinished_block(study: ComparedStudy) -> Block | None:
     """Return the list of the runs that are left out of everything else."""
     if not study.unfinished:
         return None
-    rows = [["run", "epochs", "of", "last top-1"]]
+    rows = [["run", "epochs", "of", f"last {SCORE.title}"]]
     for run in study.unfinished:
         rows.append([run.title, str(run.done), str(run.epochs), "" if run.top1 is None else f"{run.top1:.2f}"])
     lines = [
@@ -104,18 +106,20 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
 
 
 def curves_block(study: ComparedStudy, styles: Styles) -> Block:
-    """Return top-1 over epochs, on evaluated and on training images."""
+    """Return the score over epochs, on evaluated and on training images."""
     several = any(len(of_method) > 1 for of_method in study.methods.values())
     lines: list[str] = []
     pictures: list[Picture] = []
-    metrics = {"test/top1": f"{study.evaluated} top-1, %", "train/top1": "training top-1, %"}
-    for metric, label in metrics.items():
+    metrics = {SCORE.key: study.evaluated, f"train/{SCORE.name}": "training"}
+    for metric, images in metrics.items():
+        what = f"{images} {SCORE.title}"
+        label = f"{what}, {SCORE.unit}"
         curves = _curves(study, metric)
         points = {len(curve) for of_seeds in curves.values() for curve in of_seeds}
         if not curves or max(points) < 2:
             epoch = "" if not curves else f", at epoch {max(next(iter(curves.values()))[0])}"
             once = f"it was measured once{epoch}" if curves else "no run has it"
-            lines.append(f"No curve of {label.rstrip(' %,')}: {once}.")
+            lines.append(f"No curve of {what}: {once}.")
         elif len(curves) <= _TOGETHER:
             alt = f"{label} over epochs. At the end: {_ends(curves)}."
             pictures.append(Picture(metric, plot_curves(curves, ylabel=label, styles=styles), alt))
@@ -162,7 +166,7 @@ def _ends(curves: Mapping[str, Sequence[Curve]], precision: str = ".1f") -> str:
 def losses_block(study: ComparedStudy) -> Block:
     """Return the parts of the loss over epochs, a panel for each method."""
     parts = {
-        name: [key for key in runs[min(runs)].history[-1] if _is_part(key)] for name, runs in study.methods.items()
+        name: [key for key in runs[min(runs)].history[-1] if is_loss_part(key)] for name, runs in study.methods.items()
     }
     if all(len(run.history) < 2 for run in study.runs):
         return Block("Loss parts", ["Left out: a single epoch gives no curve."])
@@ -181,16 +185,12 @@ def losses_block(study: ComparedStudy) -> Block:
     return Block("Loss parts", lines, pictures=pictures)
 
 
-def _is_part(key: str) -> bool:
-    return key.startswith("train/") and key not in ("train/top1", "train/total")
-
-
 def groups_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block | None:
     """Return accuracies of classes with many, medium and few training images; ``None`` where data have no long tail."""
     if not study.long_tailed:
         return None
     pictures = []
-    for group, images in _GROUPS.items():
+    for group, images in SHOTS.items():
         values = {row.name: row.values(f"test/{group}") for row in rows}
         values = {name: of_seeds for name, of_seeds in values.items() if of_seeds}
         if not values:
@@ -201,8 +201,9 @@ def groups_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles
         told = ", ".join(f"{name} {mean(of_seeds):.1f}" for name, of_seeds in values.items())
         alt = f"Accuracy in percent of classes with {images} training images: {told}."
         pictures.append(Picture(group, figure, alt))
+    words = [f"{group} ({images})" for group, images in SHOTS.items()]
     lines = [
-        "Mean accuracy of the classes with many (more than 100), medium (20 to 100) and few (fewer than 20) training "
-        "images, last epoch. Bars: mean over seeds; whiskers: standard deviation; ticks: seeds."
+        f"Mean accuracy of the classes with {', '.join(words[:-1])} and {words[-1]} training images, last epoch. "
+        "Bars: mean over seeds; whiskers: standard deviation; ticks: seeds."
     ]
     return Block("Many, medium and few", lines, pictures=pictures)

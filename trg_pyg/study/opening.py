@@ -122,6 +122,8 @@ def _graphs(objectives: dict[str, Objective]) -> list[str]:
             lines = [f"{count(objective.tokens, 'token')} an image, {count(objective.images, 'image')} a batch", *lines]
         elif lines:
             lines[0] += f", of {count(objective.images, 'image')}"
+        if objective.fitted:
+            lines.append("fitted: " + ", ".join(objective.fitted))
         if lines:
             owners.setdefault(tuple(lines), []).append(name)
     return [

@@ -10,10 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from trg_pyg._program import say
+from trg_pyg.metrics import SCORE, is_loss_part, metrics_of
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.training.loop import Progress
-
-_GROUPS = ("many", "medium", "few")
 
 
 class Bars:
@@ -159,13 +158,14 @@ class Display:
     def standing(self) -> str:
         """Return accuracy so far and the parts of the loss in the epoch under way."""
         pieces = []
-        if "test/top1" in self._known:
-            best = f"best {self._known['best/top1']:.2f} %" if "best/top1" in self._known else ""
-            pieces.append(f"{self._evaluated} {self._known['test/top1']:.2f} %  {best}".rstrip())
+        if SCORE.key in self._known:
+            best = self._known.get(f"best/{SCORE.name}")
+            said = "" if best is None else f"  best {best:.2f} {SCORE.unit}"
+            pieces.append(f"{self._evaluated} {self._known[SCORE.key]:.2f} {SCORE.unit}{said}")
         if self._progress is not None:
             means = self._progress.meter.means()
-            pieces += [f"train {means['top1']:.1f} %"] if "top1" in means else []
-            parts = {name: value for name, value in means.items() if name != "top1"}
+            pieces += [f"train {means[SCORE.name]:.1f} {SCORE.unit}"] if SCORE.name in means else []
+            parts = {name: value for name, value in means.items() if name != SCORE.name}
             if len(parts) == 2:
                 parts.pop("total", None)  # the sum of one part says nothing new, unless that has a weight
             pieces.append(" ".join(f"{name} {value:.3g}" for name, value in parts.items()))
@@ -177,13 +177,14 @@ class Display:
         if self._quiet:
             return
         parts = " ".join(
-            f"{name.removeprefix('train/')} {value:.4g}" for name, value in metrics.items() if _is_part(name)
+            f"{name.removeprefix('train/')} {value:.4g}" for name, value in metrics.items() if is_loss_part(name)
         )
-        groups = " ".join(f"{name} {metrics[f'test/{name}']:.1f}" for name in _GROUPS if f"test/{name}" in metrics)
-        test = f"  {self._evaluated} {metrics['test/top1']:.2f} %" if "test/top1" in metrics else ""
+        shots = [metric for metric in metrics_of("shots") if metric.key in metrics]
+        groups = " ".join(f"{metric.title} {metrics[metric.key]:.1f}" for metric in shots)
+        test = f"  {self._evaluated} {metrics[SCORE.key]:.2f} {SCORE.unit}" if SCORE.key in metrics else ""
         line = (
             f"{self.title}  epoch {int(metrics['epoch'])}/{self._epochs}{test}"
-            f"{'  ' + groups if groups else ''}  train {metrics['train/top1']:.2f} %  {parts}"
+            f"{'  ' + groups if groups else ''}  train {metrics[f'train/{SCORE.name}']:.2f} {SCORE.unit}  {parts}"
             f"  {metrics['images_per_second']:.0f} images/s"
         )
         say(line)
@@ -202,7 +203,3 @@ def duration(seconds: float) -> str:
     """Return hours, minutes and seconds, as ``1:02:03`` or ``2:03``; days where there are any."""
     text = str(timedelta(seconds=round(seconds)))
     return text.removeprefix("0:").removeprefix("0") if text.startswith("0:") else text
-
-
-def _is_part(name: str) -> bool:
-    return name.startswith("train/") and name not in ("train/top1", "train/total")

@@ -49,6 +49,7 @@ class Objective:
         tokens: that are taken of an image; ``None`` where there are none.
         images: that the losses of a step see at once.
         graphs: sizes of the graphs of so many images.
+        fitted: what is less than was asked for, see :meth:`~trg_pyg.distillers.base.Distiller.fitted`.
     """
 
     weights: dict[str, tuple[float, float]]
@@ -56,6 +57,7 @@ class Objective:
     tokens: int | None
     images: int
     graphs: dict[str, GraphSize]
+    fitted: list[str]
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,12 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         weights = _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
         seen = _images_at_once(len(splits.train), config.train, world)
         objectives[method.name] = Objective(
-            weights, distiller.symbols, distiller.num_tokens, seen, distiller.graph_sizes(seen)
+            weights,
+            distiller.symbols,
+            distiller.num_tokens,
+            seen,
+            distiller.graph_sizes(seen),
+            distiller.fitted(seen),
         )
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training

@@ -18,6 +18,7 @@ from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
+from trg_pyg.metrics import SCORE
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
@@ -402,18 +403,18 @@ def _named(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
-    tested = [epoch for epoch in [*history, metrics] if "test/top1" in epoch]
+    tested = [epoch for epoch in [*history, metrics] if SCORE.key in epoch]
     if not tested:
         return {}
-    best = max(tested, key=lambda epoch: epoch["test/top1"])  # the first of equals
-    return {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
+    best = SCORE.best(tested)
+    return {f"best/{SCORE.name}": best[SCORE.key], "best/epoch": best["epoch"]}
 
 
 def _save_weights(state: TrainingState, folder: Path) -> None:
     metrics, network = state.history[-1], state.module.student.model
     about = {"epoch": str(metrics["epoch"])}
-    if "test/top1" in metrics:
-        about["accuracy"] = f"{metrics['test/top1']:.2f}"
+    if SCORE.key in metrics:
+        about["accuracy"] = f"{metrics[SCORE.key]:.2f}"
     if metrics.get("best/epoch") == metrics["epoch"]:
         save_weights(network, folder / "best.safetensors", about)
     save_weights(network, folder / "last.safetensors", about)

@@ -6,7 +6,10 @@ from typing import Any
 import yaml
 
 import trg_pyg
+from trg_pyg._program import markdown_table
+from trg_pyg.data.long_tail import SHOTS
 from trg_pyg.errors import few
+from trg_pyg.metrics import SCORE, metrics_of
 from trg_pyg.models.cost import cost
 from trg_pyg.runs import method_of, read_environment, read_history
 from trg_pyg.use.formats import BATCHES, FORMATS, FormatName
@@ -61,7 +64,7 @@ def _facts(trained: TrainedNetwork) -> str:
         ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
         ("classes", f"{names}, in the order of the logits"),
     ]
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
+    return _about(rows)
 
 
 def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
@@ -70,20 +73,16 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
         return "## Accuracy\n\nNot known: the run has not kept it."
     validation = _data_options(trained).get("validation")
     images = "the test images" if validation is None else f"training images that were held out ({validation:g} of each)"
-    titles = {"top1": "top-1", "top5": "top-5", "many": "many", "medium": "medium", "few": "few", "loss": "loss"}
-    shown = {title: metrics[key] for key, title in titles.items() if key in metrics}
-    table = "\n".join(
-        [
-            f"| {' | '.join(shown)} |",
-            f"|{'---|' * len(shown)}",
-            f"| {' | '.join(f'{value:.2f}' for value in shown.values())} |",
-        ]
-    )
+    # Percentages first.
+    columns = sorted(metrics_of("score", "shots", "fit"), key=lambda metric: metric.unit != "%")
+    shown = {metric.title: metrics[metric.name] for metric in columns if metric.name in metrics}
+    table = markdown_table([list(shown), [f"{value:.2f}" for value in shown.values()]])
     text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
     if trained.weights.path.stem == "best":
         text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
-    if {"many", "medium", "few"} & shown.keys():
-        text += "\n\nMany, medium, few: classes with more than 100, 20 to 100, and fewer than 20 training images."
+    if SHOTS.keys() & shown.keys():
+        *others, last = SHOTS.values()
+        text += f"\n\n{', '.join(SHOTS).capitalize()}: classes with {', '.join(others)}, and {last} training images."
     if teacher is not None:
         measured = {name.removesuffix("_top1"): value for name, value in teacher.items() if name.endswith("_top1")}
         of_teacher = ", ".join(f"{value:.2f} % top-1 on the {split} images" for split, value in measured.items())
@@ -189,8 +188,7 @@ def _training(trained: TrainedNetwork, environment: dict[str, Any], teacher: dic
         rows.insert(1, ("teacher", f"`{settings['teacher']['name']}`, weights of sha256 `{teacher.get('sha256')}`"))
     command = environment.get("command")
     typed = f"\n\n```bash\n{command}\n```" if command else ""
-    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)])
-    return f"## Training{typed}\n\n{table}"
+    return f"## Training{typed}\n\n{_about(rows)}"
 
 
 def _limits(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: float) -> str:
@@ -218,10 +216,10 @@ def _metrics(trained: TrainedNetwork) -> tuple[dict[str, float], str]:
     about = trained.weights.metadata
     epoch = about.get("epoch", "not known")
     of_epoch = [line for line in read_history(trained.folder) if str(line.get("epoch")) == epoch]
-    if of_epoch and "test/top1" in of_epoch[-1]:
+    if of_epoch and SCORE.key in of_epoch[-1]:
         metrics = of_epoch[-1]
         return {name.removeprefix("test/"): metrics[name] for name in metrics if name.startswith("test/")}, epoch
-    return ({"top1": trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
+    return ({SCORE.name: trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
 
 
 def _data_options(trained: TrainedNetwork) -> dict[str, Any]:
@@ -249,5 +247,6 @@ def _numbers(values: Sequence[float]) -> str:
     return f"({', '.join(f'{value:.4f}' for value in values)})"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _about(rows: Sequence[tuple[str, str]]) -> str:
+    """Return names and what they are as a table without titles."""
+    return markdown_table([["", ""], *([name, value.replace("|", "\\|").replace("\n", " ")] for name, value in rows)])

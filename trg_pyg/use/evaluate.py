@@ -21,22 +21,13 @@ from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.data.long_tail import shots
 from trg_pyg.errors import few, require
+from trg_pyg.metrics import Metric, metrics_of
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.calibration import calibration
 from trg_pyg.training.metrics import evaluate
 from trg_pyg.use.load import TrainedNetwork
 
 Split = Literal["test", "validation", "train", "all"]
-_COLUMNS = {
-    "top-1": "top1",
-    "top-5": "top5",
-    "loss": "loss",
-    "ECE": "ece",
-    "many": "many",
-    "medium": "medium",
-    "few": "few",
-    "corrupted": "corrupted_top1",
-}
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class Evaluation:
     corrupted: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
 
-def read_images_of(data: ImageData, split: Split | None) -> Images:
+def read_images_of(data: ImageData, split: Split | None = None) -> Images:
     """Read one split of a data set, without augmentation.
 
     Args:
@@ -196,19 +187,19 @@ def evaluation_tables(evaluations: Sequence[Evaluation]) -> str:
 
 def _table(evaluations: Sequence[Evaluation]) -> str:
     keys = {key for each in evaluations for key in each.metrics}
-    columns = {title: key for title, key in _COLUMNS.items() if key in keys}
-    rows = [["network", "method", "seed", "weights", *columns, "checkpoint"]]
+    columns = [metric for metric in metrics_of("score", "fit", "shots") if metric.name in keys]
+    rows = [["network", "method", "seed", "weights", *(metric.title for metric in columns), "checkpoint"]]
     for each in evaluations:
         trained = each.trained
         about = [trained.name, trained.method or "", trained.seed or "", _weights(trained)]
-        rows.append([*about, *(_cell(each.metrics, key) for key in columns.values()), str(trained.path)])
+        rows.append([*about, *(_cell(each.metrics, metric) for metric in columns), str(trained.path)])
     return markdown_table(rows)
 
 
-def _cell(metrics: Mapping[str, float], key: str) -> str:
-    if key not in metrics:
+def _cell(metrics: Mapping[str, float], metric: Metric) -> str:
+    if metric.name not in metrics:
         return ""
-    return f"{metrics[key]:.{3 if key == 'loss' else 2}f}"
+    return f"{metrics[metric.name]:.{3 if metric.unit == 'nats' else 2}f}"
 
 
 def _weights(trained: TrainedNetwork) -> str:

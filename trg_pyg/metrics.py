@@ -1,0 +1,76 @@
+"""Every metric of a network and of its training: what it is called, and which tables show it.
+
+One that is added here has a column wherever its group is shown, once something measures it:
+:func:`trg_pyg.training.metrics.evaluate` after an epoch, :func:`trg_pyg.use.evaluate.evaluate_on` of a trained network.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["score", "fit", "shots", "best", "cost", "progress"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that is kept of an epoch, or measured of a trained network.
+
+    Attributes:
+        key: in ``metrics.jsonl`` and results files; what begins with ``test/`` is of the images evaluated on, and
+            what begins with ``train/`` a mean over an epoch's training images.
+        title: of its column.
+        unit: of its values; empty where a method has its own.
+        better: which of two values is.
+        group: where it is shown: ``score``, and ``shots``, scores of some classes, in every table; ``fit`` where
+            trained networks are evaluated; ``best`` and ``cost`` in the table of a study; ``progress`` in the terminal.
+    """
+
+    key: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    group: Group
+
+    @property
+    def name(self) -> str:
+        """The key without what it is of, as an evaluation has it."""
+        return self.key.rpartition("/")[2]
+
+    def best(self, epochs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+        """Return the epoch that has the best value, the first of equals; all must have one."""
+        choose = max if self.better == "higher" else min
+        return choose(epochs, key=lambda epoch: epoch[self.key])
+
+
+METRICS = (
+    Metric("test/top1", "top-1", "%", "higher", "score"),
+    Metric("test/top5", "top-5", "%", "higher", "score"),
+    Metric("test/loss", "loss", "nats", "lower", "fit"),
+    Metric("test/ece", "ECE", "%", "lower", "fit"),
+    Metric("test/many", "many", "%", "higher", "shots"),
+    Metric("test/medium", "medium", "%", "higher", "shots"),
+    Metric("test/few", "few", "%", "higher", "shots"),
+    Metric("test/corrupted_top1", "corrupted", "%", "higher", "score"),
+    Metric("best/top1", "best epoch", "%", "higher", "best"),
+    Metric("ms_per_step", "ms/step", "ms", "lower", "cost"),
+    Metric("seconds", "s/epoch", "s", "lower", "cost"),
+    Metric("images_per_second", "images/s", "images/s", "higher", "progress"),
+    Metric("train/top1", "training top-1", "%", "higher", "progress"),
+    Metric("train/total", "training loss", "", "lower", "progress"),
+)
+
+# What the best epoch is chosen by, and methods are compared in.
+SCORE = METRICS[0]
+
+# What tells of the machine and its other work as much as of the training: no two runs have it in common.
+TIMES = {metric.key for metric in METRICS if metric.unit in ("ms", "s", "images/s")}
+
+
+def metrics_of(*groups: Group) -> list[Metric]:
+    """Return the metrics of some groups, in the order of their columns."""
+    return [metric for metric in METRICS if metric.group in groups]
+
+
+def is_loss_part(key: str) -> bool:
+    """Return whether a key of an epoch is that of a part of the loss, which each method has of its own."""
+    return key.startswith("train/") and all(key != metric.key for metric in METRICS)
