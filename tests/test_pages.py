@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+import trg_pyg
 from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, files, refusals
 from trg_pyg.distillers import SP
 from trg_pyg.step import Step
 
-READ = (*GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/*.md")))
-ALL = tuple(dict.fromkeys((*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")))
+READ = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "experiments").glob("*/*.md")),
+)
+ALL = (*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")
 SHOWN = [(page, command) for page in GUIDES for command in dict.fromkeys(commands(page.read_text()))]
 ONCE = [
     (command, page)
@@ -111,8 +115,9 @@ def test_every_guide_is_in_the_index():
 
 
 def test_every_class_that_a_table_names_can_be_imported_from_its_package():
-    packages = ("models", "relations", "graphs", "nodes", "divergences", "losses", "distillers", "data", "tokens")
-    known = {name for package in packages for name in import_module(f"trg_pyg.{package}").__all__}
+    parts = ("models", "tokens", "relations", "graphs", "nodes", "divergences", "losses", "distillers", "data")
+    packages = (trg_pyg, *(import_module(f"trg_pyg.{part}") for part in parts))
+    known = {name for package in packages for name in package.__all__}
     named = {
         (page.name, name)
         for page in READ
@@ -122,15 +127,27 @@ def test_every_class_that_a_table_names_can_be_imported_from_its_package():
         for name in re.findall(r"\b[A-Z]\w+", code)
     }
     assert len({name for _, name in named}) > 50
-    others = {"Batch", "Data", "DataParallel", "True"}  # of PyG, PyTorch and Python
+    others = {"Batch", "Data", "DataParallel", "Namespace", "True"}  # of PyG, PyTorch, jsonargparse and Python
     assert {(page, name) for page, name in named if name not in known | others} == set()
+
+
+def test_every_function_of_the_walks_is_where_they_say():
+    text = (ROOT / "experiments" / "guide" / "walks.md").read_text()
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.*?) \|", text, re.MULTILINE)
+    lost = []
+    for file, functions in rows:
+        source = (ROOT / "trg_pyg" / file).read_text()
+        names = [name for function in re.findall(r"`([\w.]+)`", functions) for name in function.split(".")]
+        lost += [(file, name) for name in names if not re.search(rf"^ *(def|class) {name}\b", source, re.MULTILINE)]
+    assert len(rows) > 30
+    assert lost == []
 
 
 def test_every_file_that_a_page_names_is_there():
     named = {
         (page.name, name)
         for page in READ
-        for name in re.findall(r"(?<![\w/])experiments/[\w/.-]+\.(?:py|yaml|sh|md)", page.read_text())
+        for name in re.findall(r"(?<![\w/])(?:experiments|tests|trg_pyg)/[\w/.-]+\.(?:py|yaml|sh|md)", page.read_text())
     }
     assert len(named) > 20
     assert [(page, name) for page, name in sorted(named) if not (ROOT / name).exists()] == []

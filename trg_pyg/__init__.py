@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trg_pyg.step import Step
     from trg_pyg.tokens import patchify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "KD",

@@ -14,7 +14,7 @@ from trg_pyg.report.table import cell, last_epoch, shown_in_table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "experiments" / "studies"
-PAGE = (STUDIES / "README.md").read_text()
+PAGE = "\n\n".join(file.read_text() for file in sorted(STUDIES.glob("*.md")))
 RESULTS = sorted((STUDIES / "results").glob("*.jsonl"))
 
 
@@ -95,9 +95,9 @@ def figures_of_the_results() -> set[str]:
 @pytest.mark.parametrize(
     ("page", "heading", "end"),
     [
-        ("README.md", "**Does it help?**", "\n## "),
+        ("README.md", "## Does it help?", "\n## "),
         ("experiments/guide/long_tail.md", "## What our study found", "\n## "),
-        ("experiments/studies/README.md", "# Does TRG help", "no end"),
+        *((f"experiments/studies/{page}.md", "# ", "no end") for page in ("README", "further")),
     ],
 )
 def test_what_a_page_says_is_what_the_results_give(page: str, heading: str, end: str) -> None:
