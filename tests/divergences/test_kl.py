@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from pairs import pairs
@@ -17,7 +17,7 @@ from trg_pyg.graphs import CompleteGraph
 from trg_pyg.relations import Angle, Cosine, Distance, DotProduct, Gaussian, GivenWeight, NodeFeatures, Scaled, Softmax
 
 DIRECTIONS, REDUCTIONS = ["teacher", "student"], ["mean", "sum", "entries"]
-few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=30)
 WEIGHTS = Softmax(GivenWeight())
 SHARES = Scaled(GivenWeight(), "sum")
 

@@ -37,7 +37,7 @@ def test_two_images_of_three_tokens_on_a_line():
     assert (image.num_graphs, batch.num_graphs) == (2, 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     scope=st.sampled_from(SCOPES),
     images=st.integers(1, 3),

@@ -3,7 +3,7 @@ import copy
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD, draw, generator
 from torch import Tensor
@@ -31,7 +31,7 @@ def drawn(loss: CRDLoss, target: Tensor, seed: int) -> list[list[int]]:
     return [pool[row].tolist() for row in allowed]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(
     negatives=st.sampled_from([1, 3, "auto"]),
     batches=st.lists(st.permutations(range(10)).map(lambda order: order[:4]), min_size=1, max_size=3),

@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import draw
 from torch import Tensor
@@ -24,7 +24,7 @@ def read(tokens: Tensor, graph: Batch, hops: int, readout: str) -> Tensor:
     return POOL[readout](nodes.view_as(tokens))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     images=st.integers(1, 4),
     size=st.integers(3, 5),

@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from pairs import pairs
@@ -20,7 +20,7 @@ OPTIONS = {
     "temperature": st.sampled_from([0.05, 0.1, 1.0, 3.0]),
     "reduction": st.sampled_from(["mean", "sum"]),
 }
-few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=30)
 
 
 def random_graph(seed: int, nodes: int, density: float, low: float = 0.0) -> Data:

@@ -8,7 +8,7 @@ from trg_pyg.errors import InputError
 from trg_pyg.tokens import sample_positions, take_tokens
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(images=st.integers(1, 5), tokens=st.integers(1, 20), data=st.data(), seed=st.integers(0, 2**31))
 def test_positions_are_distinct_ascending_and_in_range(images, tokens, data, seed):
     sampled = data.draw(st.integers(1, tokens))
