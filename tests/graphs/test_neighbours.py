@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import draw
+from pairs import pairs
 from torch import Tensor
 
 from trg_pyg.errors import InputError
@@ -107,9 +108,7 @@ def test_integer_points_with_exact_ties_are_ordered_by_index(shape, seed, data):
     assert torch.equal(nearest_neighbours(x.float(), k), brute_force(x, k))
 
 
-@pytest.mark.parametrize("copies", [3, 9])
-@pytest.mark.parametrize("k", [1, 2, 5])
-@pytest.mark.parametrize("rows", [1, 5, 1000])
+@pytest.mark.parametrize(("copies", "k", "rows"), pairs([3, 9], [1, 2, 5], [1, 5, 1000]))
 def test_among_duplicates_there_are_k_neighbours_at_distance_zero_and_always_the_same(copies, k, rows):
     """Every distinct point occurs several times, so up to copies - 1 neighbours are at distance 0."""
     order = torch.randperm(7 * copies, generator=torch.Generator().manual_seed(0))

@@ -216,9 +216,10 @@ def test_no_gradient_reaches_the_teacher():
     assert teacher.edge_weight.grad is None
 
 
-@pytest.mark.parametrize("support", ["all", "neighbors"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("temperature", [0.05, 1.0])
+@pytest.mark.parametrize(
+    ("support", "dtype", "temperature"),
+    pairs(["all", "neighbors"], [torch.float32, torch.float16, torch.bfloat16], [0.05, 1.0]),
+)
 def test_lower_precision_is_near_float64(support, dtype, temperature):
     teacher, other = random_graph(0, 64, 0.1), random_graph(1, 64, 0.1)
     weight_s, weight_t = torch.rand(teacher.num_edges).to(dtype), teacher.edge_weight.detach().to(dtype)

@@ -197,8 +197,9 @@ def test_more_networks_of_a_class_than_pytorch_keeps_programs_for_by_itself_are_
         return run
 
     torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    networks = [small(seed, width=4 + seed) for seed in range(torch._dynamo.config.recompile_limit + 3)]
+    networks = [small(seed, width=4 + seed) for seed in range(4)]
     compiled = [CompiledNetwork(network, {8}) for network in networks]
     for _ in range(2):
         for each, network in zip(compiled, networks, strict=True):
