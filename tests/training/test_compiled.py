@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from trained import without_clock
 
 from trg_pyg.distillers import KD
 from trg_pyg.errors import InputError
@@ -22,7 +23,6 @@ from trg_pyg.training.loop import fit
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, lr=0.1, schedule="cosine", eval_batch_size=4)
-CLOCK = ("seconds", "images_per_second", "ms_per_step")
 
 
 class Small(nn.Module):
@@ -55,7 +55,7 @@ def train(train_set, test_set):
         student, teacher = student or small(0), small(1)
         kd = KD(student.describe(6), teacher.describe(6))
         history = fit(student, teacher, kd, train_set, test_set, config, **options)
-        return [{k: v for k, v in epoch.items() if k not in CLOCK} for epoch in history], student.state_dict()
+        return without_clock(history), student.state_dict()
 
     return train
 
