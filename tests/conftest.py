@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from inputs import draw, make_hard
 from PIL import Image
 from torch import Tensor
@@ -14,10 +14,11 @@ from trg_pyg.cli.run import main as run_study
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, for the reason of one_thread
 
+# What a fixture gives is the same for all examples, or a maker of new ones; a busy machine may be slow.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # A change is judged on the same examples every time; elsewhere each run looks for new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pairs import pairs
 from PIL import Image
 
 from trg_pyg.data import (
@@ -233,18 +234,20 @@ def test_the_users_cache_folder_stands_in_for_a_root_that_cannot_be_written(flat
 # --- left out
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("options", [{}, {"imbalance": 2}, {"validation": 0.3}, {"validation": 0.3, "imbalance": 3}])
-@pytest.mark.parametrize("layout", ["flat_root", "split_root"])
-def test_the_splits_are_those_of_a_folder_without_the_damaged_files(request, layout, options, mode):
+@pytest.mark.parametrize(
+    ("layout", "stream", "validation", "imbalance"),
+    pairs(["flat_root", "split_root"], [False, True], [None, 0.3], [None, 3]),
+)
+def test_the_splits_are_those_of_a_folder_without_the_damaged_files(request, layout, stream, validation, imbalance):
     root = request.getfixturevalue(layout)
-    skipped = content(skipping(root, **mode, **options))
-    again = content(skipping(root, **mode, **options))
+    options = {"stream": stream, "validation": validation, "imbalance": imbalance}
+    skipped = content(skipping(root, **options))
+    again = content(skipping(root, **options))
     for top in ("", "train", "test"):
         for name in DAMAGED:
             if (root / top / name).exists() and (top, name) not in {("test", "cat/7.png"), ("test", "dog/0.png")}:
                 (root / top / name).unlink()
-    assert skipped == again == content(folder(root, **mode, **options).load())
+    assert skipped == again == content(folder(root, **options).load())
 
 
 def test_one_warning_says_how_many_of_how_many_which_and_why(flat_root):

@@ -87,7 +87,7 @@ def put_together(parts):
 
 
 @KINDS
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(plan=plans(most_processes=4), shuffle=st.booleans(), seed=st.integers(0, 2**31))
 def test_the_parts_of_all_processes_are_the_batches_of_one(sources, workers, augment, plan, shuffle, seed):
     count, batch_size, drop_last, world_size = plan
@@ -151,7 +151,7 @@ def test_a_small_last_batch_that_is_dropped_is_none_to_share(sources):
 
 
 @KINDS
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(plan=plans(), shuffle=st.booleans(), stop=st.integers(0, 2 * MOST), seed=st.integers(0, 2**31))
 def test_what_follows_a_state_is_what_followed_it_before(sources, workers, augment, plan, shuffle, stop, seed):
     count, batch_size, drop_last, _ = plan

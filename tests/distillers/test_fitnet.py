@@ -120,12 +120,3 @@ def test_a_map_of_another_size_is_named(networks, outputs, step):
     smaller = student._replace(features=(student.features[0], student.features[1][:, :, :4, :4]))
     with pytest.raises(InputError, match=r"tap layer3 of the student: \(3, 6, 4, 4\) .*where \(3, 6, 8, 8\)"):
         FitNet(*networks)(smaller, teacher, step())
-
-
-def test_eval_mode_stores_nothing(networks, outputs, step):
-    distiller = make(networks).eval()
-    before = {name: value.clone() for name, value in distiller.state_dict().items()}
-    distiller(*outputs(dtype=torch.float64), step())
-    assert all(torch.equal(value, before[name]) for name, value in distiller.state_dict().items())
-    distiller.train()(*outputs(dtype=torch.float64), step())
-    assert not torch.equal(distiller.terms["hint"].loss.norm.running_mean, before["terms.hint.loss.norm.running_mean"])

@@ -3,7 +3,7 @@ import math
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from torch import Tensor
@@ -29,7 +29,7 @@ def test_one_anchor_written_out():
     assert loss.item() == pytest.approx(math.log(1 + math.exp(2) + math.exp(-2)))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     items=st.integers(1, 6),
     pool=st.integers(0, 9),

@@ -11,7 +11,7 @@ from trg_pyg.divergences import ClassNegatives
 from trg_pyg.errors import InputError
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda labels: len(set(labels)) > 1),
     batch=st.lists(st.integers(0, 5), min_size=1, max_size=6),  # class 5 is not in the training set

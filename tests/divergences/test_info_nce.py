@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -26,7 +26,7 @@ def test_two_items_written_out():
     assert info_nce(anchor, positive, 1.0, reduction="sum").item() == pytest.approx(first + second)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     items=st.integers(1, 12),
     width=st.integers(2, 6),

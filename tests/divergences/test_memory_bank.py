@@ -28,7 +28,7 @@ def test_the_generator_decides_and_the_global_one_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     items=st.integers(1, 9),
     dim=st.integers(1, 5),

@@ -19,7 +19,7 @@ def make(seed: int = 0, dim: int = 3, **options) -> PairMemory:
     return memory
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     negatives=st.sampled_from([1, 4, "auto"]),
     index=st.lists(st.integers(0, 9), min_size=1, max_size=7),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from pairs import pairs
@@ -41,7 +41,7 @@ def test_written_out(compare):
     assert compare(SmoothL1(), GivenWeight(), student, teacher).item() == pytest.approx((0 + 2.5 + 1 / 8 + 1.5) / 4)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     nodes=st.integers(1, 6),
     widths=st.tuples(st.integers(1, 4), st.integers(1, 4)),

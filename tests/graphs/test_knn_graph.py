@@ -53,7 +53,7 @@ def test_at_most_k_neighbours_are_all_others_of_a_small_graph_and_k_of_a_large_o
         builder(torch.randn(1, 1, 4))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     scope=st.sampled_from(SCOPES),
     images=st.integers(1, 3),

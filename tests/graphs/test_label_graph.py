@@ -22,7 +22,7 @@ def test_same_and_different_classes_written_out(tokens):
     assert [one.num_edges for one in different.to_data_list()] == [4, 0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     images=st.integers(1, 3),
     size=st.integers(2, 6),

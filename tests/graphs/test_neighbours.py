@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import draw
+from pairs import pairs
 from torch import Tensor
 
 from trg_pyg.errors import InputError
@@ -44,7 +45,7 @@ def test_sets_are_searched_apart():
     assert nearest_neighbours(x, 1).tolist() == [[[1], [0]], [[1], [0]]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_equals_brute_force(shape, seed, data):
     x = draw(seed, *shape)
@@ -52,7 +53,7 @@ def test_equals_brute_force(shape, seed, data):
     assert torch.equal(nearest_neighbours(x, k), brute_force(x, k))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_float32_neighbours_are_nearest_within_rounding(shape, seed, data):
     x = draw(seed, *shape).float()
@@ -99,7 +100,7 @@ def test_indices_of_points_that_are_not_finite_exist(points):
     assert neighbours.max() < points
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=shapes, seed=seeds, data=st.data())
 def test_integer_points_with_exact_ties_are_ordered_by_index(shape, seed, data):
     x = draw(seed, *shape).round()
@@ -107,9 +108,7 @@ def test_integer_points_with_exact_ties_are_ordered_by_index(shape, seed, data):
     assert torch.equal(nearest_neighbours(x.float(), k), brute_force(x, k))
 
 
-@pytest.mark.parametrize("copies", [3, 9])
-@pytest.mark.parametrize("k", [1, 2, 5])
-@pytest.mark.parametrize("rows", [1, 5, 1000])
+@pytest.mark.parametrize(("copies", "k", "rows"), pairs([3, 9], [1, 2, 5], [1, 5, 1000]))
 def test_among_duplicates_there_are_k_neighbours_at_distance_zero_and_always_the_same(copies, k, rows):
     """Every distinct point occurs several times, so up to copies - 1 neighbours are at distance 0."""
     order = torch.randperm(7 * copies, generator=torch.Generator().manual_seed(0))
@@ -121,7 +120,7 @@ def test_among_duplicates_there_are_k_neighbours_at_distance_zero_and_always_the
     assert torch.equal(nearest_neighbours(x.clone(), k, chunk_bytes=chunk_bytes), found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=shapes, seed=seeds, copies=st.integers(2, 5), data=st.data())
 def test_duplicates_come_first_and_none_is_left_out(shape, seed, copies, data):
     x = (draw(seed, *shape) * 8).round().float().repeat(1, copies, 1) / 8  # distinct points lie well apart

@@ -1,7 +1,7 @@
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD, draw
 
@@ -16,7 +16,7 @@ def test_two_positions_written_out():
     assert AttentionLoss()(student, teacher).item() == pytest.approx(9 / 17)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     images=st.integers(1, 3),
     channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),

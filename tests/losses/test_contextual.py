@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD, draw
 from torch import Tensor
@@ -14,7 +14,7 @@ from trg_pyg.graphs import CompleteGraph, KNNGraph
 from trg_pyg.losses import ContextualLoss
 
 temperatures = st.one_of(st.none(), st.floats(0.05, 5.0))
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=25)
 
 
 def on_same_edges(builder, student: Tensor, teacher: Tensor) -> tuple[Batch, Batch]:

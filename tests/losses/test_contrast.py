@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import draw
 
@@ -11,7 +11,7 @@ from trg_pyg.errors import InputError
 from trg_pyg.losses import TokenContrast
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     items=st.integers(1, 9),
     widths=st.tuples(st.integers(1, 6), st.integers(1, 6)),

@@ -1,7 +1,7 @@
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD, draw
 from torch import Tensor
@@ -16,7 +16,7 @@ def expected(loss: CorrelationLoss, student: Tensor, teacher: Tensor) -> Tensor:
     return equations.correlation(s, t)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     items=st.integers(2, 9),
     widths=st.tuples(st.integers(1, 6), st.integers(1, 6)),

@@ -3,7 +3,7 @@ import math
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from torch import Tensor
@@ -34,7 +34,7 @@ def test_three_classes_written_out():
     assert whole == pytest.approx(16 * (2 * target_class + 3 * other_classes), rel=1e-5)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     batch=st.integers(1, 5),
     classes=st.integers(2, 7),

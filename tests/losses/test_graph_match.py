@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import draw
 from torch import Tensor
@@ -24,7 +24,7 @@ def read(tokens: Tensor, graph: Batch, hops: int, readout: str) -> Tensor:
     return POOL[readout](nodes.view_as(tokens))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     images=st.integers(1, 4),
     size=st.integers(3, 5),
@@ -111,19 +111,6 @@ def test_the_weights_of_the_students_graph_get_a_gradient():
     student.edge_weight.requires_grad_()
     GraphMatch(4, 3)(student, BUILDER(torch.randn(3, 5, 3))).backward()
     assert (student.edge_weight.grad != 0).any()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_lower_precision_is_near_float64(dtype):
-    torch.manual_seed(0)
-    loss = GraphMatch(4, 3)
-    student, teacher = draw(0, 3, 5, 4).to(dtype).requires_grad_(), draw(1, 3, 5, 3).to(dtype)
-    value = loss(BUILDER(student), BUILDER(teacher))
-    value.backward()
-    exact = loss.double()(BUILDER(student.detach().double()), BUILDER(teacher.double()))
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(exact.item(), rel=1e-4)
-    assert student.grad.isfinite().all()
 
 
 def test_messages():

@@ -1,7 +1,7 @@
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import draw
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def expected(loss: HintLoss, kind: object, student: Tensor, teacher: Tensor) -> 
     return (x.clamp(min=0) - teacher).square().mean()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     images=st.integers(2, 3),
     channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),

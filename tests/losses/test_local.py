@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from pairs import pairs
@@ -20,7 +20,7 @@ OPTIONS = {
     "temperature": st.sampled_from([0.05, 0.1, 1.0, 3.0]),
     "reduction": st.sampled_from(["mean", "sum"]),
 }
-few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=30)
 
 
 def random_graph(seed: int, nodes: int, density: float, low: float = 0.0) -> Data:
@@ -216,9 +216,10 @@ def test_no_gradient_reaches_the_teacher():
     assert teacher.edge_weight.grad is None
 
 
-@pytest.mark.parametrize("support", ["all", "neighbors"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("temperature", [0.05, 1.0])
+@pytest.mark.parametrize(
+    ("support", "dtype", "temperature"),
+    pairs(["all", "neighbors"], [torch.float32, torch.float16, torch.bfloat16], [0.05, 1.0]),
+)
 def test_lower_precision_is_near_float64(support, dtype, temperature):
     teacher, other = random_graph(0, 64, 0.1), random_graph(1, 64, 0.1)
     weight_s, weight_t = torch.rand(teacher.num_edges).to(dtype), teacher.edge_weight.detach().to(dtype)

@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trg_pyg.errors import InputError
@@ -22,7 +22,7 @@ def test_two_classes_written_out():
     assert LogitKD(tau=4)(student, 4 * teacher).item() == pytest.approx(16 * 0.1308120, rel=1e-5)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     batch=st.integers(1, 5),
     classes=st.integers(2, 7),

@@ -3,7 +3,7 @@ import math
 import baseline_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD, draw
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ def weights(loss: VIDLoss) -> list[Tensor]:
     return [layer.weight[:, :, 0, 0] for layer in loss.regressor if isinstance(layer, nn.Conv2d)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     images=st.integers(1, 3),
     channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pairs import pairs
 from processes import launch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -599,9 +600,12 @@ def test_two_calls_before_one_backward() -> None:
     assert_same(together, [a + b for a, b in zip(*separate, strict=True)])
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-@pytest.mark.parametrize("taps", [["layer2", "layer3"], "stages", None])
-@pytest.mark.parametrize("described", [False, True])
+@pytest.mark.parametrize(
+    ("duplicate", "taps", "described"),
+    pairs(
+        [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], [("layer2", "layer3"), "stages", None], [False, True]
+    ),
+)
 def test_a_copy_reads_its_own_modules(duplicate: Any, taps: Any, described: bool) -> None:
     original = TappedModel(resnet8(), taps, HALF).eval()
     if described:

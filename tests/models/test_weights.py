@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -187,7 +187,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pth", "net.pt"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(part=st.floats(0, 1, exclude_max=True))
 def test_truncated_file(tmp_path: Path, whole: Path, name: str, part: float) -> None:
     path = tmp_path / name
@@ -198,7 +198,7 @@ def test_truncated_file(tmp_path: Path, whole: Path, name: str, part: float) -> 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", ["junk.safetensors", "junk.pth"])
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(content=st.binary(max_size=200))
 def test_junk(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name

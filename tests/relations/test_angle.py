@@ -1,7 +1,7 @@
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from torch import Tensor
@@ -45,7 +45,7 @@ def test_a_right_triangle_written_out():
     assert value.tolist() == pytest.approx([1, 0, 0, 1, 1, half, half, 1, 1, half, half, 1])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(nodes=st.integers(3, 6), width=st.integers(2, 4), seed=st.integers(0, 2**31))
 def test_all_triples_of_a_complete_graph_equal_a_triple_loop(close, nodes, width, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -69,7 +69,7 @@ def test_hard_inputs_on_complete_and_nearest_neighbour_graphs(kind, builder, har
     compare(close, Angle()(graph), by_loop(x, graph.edge_index), x)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     nodes=st.integers(3, 7),
     density=st.sampled_from([0.0, 0.2, 0.6, 1.0]),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pairs import pairs
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -27,9 +28,7 @@ def test_two_points_joined_both_ways_and_to_themselves():
     assert dot_products(x, edge_index).tolist() == [5.0, 5.0, 1.0]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("edges", [1, 7, 60])
-@pytest.mark.parametrize("block_edges", [1, 4, 1000])
+@pytest.mark.parametrize(("function", "edges", "block_edges"), pairs(FUNCTIONS, [1, 7, 60], [1, 4, 1000]))
 def test_equal_to_a_loop_over_edges_whatever_the_blocks(function, edges, block_edges, tokens, monkeypatch):
     monkeypatch.setitem(trg_pyg.nn.blocks._BLOCK_BYTES, "cpu", block_edges * 5 * 8)
     x = tokens(9, 5, dtype=torch.float64).requires_grad_()
@@ -136,9 +135,14 @@ def test_no_nodes(function):
     assert function(torch.empty(0, 3), torch.empty(2, 0, dtype=torch.long)).shape == (0,)
 
 
-@pytest.mark.parametrize("graphs", [1, 3])
-@pytest.mark.parametrize("kind", ["random", "duplicates", "all equal", "one node different", "far from the origin"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("graphs", "kind", "dtype"),
+    pairs(
+        [1, 3],
+        ["random", "duplicates", "all equal", "one node different", "far from the origin"],
+        [torch.float32, torch.float64],
+    ),
+)
 def test_squared_distances_of_a_dense_graph_are_those_of_differences(graphs, kind, dtype, tokens):
     x = tokens(6 * graphs, 5, dtype=dtype)
     if kind == "duplicates":

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import HARD
 from pairs import pairs
@@ -65,7 +65,7 @@ def test_written_out(by, expected):
     assert Scaled(GivenWeight(), by)(one).tolist() == pytest.approx(expected)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     by=st.sampled_from(SIZES),
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),

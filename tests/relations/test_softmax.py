@@ -3,7 +3,7 @@ import math
 import loss_equations as equations
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
@@ -65,7 +65,7 @@ def test_written_out():
     assert Softmax(GivenWeight(), 0.5, "all")(graph).tolist() == pytest.approx([4 / 6, 36 / 38])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     nodes=st.integers(1, 7),
     density=st.sampled_from([0.0, 0.3, 1.0]),

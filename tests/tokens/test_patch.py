@@ -22,7 +22,7 @@ def test_a_token_holds_one_channel_after_the_other():
     assert patchify(feature_map, 2).tolist() == [[[0, 1, 2, 3, 4, 5, 6, 7]]]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     images=st.integers(1, 3),
     channels=st.integers(1, 4),

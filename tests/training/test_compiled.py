@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from trained import without_clock
 
 from trg_pyg.distillers import KD
 from trg_pyg.errors import InputError
@@ -22,7 +23,6 @@ from trg_pyg.training.loop import fit
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, lr=0.1, schedule="cosine", eval_batch_size=4)
-CLOCK = ("seconds", "images_per_second", "ms_per_step")
 
 
 class Small(nn.Module):
@@ -55,7 +55,7 @@ def train(train_set, test_set):
         student, teacher = student or small(0), small(1)
         kd = KD(student.describe(6), teacher.describe(6))
         history = fit(student, teacher, kd, train_set, test_set, config, **options)
-        return [{k: v for k, v in epoch.items() if k not in CLOCK} for epoch in history], student.state_dict()
+        return without_clock(history), student.state_dict()
 
     return train
 
@@ -197,8 +197,9 @@ def test_more_networks_of_a_class_than_pytorch_keeps_programs_for_by_itself_are_
         return run
 
     torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    networks = [small(seed, width=4 + seed) for seed in range(torch._dynamo.config.recompile_limit + 3)]
+    networks = [small(seed, width=4 + seed) for seed in range(4)]
     compiled = [CompiledNetwork(network, {8}) for network in networks]
     for _ in range(2):
         for each, network in zip(compiled, networks, strict=True):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from trained import all_weights
 
 from trg_pyg._discover import subclasses
 from trg_pyg.data.augment import Augment
@@ -106,7 +107,7 @@ def test_one_seed_gives_one_result_on_a_cpu(network, train_set, test_set, method
             augment=Augment(crop_padding=1, flip=True),
             seed=seed,
         )
-        return student.state_dict() | {f"distiller.{name}": value for name, value in distiller.state_dict().items()}
+        return all_weights(student, distiller)
 
     one, same, other = trained(3), trained(3), trained(4)
     assert all(torch.equal(value, same[name]) for name, value in one.items())

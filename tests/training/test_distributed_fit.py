@@ -1,7 +1,6 @@
 """A training on two processes is that of one."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from processes import launch
 from torch import Tensor, nn
+from trained import Stop, all_weights, stop_at, without_clock
 
 import trg_pyg.distillers
 from trg_pyg.data.augment import Augment
@@ -27,12 +27,7 @@ from trg_pyg.training.loop import Progress, Trainee, fit_together
 
 # 29 images: batches of 11, 11 and 7, whose shares on two processes are 6 and 5, and 4 and 3.
 CONFIG = TrainConfig(epochs=2, batch_size=11, lr=0.02, schedule="cosine", eval_batch_size=4)
-CLOCK = ("seconds", "images_per_second", "ms_per_step")
 STEPS = 3
-
-
-class Stop(Exception):
-    """Stands for whatever ends a run."""
 
 
 class Smooth(nn.Module):
@@ -88,22 +83,11 @@ def train(world: World, trainees: list[Trainee], config: TrainConfig = CONFIG, *
     )
     return [
         {
-            "history": [{k: v for k, v in epoch.items() if k not in CLOCK} for epoch in history],
-            "weights": {
-                **{name: value.clone() for name, value in each.student.state_dict().items()},
-                **{f"d.{name}": value.clone() for name, value in each.distiller.state_dict().items()},
-            },
+            "history": without_clock(history),
+            "weights": all_weights(each.student, each.distiller),
         }
         for each, history in zip(trainees, histories, strict=True)
     ]
-
-
-def stop_at(calls: int) -> Callable[[Progress], None]:
-    def stop(at: Progress) -> None:
-        if (at.epoch - 1) * STEPS + at.step == calls:
-            raise Stop
-
-    return stop
 
 
 # Steps after which a training is killed, and so the step of an epoch that its checkpoint is of: within the first epoch,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from trained import Stop, all_weights, stop_at, without_clock
 
 from trg_pyg.data.augment import Augment
 from trg_pyg.distillers.base import Distiller, Losses
@@ -23,12 +24,7 @@ SGD = TrainConfig(epochs=2, batch_size=8, lr=0.1, milestones=[1], eval_batch_siz
 ADAMW = TrainConfig(epochs=2, batch_size=8, optimizer="AdamW", lr=0.01, schedule="onecycle", grad_clip=1.0)
 FP16 = replace(SGD, precision="fp16")
 PARTS = replace(SGD, accumulate=2)
-CLOCK = ("seconds", "images_per_second", "ms_per_step")
 STEPS = 3  # of an epoch: 22 images
-
-
-class Stop(Exception):
-    """Stands for whatever ends a run."""
 
 
 class TwoMaps(Distiller):
@@ -65,14 +61,7 @@ def make(network, hints, plain) -> Callable[..., list[Trainee]]:
 
 
 def weights(trainees: Sequence[Trainee]) -> list[dict[str, Tensor]]:
-    return [
-        {**each.student.state_dict(), **{f"d.{name}": v for name, v in each.distiller.state_dict().items()}}
-        for each in trainees
-    ]
-
-
-def without_clock(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in epoch.items() if name not in CLOCK} for epoch in history]
+    return [all_weights(each.student, each.distiller) for each in trainees]
 
 
 def check_same(found: list[Any], expected: list[Any]) -> None:
@@ -131,17 +120,6 @@ def test_students_see_the_same_batches_and_take_turns(make, together) -> None:
         assert [rest for _, *rest in seen[4 * step : 4 * step + 4]] == [list(seen[4 * step][1:])] * 4
 
 
-def stop_at(calls: int) -> Callable[[Any], None]:
-    left = [calls]
-
-    def stop(at: Any) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise Stop
-
-    return stop
-
-
 @pytest.fixture
 def every_step(monkeypatch) -> dict[str, Any]:
     """Options by which a checkpoint is written after each step."""
@@ -193,10 +171,7 @@ def test_a_student_that_is_epochs_ahead_waits(make, together, tmp_path, network,
     whole = together(SGD)
     together(SGD, make(tmp_path)[:1])
 
-    def stop(metrics: dict[str, float]) -> None:
-        raise Stop
-
-    others = [replace(each, on_epoch=stop if n == 2 else None) for n, each in enumerate(make(tmp_path)[1:])]
+    others = [replace(each, on_epoch=stop_at(1) if n == 2 else None) for n, each in enumerate(make(tmp_path)[1:])]
     with pytest.raises(Stop):
         together(SGD, others)
     check_same(together(SGD, make(tmp_path), resume=True), whole)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from trained import Stop, stop_at
 
 from trg_pyg.distillers import CRD, HKD
 from trg_pyg.distillers.base import Distiller, Losses
@@ -91,14 +92,8 @@ def test_only_so_many_steps_are_skipped(network, train_set, test_set) -> None:
 def test_skipped_steps_are_counted_on_after_a_resumption(network, train_set, test_set, tmp_path) -> None:
     config = replace(SGD, nonfinite="skip", max_skipped=1)
 
-    class Stop(Exception):
-        pass
-
-    def on_epoch(metrics) -> None:
-        raise Stop
-
     with pytest.warns(UserWarning, match="1 of at most 1"), pytest.raises(Stop):
-        fit(network(0), None, Spoiled({0}), train_set, test_set, config, folder=tmp_path, on_epoch=on_epoch)
+        fit(network(0), None, Spoiled({0}), train_set, test_set, config, folder=tmp_path, on_epoch=stop_at(1))
     with pytest.raises(TrainingDiverged, match="after 1 skipped steps"):
         fit(network(0), None, Spoiled({0}), train_set, test_set, config, folder=tmp_path, resume=True)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from trained import Stop, all_weights, stop_at, without_clock
 
 from trg_pyg.data.augment import Augment
 from trg_pyg.distillers.base import Distiller, Losses
@@ -22,10 +23,6 @@ SGD = TrainConfig(epochs=4, batch_size=8, lr=0.1, milestones=[2], warmup_epochs=
 ADAMW = TrainConfig(epochs=4, batch_size=8, optimizer="AdamW", lr=0.01, schedule="onecycle", grad_clip=1.0)
 
 
-class Stop(Exception):
-    """Stands for whatever ends a run: a time limit, a crash, a person."""
-
-
 @pytest.fixture
 def run(network, hints, train_set, test_set):
     """Trains a fresh pair and returns its history and all weights."""
@@ -37,28 +34,13 @@ def run(network, hints, train_set, test_set):
         student.train(options.pop("training", True))
         torch.rand(options.pop("drawn", 0))
         history = fit(student, teacher, distiller, train_set, test_set, config, **options)
-        return history, {**student.state_dict(), **{f"d.{k}": v for k, v in distiller.state_dict().items()}}
+        return history, all_weights(student, distiller)
 
     return run
 
 
 def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def without_clock(history: list[dict]) -> list[dict]:
-    return [
-        {k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second", "ms_per_step")}
-        for epoch in history
-    ]
-
-
-def stop_after(epoch: int):
-    def on_epoch(metrics: dict) -> None:
-        if metrics["epoch"] == epoch:
-            raise Stop
-
-    return on_epoch
 
 
 def test_metrics_of_every_epoch(run, train_set) -> None:
@@ -94,7 +76,7 @@ def test_evaluation_every_few_epochs_and_after_the_last(run, network, tmp_path: 
 
 def test_an_epoch_without_evaluation_has_no_best_weights(run, network, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        run(replace(SGD, eval_every=3), folder=tmp_path, on_epoch=stop_after(2))
+        run(replace(SGD, eval_every=3), folder=tmp_path, on_epoch=stop_at(2))
     assert not (tmp_path / "best.safetensors").exists()
     assert load_weights(network(5).model, tmp_path / "last.safetensors").accuracy is None
 
@@ -127,7 +109,7 @@ def test_a_resumed_training_has_what_its_probe_gave(run, tmp_path: Path) -> None
 
     whole, _ = run(SGD, probe=probe)
     with pytest.raises(Stop):
-        run(SGD, probe=probe, folder=tmp_path, on_epoch=stop_after(2))
+        run(SGD, probe=probe, folder=tmp_path, on_epoch=stop_at(2))
     resumed, _ = run(SGD, probe=probe, folder=tmp_path, resume=True, drawn=3)
     assert without_clock(resumed) == without_clock(whole)
     assert len({epoch["norm"] for epoch in resumed}) == 4
@@ -163,7 +145,7 @@ def test_the_callers_random_stream_is_left_alone(network, plain, train_set, test
 def test_resumed_equals_uninterrupted(run, tmp_path: Path, config, epochs) -> None:
     history, weights = run(config, folder=tmp_path / "whole")
     with pytest.raises(Stop):
-        run(config, folder=tmp_path / "cut", on_epoch=stop_after(epochs))
+        run(config, folder=tmp_path / "cut", on_epoch=stop_at(epochs))
     resumed_epochs: list[dict] = []
     resumed, resumed_weights = run(
         config, folder=tmp_path / "cut", resume=True, on_epoch=resumed_epochs.append, drawn=11
@@ -206,7 +188,7 @@ def test_a_stop_after_the_last_step_is_no_stop(run, tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_costs_an_epoch_and_no_result(run, tmp_path: Path) -> None:
     history, weights = run(SGD)
     with pytest.raises(Stop):
-        run(SGD, folder=tmp_path, on_epoch=stop_after(3), keep_checkpoints=3)
+        run(SGD, folder=tmp_path, on_epoch=stop_at(3), keep_checkpoints=3)
     assert {"checkpoint.pt", "checkpoint.1.pt", "checkpoint.2.pt"} <= {path.name for path in tmp_path.iterdir()}
     (tmp_path / "checkpoint.pt").write_bytes((tmp_path / "checkpoint.pt").read_bytes()[:-1])
     seen: list[dict] = []
@@ -282,7 +264,7 @@ def test_resume_refuses_another_training(run, plain, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="resume is set but no folder"):
         run(SGD, resume=True)
     with pytest.raises(Stop):
-        run(SGD, folder=tmp_path, on_epoch=stop_after(1), identity={"weight": 1.0})
+        run(SGD, folder=tmp_path, on_epoch=stop_at(1), identity={"weight": 1.0})
     changed = TrainConfig(epochs=5, batch_size=8, lr=0.1, milestones=[2], warmup_epochs=0.5, eval_batch_size=4)
     with pytest.raises(InputError) as error:
         run(changed, folder=tmp_path, resume=True, seed=1, identity={"weight": 2.0})
@@ -350,7 +332,7 @@ def test_lower_precision_trains_and_resumes(run, tmp_path: Path, precision) -> N
     assert all(weight.dtype != torch.float16 and weight.dtype != torch.bfloat16 for weight in weights.values())
     assert history[-1]["train/total"] < history[0]["train/total"]
     with pytest.raises(Stop):
-        run(config, folder=tmp_path, on_epoch=stop_after(2))
+        run(config, folder=tmp_path, on_epoch=stop_at(2))
     assert same(weights, run(config, folder=tmp_path, resume=True)[1])
 
 

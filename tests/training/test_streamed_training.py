@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from trained import Stop, stop_at, without_clock
 
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet, Splits
@@ -13,15 +14,11 @@ from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.config import TrainConfig
-from trg_pyg.training.loop import Progress, fit
+from trg_pyg.training.loop import fit
 from trg_pyg.training.metrics import evaluate
 
 CONFIG = TrainConfig(epochs=2, batch_size=8, lr=0.1, schedule="cosine", eval_batch_size=4)
 SHOTS = {"many": [0], "few": [1, 2]}
-
-
-class Stop(Exception):
-    """Stands for whatever ends a run."""
 
 
 @pytest.fixture
@@ -42,8 +39,7 @@ def run(root, network, hints):
         splits = load(root, stream, workers, check)
         student = network(0)
         history = fit(student, network(1), hints(), splits.train, splits.test, CONFIG, augment=augment, **options)
-        clock = ("seconds", "images_per_second", "ms_per_step")
-        return [{k: v for k, v in epoch.items() if k not in clock} for epoch in history], student.state_dict()
+        return without_clock(history), student.state_dict()
 
     return run
 
@@ -67,28 +63,18 @@ def test_workers_do_not_change_a_training(run) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_equals_uninterrupted(run, tmp_path: Path, workers) -> None:
-    def stop(metrics: dict) -> None:
-        raise Stop
-
     whole = run(RandomResizedCrop(), workers=workers)
     with pytest.raises(Stop):
-        run(RandomResizedCrop(), workers=workers, folder=tmp_path / "cut", on_epoch=stop)
+        run(RandomResizedCrop(), workers=workers, folder=tmp_path / "cut", on_epoch=stop_at(1))
     assert same(whole, run(RandomResizedCrop(), folder=tmp_path / "cut", resume=True))
 
 
 @pytest.mark.parametrize(("workers", "steps"), [(0, 2), (0, 5), (2, 2)])
 def test_resumed_within_an_epoch_equals_uninterrupted(run, tmp_path: Path, monkeypatch, workers, steps) -> None:
-    whole, left = run(RandomResizedCrop()), [steps]
-
-    def stop(at: Progress) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise Stop
-
-    folder = tmp_path / "cut"
+    whole, folder = run(RandomResizedCrop()), tmp_path / "cut"
     monkeypatch.setattr("trg_pyg.training.loop._CHECK_EVERY", 1)
     with pytest.raises(Stop):
-        run(RandomResizedCrop(), workers=workers, folder=folder, on_step=stop, checkpoint_seconds=0.0)
+        run(RandomResizedCrop(), workers=workers, folder=folder, on_step=stop_at(steps), checkpoint_seconds=0.0)
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
     assert (len(checkpoint["history"]), checkpoint["step"]) == divmod(steps - 1, 3)
     assert same(whole, run(RandomResizedCrop(), workers=workers, folder=folder, resume=True))
