@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trg_pyg.cli.run import main as run_study
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, for the reason of one_thread
+
 # A change is judged on the same examples every time; elsewhere each run looks for new ones.
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):

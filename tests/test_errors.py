@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, count, require
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ def test_a_message_is_one_line_that_can_be_printed(message: str, shown: str) -> 
     assert str(error.value) == shown
     assert str(error.value).encode()
     assert str(pickle.loads(pickle.dumps(error.value))) == shown
+
+
+def test_a_count_has_its_noun_in_the_plural_unless_it_is_1() -> None:
+    assert [count(1, what) for what in ("image", "class", "batch")] == ["1 image", "1 class", "1 batch"]
+    counted = [count(1438, what) for what in ("image", "class", "batch", "epoch")]
+    assert counted == ["1,438 images", "1,438 classes", "1,438 batches", "1,438 epochs"]
+    assert count(0, "step") == "0 steps"

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digit
 from trg_pyg.distillers import SP
 from trg_pyg.step import Step
 
-READ = (*GUIDES, ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/README.md")))
+READ = (*GUIDES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "experiments").glob("*/*.md")))
 ALL = tuple(dict.fromkeys((*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")))
 SHOWN = [(page, command) for page in GUIDES for command in dict.fromkeys(commands(page.read_text()))]
 ONCE = [
@@ -107,6 +108,22 @@ def test_every_guide_is_in_the_index():
     guides = [*(ROOT / "experiments" / "guide").glob("*.md"), *(ROOT / "experiments" / "guide").glob("*.ipynb")]
     assert len(guides) > 10
     assert [page.name for page in guides if page.name != "README.md" and f"({page.name})" not in index] == []
+
+
+def test_every_class_that_a_table_names_can_be_imported_from_its_package():
+    packages = ("models", "relations", "graphs", "nodes", "divergences", "losses", "distillers", "data", "tokens")
+    known = {name for package in packages for name in import_module(f"trg_pyg.{package}").__all__}
+    named = {
+        (page.name, name)
+        for page in READ
+        for row in re.findall(r"^\|.*$", page.read_text(), re.MULTILINE)
+        for code in re.findall(r"`([A-Z][^`]+)`", row)
+        if re.match(r"\w+(\(|$)", code)
+        for name in re.findall(r"\b[A-Z]\w+", code)
+    }
+    assert len({name for _, name in named}) > 50
+    others = {"Batch", "Data", "DataParallel", "True"}  # of PyG, PyTorch and Python
+    assert {(page, name) for page, name in named if name not in known | others} == set()
 
 
 def test_every_file_that_a_page_names_is_there():

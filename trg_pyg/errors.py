@@ -41,6 +41,12 @@ def few(names: Sequence[str], most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def count(number: int, what: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1: ``"1 class"``, ``"1,438 images"``."""
+    plural = f"{what}es" if what.endswith(("s", "x", "tch")) else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
 def require(condition: bool, message: str) -> None:
     """Raise :class:`InputError` with ``message`` unless ``condition`` holds."""
     if not condition:

@@ -77,7 +77,7 @@ class _Poisoned(Distiller):
 
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
         """Return the losses, not finite in a step that is spoiled."""
-        losses: Losses = super().forward(self._poison(student), teacher, step)  # type: ignore[safe-super]
+        losses: Losses = super().forward(self._poison(student), teacher, step)
         return losses
 
 

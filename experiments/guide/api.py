@@ -60,6 +60,8 @@ def build(folder: Path, sources: bool = True) -> int:
     require(not others, f"{folder} holds something other than an API reference: name a new folder")
     render.configure(docformat="google", math=True, show_source=sources, template_directory=_TEMPLATE)
     render.env.filters["with_full_names"] = with_full_names
+    for name in trg_pyg.__all__:
+        getattr(trg_pyg, name)  # pdoc sees what is loaded
     modules = {name: doc.Module.from_name(name) for name in public_modules()}
     pages = {f"{name.replace('.', '/')}.html": render.html_module(module, modules) for name, module in modules.items()}
     pages["index.html"] = render.html_index(modules)

@@ -109,7 +109,7 @@ CASES["it is one of the methods"] = typed("--methods", "KD", "TRG", "--reference
 CASES["it is a file that can be written"] = lambda place: run.main([f"--table={place.folder}"])
 CASES["whether it is trained is clear"] = typed("--teacher.trained=true")
 CASES["the device is there"] = studied("--device=cuda:99")
-CASES["an option fits the networks and the data"] = studied("--distiller=TRG", "--distiller.k=99")
+CASES["an option fits the networks and the data"] = studied("--distiller=TRG", "--distiller.patch=3")
 CASES["a network is known"] = studied("--student.name=resnet9")
 CASES["an argument of it is known"] = studied("--student.args={{depth: 3}}")
 CASES["a tap is a module of it"] = studied("--distiller=TRG", "--student.taps=[layer9]")

@@ -10,6 +10,7 @@ import wandb
 import yaml
 from safetensors.torch import load_file
 
+from trg_pyg.cli.diagnose import main as diagnose_main
 from trg_pyg.cli.run import main
 from trg_pyg.cli.table import main as table_main
 from trg_pyg.models.cifar.resnet import resnet8
@@ -56,6 +57,29 @@ def test_a_study_ends_in_a_table_and_every_run_can_be_traced(small, tmp_path, ca
     config = yaml.safe_load((folders[1] / "config.yaml").read_text())
     assert config["seeds"] == [1]
     assert config["distiller"]["class_path"].endswith("TRG")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "trained first, 1 epoch"),
+        (["--teacher.weights=repdistiller/resnet56_cifar100"], "published weights repdistiller/resnet56_cifar100"),
+    ],
+)
+def test_a_dry_run_says_what_a_study_would_do_and_leaves_nothing(options, line, small, tmp_path, capsys):
+    networks = [option for option in small if not (options and option == "--teacher.name=resnet8")]
+    variants = "--variants={TRG k=4: {class_path: TRG, init_args: {k: 4}}, soft: KD}"
+    given = [*networks, *options, variants, "--seeds", "0", "1", "--dry_run"]
+    for command, own in ((main, []), (diagnose_main, ["--probe_images=36"])):
+        assert command([*given, *own]) == 0
+        shown, errors = capsys.readouterr()
+        assert line in shown
+        assert [text.split()[0] for text in shown.splitlines() if text[0] != " "] == [
+            *("data", "teacher", "student", "methods", "graphs", "training", "runs", "output"),
+        ]
+        assert "runs      4: 2 methods x seeds 0, 1\n" in shown
+        assert errors == ""
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_table_can_be_made_again_from_the_results_beside_it(small, tmp_path, capsys):
@@ -190,12 +214,14 @@ def bad_input(images, tmp_path):
         "class missing in the test split": ([f"--data.root={incomplete}"], ["blue", "test"]),
         "teacher of other classes": ([f"--teacher.weights={other}"], ["7 classes", "3"]),
         "unknown tap": (["--student.taps=[layer5]"], ["layer5", "layer3"]),
-        "too many neighbours": (["--distiller=TRG", "--distiller.k=16"], ["k=16", "16 tokens", "15"]),
         "patch": (["--distiller=TRG", "--distiller.patch=3"], ["patch=3", "4x4", "1, 2, 4"]),
-        "tokens": (["--distiller=TRG", "--distiller.tokens_per_image=17"], ["tokens_per_image=17", "16"]),
+        "nothing to compare": (
+            ["--distiller=TRGPaper", "--distiller.patch=4", "--distiller.beta=0", "--distiller.gamma=0"],
+            ["inner of images of 1 token"],
+        ),
         "last batch too small": (
-            ["--distiller=TRGPaper", "--distiller.tokens_per_image=2", "--train.batch_size=7"],
-            ["batch of 1 of 36", "TRGPaper needs 5 images"],
+            ["--distiller=TRGPaper", "--distiller.tokens_per_image=1", "--train.batch_size=7"],
+            ["batch of 1 of 36", "TRGPaper needs 2 images"],
         ),
         "unknown key": (["--trian.epochs=1"], ["trian.epochs", "train.epochs"]),
         "impossible value": (["--train.batch_size=0"], ["train.batch_size", "0"]),
@@ -212,9 +238,8 @@ def bad_input(images, tmp_path):
         "class missing in the test split",
         "teacher of other classes",
         "unknown tap",
-        "too many neighbours",
         "patch",
-        "tokens",
+        "nothing to compare",
         "last batch too small",
         "unknown key",
         "impossible value",

@@ -251,6 +251,8 @@ def test_a_class_of_ones_own_that_cannot_be_had_is_one_line(arguments, line, tmp
     [
         ("trian: {lr: 1}", "unknown key trian.lr; did you mean train.lr"),
         ("train: {lrr: 1}", "unknown key lrr in train; did you mean lr?"),
+        ("train: []", r"train=\[\]: it has keys of its own, which --help shows"),
+        ("teacher: {train: null}", "teacher.train=None: it has keys of its own"),
         ("distiller: {class_path: TRG, init_args: {alfa: 1}}", "unknown option alfa of TRG; did you mean alpha"),
     ],
 )

@@ -172,8 +172,8 @@ def test_a_training_with_batches_too_small_does_not_start():
     torch.manual_seed(0)
     network, train = TappedModel(Flat(), []), random_set(20, 4, 3, seed=0)
     distiller = HKD(network.describe(4), network.describe(4))
-    with pytest.raises(InputError, match="batch of 8 of 20 training images, and HKD needs 9 images for its neighbours"):
-        fit(network, copy.deepcopy(network), distiller, train, train, TrainConfig(batch_size=12))
+    with pytest.raises(InputError, match="batch of 1 of 20 training images, and HKD needs 2 images for its neighbours"):
+        fit(network, copy.deepcopy(network), distiller, train, train, TrainConfig(batch_size=19))
 
 
 @EACH

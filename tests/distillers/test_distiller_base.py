@@ -45,20 +45,16 @@ def test_weighted_parts_are_those_of_a_call_with_their_gradients(networks, outpu
         summed.backward()
         assert torch.equal(summed, total)
         assert torch.equal(again.logits.grad, student.logits.grad), cls
-        assert "weigh" not in vars(distiller)
 
 
-def test_a_method_that_does_not_weigh_has_no_weighted_parts(networks, outputs, step):
+def test_a_method_that_is_no_sum_of_parts_implements_forward(networks, outputs, step):
     class Alone(Distiller):
         def forward(self, student, teacher, step):
             return Losses(student.logits.sum(), {})
 
-    class Broken(Distiller):
-        def forward(self, student, teacher, step):
-            raise RuntimeError
+    class Nothing(Distiller):
+        pass
 
     assert Alone(*networks).weighted_parts(*outputs(), step()) == {}
-    broken = Broken(*networks)
-    with pytest.raises(RuntimeError):
-        broken.weighted_parts(*outputs(), step())
-    assert broken.weigh is Distiller.weigh
+    with pytest.raises(InputError, match="Nothing has no loss: implement weighted_parts, or forward"):
+        Nothing(*networks)(*outputs(), step())

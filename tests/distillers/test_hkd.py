@@ -179,11 +179,16 @@ def test_the_memory_is_of_e_and_only_of_the_batch(networks, outputs):
         assert torch.equal(bank[rest], old[rest])
 
 
-def test_batches_need_the_neighbours(networks, outputs):
-    assert HKD(*networks).min_images == 9
-    assert HKD(*networks, k=2).min_images == 3
-    with pytest.raises(InputError, match="K=2 neighbours of each of 2 tokens"):
-        make(networks, k=2)(*outputs(2), batch([0, 1]))
+def test_in_a_small_batch_all_others_are_neighbours(networks, outputs):
+    few, one = make(networks, k=2), make(networks, k=1)
+    one.load_state_dict(few.state_dict())
+    totals = [each(*outputs(2), batch([0, 1])).total for each in (few, one)]
+    assert torch.equal(*totals)
+    assert few.fitted(2) == ["k 1 in a graph of 2 nodes (2 asked for)"]
+    assert few.fitted(3) == []
+    assert few.min_images == 2
+    with pytest.raises(InputError, match="a graph of a single token has no neighbours"):
+        few(*outputs(1), batch([0]))
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,6 @@ def test_tokens_all_equal_for_both_networks_are_alike(edges, step):
         ({"patch": 3}, "patch"),
         ({"patch": 4}, "patch=4: an image of one token has no neighbours"),
         ({"edges": "knn", "k": 0}, "K=0"),
-        ({"edges": "knn", "k": 16}, "K=16 neighbours of each of 16 tokens: a token has 15 others"),
-        ({"edges": "knn", "patch": 2}, "K=8 neighbours of each of 4 tokens"),
     ],
     ids=str,
 )
@@ -124,5 +122,8 @@ def test_impossible_options_are_named(options, message, networks):
         LSP(*networks, **options)
 
 
-def test_the_number_of_nearest_tokens_does_not_matter_on_the_grid(networks):
-    LSP(*networks, k=100)
+def test_in_an_image_of_few_tokens_all_others_are_neighbours(networks):
+    assert LSP(*networks, edges="knn", k=15).fitted(2) == LSP(*networks, k=100).fitted(2) == []
+    few = LSP(*networks, edges="knn", patch=2)
+    assert few.fitted(2) == ["k 3 in a graph of 4 nodes (8 asked for)"]
+    assert few.graph_sizes(2)["local"].edges == 2 * 4 * 3

@@ -9,7 +9,7 @@ from trg_pyg.distillers import KD, TRG, TRGPaper
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import KNNGraph
 from trg_pyg.losses import ContextualLoss, LocalStructureLoss, LogitKD, TemperatureSchedule
-from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.relations import Gaussian
 from trg_pyg.tokens import Tokenizer
 
@@ -200,12 +200,14 @@ def test_degenerate_features_have_finite_gradients(kind, networks, outputs, step
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 16}, r"k=16 .*16 tokens.*15 others.*lower k or raise tokens_per_image"),
-        ({"k": 4, "tokens_per_image": 4}, r"k=4 .*4 tokens"),
-        ({"k": 4, "tokens_per_image": 4, "alpha": 0, "delta": 0, "scope": "image"}, r"k=4 .*4 tokens"),
+        (
+            {"tokens_per_image": 1, "beta": 0, "gamma": 0},
+            r"inner and graph of images of 1 token \(patch 1 on the 4x4 grid\): nothing is left to compare; tap",
+        ),
+        ({"patch": 4, "scope": "image", "gamma": 0, "alpha": 0, "delta": 0}, r"local of images of 1 token \(patch 4 "),
         ({"k": 0}, r"K=0"),
         ({"patch": 3}, r"patch=3 does not divide the 4x4"),
-        ({"tokens_per_image": 17}, r"tokens_per_image=17"),
+        ({"tokens_per_image": 0}, r"tokens_per_image=0"),
         ({"local_support": "neighbors", "local_edges": "own"}, r"local_support=neighbors with local_edges=own"),
         ({"local_support": "none"}, r"support=none"),
         ({"local_edges": "student"}, r"local_edges=student: choose own or teacher"),
@@ -233,13 +235,52 @@ def test_impossible_options_are_named_when_built(options, message, networks):
         TRG(*networks, **options)
 
 
-def test_many_neighbours_are_fine_over_the_batch(networks, outputs, step):
-    """K may exceed an image's tokens where the only graph is the one over the batch."""
-    distiller = TRG(*networks, tokens_per_image=4, k=8, alpha=0, delta=0)
-    assert distiller(*outputs(), step()).total.isfinite()
+def on_grid(side: int, images: int) -> tuple:
+    """Networks whose last map has side x side cells, and their outputs."""
+    draw = torch.Generator().manual_seed(side)
+    networks = [NetworkInfo(5, (FeatureInfo("layer4", "map", width, (side, side)),)) for width in (6, 4)]
+    outputs = [
+        Outputs(
+            *(torch.randn(images, *shape, generator=draw).requires_grad_() for shape in ((5,), (width, side, side)))
+        )
+        for width in (6, 4)
+    ]
+    return networks, [each._replace(features=(each.features,)) for each in outputs]
 
 
-def test_dense_contextual_similarity_does_not_limit_k(networks, outputs, step):
-    """It has no graph, so K of the batch graph may exceed an image's tokens (a 2x2 map has four)."""
-    distiller = TRGPaper(*networks, tokens_per_image=4, k=8)
-    assert distiller(*outputs(), step()).total.isfinite()
+@pytest.mark.parametrize(
+    ("side", "images", "of_image", "of_batch"), [(2, 3, 3, 8), (2, 2, 3, 7), (2, 1, 3, 3), (3, 1, 8, 8)]
+)
+def test_on_a_small_map_there_are_as_many_tokens_and_neighbours_as_it_has(side, images, of_image, of_batch, step):
+    networks, outputs = on_grid(side, images)
+    torch.manual_seed(0)
+    distiller = TRG(*networks)
+    losses = distiller(*outputs, step(images))
+    losses.total.backward()
+    assert all(p.grad.isfinite().all() for p in distiller.parameters())
+    for k, parts in ((of_image, ("inner", "graph")), (of_batch, ("local",))):
+        exact = TRG(*networks, tokens_per_image=None, k=k)
+        exact.load_state_dict(distiller.state_dict())
+        wanted = exact(*outputs, step(images)).parts
+        assert all(torch.equal(losses.parts[part], wanted[part]) for part in parts)
+    tokens, *neighbours = distiller.fitted(images)
+    assert tokens == f"{side**2} tokens an image (16 asked for)"
+    assert neighbours == [
+        f"k {k} in a graph of {k + 1} nodes (8 asked for)" for k in sorted({of_batch, of_image} - {8})[::-1]
+    ]
+
+
+def test_on_a_map_of_one_cell_tokens_are_compared_between_images_and_the_rest_is_left_out(step):
+    networks, outputs = on_grid(1, 4)
+    distiller = TRG(*networks)
+    losses = distiller(*outputs, step(4))
+    losses.total.backward()
+    assert list(losses.parts) == ["ce", "kd", "local", "global"]
+    assert all(p.grad is not None for p in distiller.parameters())
+    assert list(distiller.graph_sizes(4)) == ["local"]
+    assert distiller.fitted(4) == [
+        "1 token an image (16 asked for)",
+        "k 3 in a graph of 4 nodes (8 asked for)",
+        "without inner and graph: an image has 1 token",
+    ]
+    assert TRGPaper(*networks).fitted(9)[1:] == ["without inner: an image has 1 token"]

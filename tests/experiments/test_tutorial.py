@@ -43,18 +43,6 @@ def test_the_command_in_the_text_is_one_that_trg_run_understands():
     assert [method.name for method in choices.methods] == ["KD", "MutualRank+KD"]
 
 
-def test_every_piece_that_the_table_names_exists():
-    import trg_pyg.divergences
-    import trg_pyg.graphs
-    import trg_pyg.nodes
-    import trg_pyg.relations
-
-    packages = (trg_pyg.nodes, trg_pyg.graphs, trg_pyg.relations, trg_pyg.divergences)
-    names = {name for row in re.findall(r"^\|.*`.*$", TEXT, re.MULTILINE) for name in re.findall(r"\b[A-Z]\w+", row)}
-    methods = {"RKD", "SP", "PKT", "LSP", "TRG", "L_inner", "L_local", "True"}
-    assert names - methods == {n for n in names - methods if any(hasattr(package, n) for package in packages)}
-
-
 def test_edges_are_mutual():
     x = torch.randn(3, 10, 4, generator=torch.Generator().manual_seed(0))
     edges = set(map(tuple, MutualKNN(3)(x).edge_index.T.tolist()))

@@ -37,6 +37,22 @@ def test_two_images_of_three_tokens_on_a_line():
     assert (image.num_graphs, batch.num_graphs) == (2, 1)
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_at_most_k_neighbours_are_all_others_of_a_small_graph_and_k_of_a_large_one(scope, symmetric):
+    builder = KNNGraph(3, scope=scope, symmetric=symmetric, at_most=True)
+    for images, size in ((1, 2), (2, 3), (2, 4), (2, 5)):
+        tokens = torch.randn(images, size, 4, generator=torch.Generator().manual_seed(size))
+        nodes = size if scope == "image" else images * size
+        k = min(3, nodes - 1)
+        graph, wanted = builder(tokens), KNNGraph(k, scope=scope, symmetric=symmetric)(tokens)
+        assert torch.equal(graph.edge_index, wanted.edge_index)
+        assert torch.equal(graph.edge_weight, wanted.edge_weight)
+        assert builder.fitted(nodes) == ([f"k {k} in a graph of {nodes} nodes (3 asked for)"] if k < 3 else [])
+    with pytest.raises(InputError, match="a graph of a single token has no neighbours"):
+        builder(torch.randn(1, 1, 4))
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     scope=st.sampled_from(SCOPES),

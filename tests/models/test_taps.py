@@ -1,20 +1,20 @@
 import copy
 import gc
-import os
 import pickle
-import subprocess
-import sys
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import launch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trg_pyg.errors import InputError
 from trg_pyg.models import FeatureInfo, NetworkInfo, Normalize, Outputs, TappedModel, build_model, resnet8
+from trg_pyg.training.distributed import World
 
 HALF = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -618,23 +618,22 @@ def test_a_copy_reads_its_own_modules(duplicate: Any, taps: Any, described: bool
     assert all(p.grad is None for p in original.parameters())
 
 
+def hooked(world: World, pickled: bytes) -> list[list[int]]:
+    """Shapes of features and embedding, of a network with hooks that it did not have when it was pickled."""
+    tapped = pickle.loads(pickled)
+    for module in tapped.modules():
+        for _ in range(5):
+            module.register_forward_hook(lambda module, args, output: None)
+            module.register_forward_pre_hook(lambda module, args: None)
+    outputs = tapped(torch.rand(2, 3, 32, 32))
+    return [list(tensor.shape) for tensor in (*outputs.features, outputs.embedding)]
+
+
 def test_a_pickle_survives_hooks_of_a_new_process(tmp_path: Path) -> None:
-    path = tmp_path / "tapped.pickle"
     tapped = TappedModel(resnet8(), "stages")
     tapped.describe(32)
-    path.write_bytes(pickle.dumps(tapped))
-    script = f"""
-import pickle, torch
-tapped = pickle.load(open({str(path)!r}, "rb"))
-for module in tapped.modules():
-    for _ in range(5):
-        module.register_forward_hook(lambda module, args, output: None)
-        module.register_forward_pre_hook(lambda module, args: None)
-outputs = tapped(torch.rand(2, 3, 32, 32))
-assert outputs.embedding.shape == (2, 64)
-assert [f.shape[1] for f in outputs.features] == [16, 32, 64]
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    (shapes,) = launch(partial(hooked, pickled=pickle.dumps(tapped)), 1, tmp_path, group=False)
+    assert shapes == [[2, 16, 32, 32], [2, 32, 16, 16], [2, 64, 8, 8], [2, 64]]
 
 
 def test_no_grad_and_mode() -> None:
@@ -703,48 +702,20 @@ def test_a_declared_classifier_is_known_before_compiling() -> None:
     torch.testing.assert_close(model.fc(outputs.embedding), outputs.logits)
 
 
-DISTRIBUTED = """
-import sys, torch
-from torch.nn.parallel import DistributedDataParallel
-from trg_pyg.models import TappedModel, resnet8
-torch.set_num_threads(1)
-rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=world)
-torch.manual_seed(0)
-one = TappedModel(resnet8(), ["layer2", "layer3"]).eval()
-images = torch.rand(4, 3, 32, 32)
-loss = lambda outputs: sum(t.square().mean() for t in (outputs.logits, *outputs.features, outputs.embedding))
-loss(one(images)).backward()
-expected = [p.grad.clone() for p in one.parameters()]
-one.zero_grad()
-many = DistributedDataParallel(one)
-for _ in range(2):
-    one.zero_grad()
-    loss(many(images.chunk(world)[rank])).backward()
-for p, e in zip(one.parameters(), expected, strict=True):
-    torch.testing.assert_close(p.grad, e, atol=1e-5, rtol=1e-4)
-torch.distributed.destroy_process_group()
-"""
+def averaged_gradient(world: World) -> list[list[Tensor]]:
+    """Of the second of two steps, and that of one process on the images of all."""
+    torch.manual_seed(0)
+    tapped = TappedModel(resnet8(), ["layer2", "layer3"]).eval()
+    images = torch.rand(4, 3, 32, 32)
+    expected = gradients(tapped, images)
+    many = nn.parallel.DistributedDataParallel(tapped)
+    for _ in range(2):
+        found = gradients(many, images.chunk(world.size)[world.rank])
+    return [found, expected]
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch.distributed is absent")
 def test_gradient_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
-    world = 2
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "GLOO_SOCKET_IFNAME": "lo"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", DISTRIBUTED, str(rank), str(world), str(tmp_path / "store")],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        for process in processes:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
+    for found, expected in launch(averaged_gradient, 2, tmp_path):
+        assert len(expected) == len(list(resnet8().parameters()))
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

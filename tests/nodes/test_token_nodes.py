@@ -44,5 +44,5 @@ def test_a_sample_is_taken_at_the_same_places_with_the_generator_of_the_step(net
 def test_options_that_do_not_fit_are_refused_when_built(networks):
     with pytest.raises(InputError, match="patch=3 does not divide the 2x2 feature grid"):
         Tokens(*networks, patch=3)
-    with pytest.raises(InputError, match="tokens_per_image=5"):
-        Tokens(*networks, tokens_per_image=5)
+    with pytest.raises(InputError, match="tokens_per_image=0"):
+        Tokens(*networks, tokens_per_image=0)

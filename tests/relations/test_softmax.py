@@ -109,6 +109,18 @@ def test_extreme_values_are_finite(support, size):
 
 
 @SUPPORT
+def test_rows_that_are_full_do_not_notice_a_shift(support):
+    """Far below 0 too, where the exponential of its opposite is infinite in float32."""
+    graph = random_graph(0, 3, 2.0)
+    shifted = graph.edge_weight.detach().float().sub(100).requires_grad_()
+    relation = Softmax(GivenWeight(), support=support)
+    value = relation(Data(edge_index=graph.edge_index, edge_weight=shifted, num_nodes=3))
+    torch.testing.assert_close(value, relation(graph).float(), rtol=1e-4, atol=0)
+    value[0].backward()
+    assert shifted.grad.isfinite().all()
+
+
+@SUPPORT
 def test_of_a_scaled_relation(support, hard):
     """Relations nest: a softmax of distances in units of their mean."""
     graph = KNNGraph(2, None)(hard("random", 8, 3).view(2, 4, 3))

@@ -40,7 +40,7 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
         "student   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4",
         "methods   Vanilla  1 ce",
         "          KD       0.1 ce + 0.9 kd",
-        "          TRG      1 ce + 1 kd + 0 to 1 local + 0 to 2 global + 0 to 0.1 graph",
+        "          TRG      1 ce + 1 kd + 0 to 1 local (beta) + 0 to 2 global (gamma) + 0 to 0.1 graph (delta)",
         "          SP+KD    1 ce + 1 kd + 3000 similarity",
         "graphs    TRG: 16 tokens an image, 18 images a batch",
         "              local: 1 KNNGraph of 288 nodes, 2,304 edges",
@@ -49,6 +49,13 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
         "training  2 epochs of 2 steps of 18 images; SGD, lr 0.05, weight decay 0.0005; onecycle; fp32",
         "runs      8: 4 methods x seeds 0, 1",
     ]
+
+
+def test_what_is_less_than_was_asked_for_is_said(small, capsys):
+    _, lines = announced([*small, "--methods", "TRG", "--distiller=TRG", "--distiller.patch=2"], capsys)
+    assert "graphs    TRG: 4 tokens an image, 18 images a batch" in lines
+    fitted = "4 tokens an image (16 asked for), k 3 in a graph of 4 nodes (8 asked for)"
+    assert f"              fitted: {fitted}" in lines
 
 
 def test_the_graphs_are_those_of_a_part_where_a_step_is_computed_in_parts(small, capsys):

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
+from trg_pyg.models.zoo import build_model
 from trg_pyg.study.study import fingerprint, pick_device, prepare, prepare_process, short_name
 
 
@@ -22,6 +24,19 @@ def test_a_study_knows_its_data_networks_and_place(small, tmp_path):
 def test_no_teacher_is_built_where_no_method_needs_one(small):
     study = prepare(read_choices([*small, "--methods", "Vanilla", "--teacher.name=no_such_network"]))
     assert study.pairs["none"].teacher is None
+
+
+def test_a_network_is_built_once_for_the_study_and_once_for_each_training(small, monkeypatch):
+    built = []
+
+    def counted(name, classes):
+        built.append(name)
+        return build_model(name, classes)
+
+    monkeypatch.setattr("trg_pyg.study.study.build_model", counted)
+    given = [*small, "--methods", "KD", "--teacher.name=resnet14", "--train.epochs=1", "--seeds", "0", "1"]
+    assert main(given) == 0
+    assert built == ["resnet8", "resnet14", "resnet14", "resnet8", "resnet8"]
 
 
 def test_the_same_settings_have_the_same_fingerprint_whatever_their_order():
@@ -88,13 +103,20 @@ def test_a_loss_that_fails_on_the_smallest_batch_is_refused_before_any_training(
         "class Neighbours(TermDistiller):\n"
         "    def __init__(self, student, teacher, *, k: int = 6):\n"
         "        term = Relational(Instances(student, teacher), KNNGraph(k, None), Distance(), MSE())\n"
-        "        super().__init__(student, teacher, terms={'near': (1.0, term)})\n"
+        "        super().__init__(student, teacher, terms={'near': (1.0, term)})\n\n\n"
+        "class Whole(Neighbours):\n"
+        "    def weighted_parts(self, *args):\n"
+        "        return {}\n\n"
+        "    def forward(self, *args):\n"
+        "        return self.weigh(super().weighted_parts(*args))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     # 36 images in batches of 15 leave one of 6, in which an image has 5 others.
     arguments = [*small, "--train.batch_size=15", "--methods", "own_neighbours.Neighbours"]
     with pytest.raises(InputError, match="Neighbours in a batch of 6 images, the smallest of an epoch: K=6 neighbours"):
         prepare(read_choices(arguments))
+    with pytest.raises(InputError, match="Whole in a batch of 6 images"):
+        prepare(read_choices([*arguments[:-1], "own_neighbours.Whole"]))
     assert prepare(read_choices([*arguments, "--method_options={own_neighbours.Neighbours: {k: 5}}"])).pairs
     # Batches of 18 in parts of 6: what the loss sees at once counts.
     parts = [*small, "--train.accumulate=3", "--methods", "own_neighbours.Neighbours"]

@@ -88,4 +88,4 @@ def test_weights_whose_head_timm_would_replace_are_refused(study, tmp_path, caps
     loaded = f"{{pretrained: true, pretrained_cfg_overlay: {{file: {tmp_path / 'timm.pth'}}}}}"
     chosen = [*study, "--teacher.name=timm:test_resnet", f"--teacher.args={loaded}", "--teacher.trained=true"]
     assert main(chosen) == 2
-    assert "its weights have 1000 classes, the data have 3" in capsys.readouterr().err
+    assert "its weights have 1,000 classes, the data have 3" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -80,7 +81,13 @@ def spy(monkeypatch) -> dict[str, list[int]]:
     return seen
 
 
-def test_compiled_code_gives_the_same_outputs_and_gradients_but_for_rounding() -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_code_gives_the_same_outputs_and_gradients_but_for_rounding(backend, monkeypatch) -> None:
+    from torch._inductor import config
+
+    if backend == "inductor" and shutil.which(config.cpp.cxx[-1]) is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     compiled_net = small(0)
     network, names = deepcopy(compiled_net), list(compiled_net.state_dict())
     compiled, images = CompiledNetwork(compiled_net, {8}), pictures(8)

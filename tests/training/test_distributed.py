@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import launch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,34 +30,6 @@ from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import evaluate
 
 LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-# The imports, which take seconds, are made once for all processes of all tests, in the server that forks them.
-multiprocessing.get_context("forkserver").set_forkserver_preload(["trg_pyg.training", "trg_pyg.distillers"])
-
-
-def launch(worker: Callable[[World], Any], size: int, folder: Path, group: bool = True) -> list[Any]:
-    """Run ``worker`` in ``size`` processes, joined in a group, and return what each gives: tensors and plain values."""
-    context = torch.multiprocessing.start_processes(
-        _start, (worker, size, str(folder), group), size, join=False, start_method="forkserver"
-    )
-    deadline = time.monotonic() + 120
-    while not context.join(timeout=1):
-        if time.monotonic() > deadline:
-            for process in context.processes:
-                process.kill()
-            pytest.fail(f"{worker} hangs in {size} processes")
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
-
-
-def _start(rank: int, worker: Callable[[World], Any], size: int, folder: str, group: bool) -> None:
-    torch.set_num_threads(1)
-    if group:
-        meeting = f"file://{folder}/meeting"
-        torch.distributed.init_process_group("gloo", meeting, timedelta(seconds=30), world_size=size, rank=rank)
-    torch.save(worker(World.current() if group else World(rank, size)), f"{folder}/{rank}.pt")
-    if group:
-        torch.distributed.destroy_process_group()
 
 
 class Colours(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_distributed import launch
+from processes import launch
 from torch import Tensor, nn
 
 import trg_pyg.distillers

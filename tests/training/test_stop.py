@@ -1,11 +1,11 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from processes import FRESH
 
 from trg_pyg.training.stop import StopRequest
 
@@ -29,21 +29,20 @@ def test_a_second_signal_does_what_it_always_does() -> None:
         assert stop.signal == "SIGTERM"
 
 
-def test_a_second_signal_ends_a_process_that_hangs() -> None:
-    code = (
-        "import os, signal, time\n"
-        "from trg_pyg.training.stop import StopRequest\n"
-        "with StopRequest().listening() as stop:\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    print(stop.signal, flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(60)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=50
-    )
-    assert done.stdout == "SIGTERM\n"
-    assert done.returncode == -signal.SIGTERM
+def hang(seen: Path) -> None:
+    with StopRequest().listening() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        seen.write_text(str(stop.signal))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+
+def test_a_second_signal_ends_a_process_that_hangs(tmp_path: Path) -> None:
+    process = FRESH.Process(target=hang, args=(tmp_path / "seen",))
+    process.start()
+    process.join(50)
+    assert (tmp_path / "seen").read_text() == "SIGTERM"
+    assert process.exitcode == -signal.SIGTERM
 
 
 def test_outside_of_the_main_thread_nothing_is_caught() -> None:

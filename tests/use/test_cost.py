@@ -4,7 +4,7 @@ from torch import nn
 
 from trg_pyg.errors import InputError
 from trg_pyg.models import ImageClassifier, build_model, cost
-from trg_pyg.use.cost import Measured, cost_table, measure
+from trg_pyg.use.cost import Measured, cost_table, measure_cost
 
 
 def classifier(name):
@@ -13,7 +13,7 @@ def classifier(name):
 
 def test_networks_are_measured_side_by_side():
     networks = {"large": classifier("resnet20"), "small": classifier("resnet8")}
-    measured = measure(networks, 16, [1, 4], rounds=3)
+    measured = measure_cost(networks, 16, [1, 4], rounds=3)
     for name, network in networks.items():
         known = cost(network, 16)
         assert (measured[name].parameters, measured[name].flops) == (known.parameters, known.flops)
@@ -43,14 +43,14 @@ def test_the_table_says_how_much_is_gained():
 def test_odd_numbers_are_refused():
     networks = {"small": classifier("resnet8")}
     with pytest.raises(InputError, match="rounds 0 is below 1"):
-        measure(networks, 16, [1], rounds=0)
+        measure_cost(networks, 16, [1], rounds=0)
     with pytest.raises(InputError, match=r"batches \[1, 0\] must be numbers of at least 1"):
-        measure(networks, 16, [1, 0], rounds=1)
+        measure_cost(networks, 16, [1, 0], rounds=1)
 
 
 @pytest.mark.gpu
 def test_on_a_gpu():
-    measured = measure({"small": classifier("resnet8")}, 32, [1, 256], rounds=5, device="cuda")
+    measured = measure_cost({"small": classifier("resnet8")}, 32, [1, 256], rounds=5, device="cuda")
     assert measured["small"].images_per_second(256) > measured["small"].images_per_second(1)
     assert torch.cuda.is_available()
 
@@ -59,5 +59,5 @@ def test_rounds_of_slow_networks_end_early_but_for_three(monkeypatch):
     monkeypatch.setattr("trg_pyg.use.cost.MOST_SECONDS", 0)
     taken = []
     monkeypatch.setattr("trg_pyg.use.cost.median", lambda values: taken.append(len(values)) or 1.0)
-    measure({"small": classifier("resnet8")}, 16, [1], rounds=9)
+    measure_cost({"small": classifier("resnet8")}, 16, [1], rounds=9)
     assert taken == [3]

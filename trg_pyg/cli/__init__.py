@@ -48,5 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.insert(0, str(Path.cwd()))
     # PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-    code: int = import_module(f"trg_pyg.cli.{name.replace('-', '_')}").main(rest)
+    try:
+        command = import_module(f"trg_pyg.cli.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("trg_pyg"):
+            raise
+        print(f'trg {name}: error: {error.name} is not installed: pip install "trg_pyg[lab]"', file=sys.stderr)
+        return 2
+    code: int = command.main(rest)
     return code

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import trg_pyg
 from trg_pyg._program import program
-from trg_pyg.data.lost_worker import worker_lost
 from trg_pyg.errors import InputError
-from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
 
 # That of sysexits.h for what works when it is tried again.
 STOPPED = 75
@@ -35,20 +33,30 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
     except InputError as error:
         print(f"{named}: error: {error}", file=sys.stderr)
         return 2
-    except TrainingStopped as error:
-        print(f"{named}: {error}", file=sys.stderr)
-        return STOPPED
-    except TrainingDiverged as error:
-        print(f"{named}: stopped: {error}", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        # PyTorch raises the news of a killed worker wherever the program happens to be.
-        lost = worker_lost(error)
-        if lost is None:
+    except Exception as error:
+        ending = _of_training(error)
+        if ending is None:
             raise
-        print(f"{named}: error: {lost}", file=sys.stderr)
-        return 2
+        code, line = ending
+        print(f"{named}: {line}", file=sys.stderr)
+        return code
     return 0
+
+
+def _of_training(error: Exception) -> tuple[int, str] | None:
+    """Return exit code and line of an error that ends a training as it should; nothing for others."""
+    # Here, since PyTorch takes seconds to import, and not every command needs it.
+    from trg_pyg.data.lost_worker import worker_lost
+    from trg_pyg.training.guard import TrainingDiverged
+    from trg_pyg.training.stop import TrainingStopped
+
+    if isinstance(error, TrainingStopped):
+        return STOPPED, str(error)
+    if isinstance(error, TrainingDiverged):
+        return 1, f"stopped: {error}"
+    # PyTorch raises the news of a killed worker wherever the program happens to be.
+    lost = worker_lost(error) if isinstance(error, RuntimeError) else None
+    return None if lost is None else (2, f"error: {lost}")
 
 
 @contextmanager

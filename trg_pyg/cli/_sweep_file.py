@@ -41,18 +41,23 @@ class Parameter:
     """Values of one option.
 
     Attributes:
-        name: of the option, without dashes.
+        path: groups of the file, each of which wandb hands on as one mapping, and the name of the option in them.
         distribution: wandb's name of how they are drawn.
         drawn: what optuna draws: a value, or the place of one in ``values``; ``None`` for a constant.
         values: all of them, where they are finitely many.
         bounds: where one value ends and the next begins in what is drawn from [0, 1); empty where all are as probable.
     """
 
-    name: str
+    path: tuple[str, ...]
     distribution: str
     drawn: BaseDistribution | None
     values: Sequence[Any] = ()
     bounds: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The option's whole name."""
+        return ".".join(self.path)
 
     def value(self, drawn: Any) -> Any:
         """Return the value that something drawn stands for."""
@@ -71,8 +76,7 @@ class Sweep:
         method: how trials are chosen; grid: the last parameter first.
         metric: by which trials are compared.
         goal: which end of it is best.
-        parameters: in the order of the file; a nested one has a dotted name, as ``nested`` says.
-        nested: first parts of dotted names that the file has as groups: wandb hands each on as one mapping.
+        parameters: in the order of the file.
         before: arguments of every trial, before those of the sweep.
         after: arguments of every trial, after those of the sweep.
         cap: most trials; ``None`` for no limit.
@@ -85,7 +89,6 @@ class Sweep:
     metric: str
     goal: Literal["maximize", "minimize"]
     parameters: tuple[Parameter, ...]
-    nested: frozenset[str]
     before: tuple[str, ...]
     after: tuple[str, ...]
     cap: int | None
@@ -152,15 +155,11 @@ class Sweep:
     def arguments(self, values: Mapping[str, Any]) -> list[str]:
         """Return the arguments of a trial as wandb's agent makes them."""
         grouped: dict[str, Any] = {}
-        for name, value in values.items():
-            top, *rest = name.split(".")
-            if top in self.nested:
-                inner = grouped.setdefault(top, {})
-                for part in rest[:-1]:
-                    inner = inner.setdefault(part, {})
-                inner[rest[-1]] = value
-            else:
-                grouped[name] = value
+        for parameter in self.parameters:
+            inner, (*groups, last) = grouped, parameter.path
+            for group in groups:
+                inner = inner.setdefault(group, {})
+            inner[last] = values[parameter.name]
         return [*self.before, *(f"--{name}={value}" for name, value in grouped.items()), *self.after]
 
 
@@ -206,20 +205,19 @@ def _sweep(file: Path, content: dict[str, Any]) -> Sweep:
     require(
         isinstance(given, dict) and len(given) > 0, "parameters: name at least one, such as train.lr: {values: [...]}"
     )
-    parameters = tuple(_parameters(given, ""))
+    parameters = tuple(_parameters(given))
     for parameter in parameters if method == "grid" else ():
         require(
             len(parameter.values) > 0,
             f"parameters.{parameter.name}: a grid has no end over {parameter.distribution}; give values, or choose "
             "method random",
         )
-    nested = frozenset(name for name, value in given.items() if isinstance(value, dict) and "parameters" in value)
     start, before, after = _command(content.get("command", _COMMAND), content.get("program"))
     cap = content.get("run_cap")
     require(cap is None or (type(cap) is int and cap >= 1), f"run_cap={cap}: give a whole number of at least 1")
     says = {key: value for key, value in content.items() if key not in ("run_cap", *_FOR_WANDBS_PAGES)}
     text = yaml.safe_dump(says, sort_keys=False)
-    return Sweep(file, start, method, metric["name"], goal, parameters, nested, before, after, cap, text)
+    return Sweep(file, start, method, metric["name"], goal, parameters, before, after, cap, text)
 
 
 def _command(command: Any, program: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -245,23 +243,24 @@ def _command(command: Any, program: Any) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(words[:size]), tuple(words[size:place]), tuple(words[place + 1 :])
 
 
-def _parameters(given: dict[str, Any], prefix: str) -> Iterator[Parameter]:
+def _parameters(given: dict[str, Any], groups: tuple[str, ...] = ()) -> Iterator[Parameter]:
     for key, value in given.items():
-        name = f"{prefix}{key}"
-        require(isinstance(value, dict), f"parameters.{name}={value}: write {{value: {value}}}, or {{values: [...]}}")
+        path = (*groups, str(key))
+        where = f"parameters.{'.'.join(path)}"
+        require(isinstance(value, dict), f"{where}={value}: write {{value: {value}}}, or {{values: [...]}}")
         for inner in value:
             known = inner in _PARAMETER_KEYS
-            require(known, f"parameters.{name}.{inner} is not supported{near(str(inner), _PARAMETER_KEYS)}")
+            require(known, f"{where}.{inner} is not supported{near(str(inner), _PARAMETER_KEYS)}")
         if "parameters" in value:
-            require(len(value) == 1, f"parameters.{name}: beside parameters there must be nothing else")
+            require(len(value) == 1, f"{where}: beside parameters there must be nothing else")
             some = isinstance(value["parameters"], dict) and len(value["parameters"]) > 0
-            require(some, f"parameters.{name}.parameters: name at least one")
-            yield from _parameters(value["parameters"], f"{name}.")
+            require(some, f"{where}.parameters: name at least one")
+            yield from _parameters(value["parameters"], path)
         else:
-            yield _parameter(f"parameters.{name}", name, value)
+            yield _parameter(where, path, value)
 
 
-def _parameter(where: str, name: str, given: dict[str, Any]) -> Parameter:
+def _parameter(where: str, path: tuple[str, ...], given: dict[str, Any]) -> Parameter:
     kind = given["distribution"] if "distribution" in given else _implied(where, given)
     require(kind in _DISTRIBUTIONS, f"{where}.distribution={kind}: not supported{near(str(kind), _DISTRIBUTIONS)}")
     needed, may = _DISTRIBUTIONS[kind]
@@ -270,7 +269,7 @@ def _parameter(where: str, name: str, given: dict[str, Any]) -> Parameter:
     for odd in sorted(found - needed - may):
         raise InputError(f"{where}.{odd}: {kind} takes {', '.join(sorted(needed | may))} only")
     if kind in ("constant", "categorical"):
-        return _finite(where, name, kind, given)
+        return _finite(where, path, kind, given)
     low, high, step = given["min"], given["max"], given.get("q", 1)
     for key, bound in (("min", low), ("max", high)):
         # YAML reads 1e-3 as text, and wandb does as well.
@@ -280,17 +279,17 @@ def _parameter(where: str, name: str, given: dict[str, Any]) -> Parameter:
     require(_is_number(step) and step > 0, f"{where}.q={step}: give a positive number")
     if kind == "int_uniform":
         require(type(low) is int and type(high) is int, f"{where}: int_uniform takes whole numbers")
-        return Parameter(name, kind, IntDistribution(0, high - low), range(low, high + 1))
+        return Parameter(path, kind, IntDistribution(0, high - low), range(low, high + 1))
     if kind == "q_uniform":
         # Multiples of the step, as wandb has them; the share of a step is for rounding.
         places = range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)
         require(0 < len(places) <= _MOST, f"{where}.q={step}: {len(places):,} values; give 1 to {_MOST:,}, or uniform")
         # The digits of the step, so that 0.1 * 3 is 0.3.
         values = tuple(float(f"{place * step:.12g}") for place in places)
-        return Parameter(name, kind, IntDistribution(0, len(values) - 1), values)
+        return Parameter(path, kind, IntDistribution(0, len(values) - 1), values)
     in_log = kind == "log_uniform_values"
     require(not in_log or low > 0, f"{where}: log_uniform_values takes numbers above 0")
-    return Parameter(name, kind, FloatDistribution(low, high, log=in_log))
+    return Parameter(path, kind, FloatDistribution(low, high, log=in_log))
 
 
 def _is_number(value: Any) -> bool:
@@ -309,7 +308,7 @@ def _implied(where: str, given: dict[str, Any]) -> str:
     return "int_uniform" if kinds == {int} else "uniform"
 
 
-def _finite(where: str, name: str, kind: str, given: dict[str, Any]) -> Parameter:
+def _finite(where: str, path: tuple[str, ...], kind: str, given: dict[str, Any]) -> Parameter:
     values = given["values"] if kind == "categorical" else [given["value"]]
     require(isinstance(values, list) and len(values) > 0, f"{where}.values={values}: write a list of values")
     # wandb's agent writes Python's None, which trg run reads as a word.
@@ -317,10 +316,10 @@ def _finite(where: str, name: str, kind: str, given: dict[str, Any]) -> Paramete
     drawn: BaseDistribution | None = None if kind == "constant" else CategoricalDistribution(range(len(values)))
     weights = given.get("probabilities")
     if weights is None:
-        return Parameter(name, kind, drawn, tuple(values))
+        return Parameter(path, kind, drawn, tuple(values))
     sound = isinstance(weights, list) and len(weights) == len(values) and all(map(_is_number, weights))
     sound = sound and min(weights) >= 0 and abs(sum(weights) - 1) < 1e-6
     require(sound, f"{where}.probabilities={weights}: one for each value, with sum 1")
     # Optuna's values are as probable as each other; these share out the numbers from 0 to 1.
     bounds = tuple(accumulate(weights))[:-1]
-    return Parameter(name, kind, FloatDistribution(0, 1) if bounds else drawn, tuple(values), bounds)
+    return Parameter(path, kind, FloatDistribution(0, 1) if bounds else drawn, tuple(values), bounds)

@@ -9,7 +9,7 @@ from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import require
 from trg_pyg.study.study import pick_device
-from trg_pyg.use.cost import compare
+from trg_pyg.use.cost import compare_cost
 from trg_pyg.use.load import load
 
 _DESCRIPTION = """\
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.rounds >= 1, f"--rounds {chosen.rounds}: give 1 or more")
         device = pick_device(chosen.device)
         print("measuring, which takes a minute or two for large networks on a CPU", file=sys.stderr, flush=True)
-        print(compare([load(run) for run in chosen.runs], chosen.batches, chosen.rounds, device))
+        print(compare_cost([load(run) for run in chosen.runs], chosen.batches, chosen.rounds, device))
 
     return exit_code_of(work, "compare-cost")
 

@@ -3,7 +3,6 @@
 import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import timedelta
 
 from trg_pyg._program import program
@@ -17,7 +16,6 @@ from trg_pyg.study.distil import distil_all
 from trg_pyg.study.opening import announce
 from trg_pyg.study.study import prepare, prepare_process
 from trg_pyg.study.teacher import obtain_teacher
-from trg_pyg.study.train import WatchedStudy
 from trg_pyg.training.distributed import World, process_group
 
 
@@ -37,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_process(choices)
         with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world, own.probe_images, own.probe_batch)
-        print(f"\n{report}")
+        if report:
+            print(f"\n{report}")
 
     return exit_code_of(work, "diagnose")
 
@@ -63,7 +62,7 @@ def _parser() -> ArgumentParser:
 
 
 def run(choices: Choices, world: World, probe_images: int, probe_batch: int | None) -> str:
-    """Run a study and return the table of its results and a table of looks for each run.
+    """Run a study and return the table of its results and a table of looks for each run; nothing of a dry run.
 
     Args:
         choices: as for ``trg run``.
@@ -78,13 +77,14 @@ def run(choices: Choices, world: World, probe_images: int, probe_batch: int | No
     study = prepare(choices, world)
     probe = draw_probe(study, probe_images, probe_batch)
     agenda = Agenda.of(study)
-    if study.speaks:
+    if not study.quiet:
         announce(study, agenda)
+    if choices.dry_run:
+        return ""
     # Also where no method needs one: the graphs of a student are compared with a teacher's.
     teacher = obtain_teacher(study, agenda)
     diagnosis = Diagnosis(study, teacher.network, probe)
-    watched = WatchedStudy(**{each.name: getattr(study, each.name) for each in fields(study)}, watch=diagnosis.watch)
-    results = distil_all(watched, teacher, agenda)
+    results = distil_all(study, teacher, agenda, diagnosis.watch)
     tables = [results_table((teacher.name, teacher.metrics), results)]
     for title, file in diagnosis.files.items():
         lines = read_lines(file)

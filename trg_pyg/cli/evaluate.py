@@ -153,7 +153,7 @@ def _parser() -> ArgumentParser:
         nargs="*",
         type=str,
         default=[],
-        help="folders of runs, weights files in them, folders that trg export wrote",
+        help=f"folders of runs, weights files in them, folders that {program('export')} wrote",
     )
     parser.add_argument(
         "--weights", nargs="+", type=Path, default=[], help="weights files of no run; takes --student.name and --data"
@@ -169,7 +169,8 @@ def _parser() -> ArgumentParser:
         "--data",
         type=ImageData | None,
         default=None,
-        help="other data with the same classes, as for trg run: --data ImageFolder --data.root photos --data.size 32",
+        help=f"other data with the same classes, as for {program('run')}: --data ImageFolder --data.root photos "
+        "--data.size 32",
     )
     parser.add_class_arguments(NetworkConfig, "student", skip={"weights", "taps", "prefix_tokens"})
     parser.add_argument(

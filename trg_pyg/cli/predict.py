@@ -88,7 +88,8 @@ def _parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add = _adder(parser)
-    add("source", "RUN_OR_EXPORT", "folder of a run, or a weights file in it, or a folder that trg export wrote")
+    written = f"or a folder that {program('export')} wrote"
+    add("source", "RUN_OR_EXPORT", f"folder of a run, or a weights file in it, {written}")
     add("images", "IMAGE", "image files, and folders, which are searched at any depth", nargs="+")
     add("--top", "N", "classes of each image (default: 5)", type=int, default=5)
     parser.add_argument(

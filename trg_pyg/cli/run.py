@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_process(choices)
         with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
             report = run(choices, world)
-        if world.is_main:
+        if report and world.is_main:
             print(f"\n{report}")
 
     return exit_code_of(work, "run")
@@ -55,11 +55,13 @@ def check_trial(choices: Choices) -> None:
 
 
 def run(choices: Choices, world: World) -> str:
-    """Run a study as one of the processes that share it, and return its table."""
+    """Run a study as one of the processes that train together, and return its table; nothing of a dry run."""
     study = prepare(choices, world)
     agenda = Agenda.of(study)
-    if study.speaks:
+    if not study.quiet:
         announce(study, agenda)
+    if choices.dry_run:
+        return ""
     teacher = obtain_teacher(study, agenda) if any(method.needs_teacher for method in choices.methods) else None
     results = _results(study, teacher, distil_all(study, teacher, agenda))
     report = results.report()

@@ -11,8 +11,9 @@ from trg_pyg.report.results import Results
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables of results files and return the exit code: 0, or 2 where a file is at fault."""
-    parser = ArgumentParser(prog=program("table"), description="Print the tables of results that trg run wrote.")
-    parser.add_argument("files", nargs="+", type=Path, help=".jsonl files, which trg run writes beside its tables")
+    description = f"Print the tables of results files, which {program('run')} writes beside its tables."
+    parser = ArgumentParser(prog=program("table"), description=description)
+    parser.add_argument("files", nargs="+", type=Path, help="results files (.jsonl)")
     chosen = parser.parse_args(argv)
     return exit_code_of(
         lambda: print("\n\n".join(Results.read(file).report().rstrip() for file in chosen.files)), "table"

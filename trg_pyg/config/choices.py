@@ -40,6 +40,7 @@ class Choices:
         reference: the method that the others are compared with; ``None`` for none.
         table: where the table is written, and results beside it; ``None`` for the study's folder.
         resume: continue runs that stopped, and keep those that are finished.
+        dry_run: say what would be done, and stop before anything is trained or written.
         quiet: nothing but warnings, errors and the table at the end.
         command: what was typed.
     """
@@ -52,6 +53,7 @@ class Choices:
     reference: str | None
     table: Path | None
     resume: bool
+    dry_run: bool
     quiet: bool
     command: str
 
@@ -84,6 +86,9 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     given = parser.parse_args(argv)
+    for key in ("student", "teacher", "train", "teacher.train"):
+        value = given[key]
+        require(isinstance(value, Namespace), f"{key}={value}: it has keys of its own, which --help shows; set those")
     methods = read_methods(given)
     names, seeds = [method.name for method in methods], given.seeds
     if not any(argument.partition("=")[0] == "--methods" for argument in argv):
@@ -118,6 +123,7 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         reference=_reference(given.reference, names, seeds),
         table=given.table,
         resume=given.resume,
+        dry_run=given.dry_run,
         quiet=given.quiet,
         command=" ".join([program("run"), *map(shlex.quote, argv)]),
     )

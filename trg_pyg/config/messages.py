@@ -26,8 +26,15 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     stray = re.search(r"unrecognized arguments: ([^-\s]\S*)", message)
     if stray:
         return (
-            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG, and --resume and "
-            "--quiet take none"
+            f"unexpected argument {stray[1]}: values follow an option, such as --methods KD TRG; --resume, "
+            "--dry_run and --quiet take none"
+        )
+    # An option without the name of a class is read as one of the class that all methods have in common.
+    if without := re.search(r"(?s)Distiller'.*(?:NestedArg\(key='([^']+)'|Given value: (\{.*\}))", message):
+        given = f"distiller.{without[1]}" if without[1] else f"distiller={without[2]}"
+        return (
+            f"{given}: of which method? Name it first, as --distiller TRG --distiller.OPTION, or in a file as "
+            "{class_path: TRG, init_args: {OPTION: value}}"
         )
     unknown = re.search(r"[Oo]ption '([^']+)'|unrecognized arguments: (\S+)", message)
     if unknown:
@@ -42,12 +49,6 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         return f"{key}={name}: no such class{near(name, known)}; or give the dotted path of your own"
     if nameless := re.search(r"--(\w+\.help): expected one argument", message):
         return f"{nameless[1]}: name a class"
-    if without := re.search(r"Dict must include a class_path.*(?:NestedArg\(key='([^']+)'|got (\{.*\}))", message):
-        given = f"distiller.{without[1]}" if without[1] else f"distiller={without[2]}"
-        return (
-            f"{given}: of which method? Name it first, as --distiller TRG --distiller.OPTION, or in a file as "
-            "{class_path: TRG, init_args: {OPTION: value}}"
-        )
     if line := _dotted_path(message):
         return line
     key = ".".join(re.findall(r"Parser key \"([^\"]+)\"", message))

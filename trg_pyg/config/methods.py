@@ -129,4 +129,6 @@ def _method(distiller: Namespace) -> Method:
     """Return the method of a distiller that was parsed."""
     one, cls = Namespace(distiller=distiller), class_at(distiller.class_path)
     settings = yaml.safe_load(_parser().dump(one, skip_unset=False))["distiller"]
+    if settings["class_path"] == f"trg_pyg.{cls.__name__}":  # the shortest path to it, which is not its stable one
+        settings["class_path"] = f"trg_pyg.distillers.{cls.__name__}"
     return Method(cls.__name__, settings, cls.needs_teacher, cls.taps, _parser().instantiate(one).distiller)

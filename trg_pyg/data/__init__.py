@@ -1,12 +1,59 @@
 """Image data sets: in memory or streamed from files, long-tailed, held-out splits, augmentation, batches."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.data.augment import Augment
+from trg_pyg.data.bad_images import BadImage, BadImages, described, unreadable
+from trg_pyg.data.base import ImageData, ImageSet, Splits, channel_statistics
+from trg_pyg.data.cifar import CIFAR10, CIFAR100
+from trg_pyg.data.corruption import Corruption
+from trg_pyg.data.digits import Digits
+from trg_pyg.data.facts import DataFacts
+from trg_pyg.data.fashion_mnist import FashionMNIST
+from trg_pyg.data.file_loader import FileLoader
+from trg_pyg.data.file_set import FileSet, encode_paths
+from trg_pyg.data.holdout import check_fraction, holdout_indices
+from trg_pyg.data.image_files import ImageFiles, Listing
+from trg_pyg.data.image_folder import ImageFolder
+from trg_pyg.data.image_list import ImageList
+from trg_pyg.data.loader import BatchLoader, make_loader
+from trg_pyg.data.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
+from trg_pyg.data.loose_images import find_images, read_images
+from trg_pyg.data.lost_worker import WorkerLost, worker_lost
+from trg_pyg.data.random_resized_crop import RandomResizedCrop
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "Augment",
+    "BadImage",
+    "BadImages",
+    "BatchLoader",
+    "Corruption",
+    "DataFacts",
+    "Digits",
+    "FashionMNIST",
+    "FileLoader",
+    "FileSet",
+    "ImageData",
+    "ImageFiles",
+    "ImageFolder",
+    "ImageList",
+    "ImageSet",
+    "Listing",
+    "RandomResizedCrop",
+    "Splits",
+    "WorkerLost",
+    "channel_statistics",
+    "check_fraction",
+    "check_imbalance",
+    "described",
+    "encode_paths",
+    "find_images",
+    "holdout_indices",
+    "long_tail_counts",
+    "long_tail_indices",
+    "make_loader",
+    "read_images",
+    "shots",
+    "unreadable",
+    "worker_lost",
+]

@@ -1,12 +1,52 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.distillers.at import AT
+from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
+from trg_pyg.distillers.cc import CC
+from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.dkd import DKD
+from trg_pyg.distillers.fitnet import FitNet
+from trg_pyg.distillers.hkd import HKD
+from trg_pyg.distillers.irg import IRG
+from trg_pyg.distillers.kd import KD
+from trg_pyg.distillers.lsp import LSP
+from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.pkt import PKT
+from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.rkd import RKD
+from trg_pyg.distillers.sp import SP
+from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.distillers.trg import TRG
+from trg_pyg.distillers.trg_paper import TRGPaper
+from trg_pyg.distillers.vanilla import Vanilla
+from trg_pyg.distillers.vid import VID
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "AT",
+    "CC",
+    "CRD",
+    "DKD",
+    "HKD",
+    "IRG",
+    "KD",
+    "LSP",
+    "PKT",
+    "RKD",
+    "SP",
+    "TRG",
+    "VID",
+    "Distiller",
+    "FitNet",
+    "GraphSize",
+    "Losses",
+    "MapTerm",
+    "Relational",
+    "TRGPaper",
+    "Term",
+    "TermDistiller",
+    "Vanilla",
+    "check_networks",
+    "check_weights",
+    "graph_size",
+    "stage_pairs",
+]

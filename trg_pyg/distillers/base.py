@@ -1,6 +1,7 @@
 """The contract of a distiller: a named composition of losses with its weights."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -65,6 +66,7 @@ class Distiller(nn.Module, ABC):
         needs_teacher: whether the method compares with a teacher.
         taps: the features that the method reads where none are named: none, the last map, or one map a stage. A
             network need not keep what nobody looks at.
+        symbols: the option that is the weight of a part, where the part has another name.
         min_images: smallest batch that the method works on; a training checks it before it starts.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
@@ -72,6 +74,7 @@ class Distiller(nn.Module, ABC):
 
     needs_teacher: ClassVar[bool] = True
     taps: ClassVar[Taps] = "last"
+    symbols: ClassVar[Mapping[str, str]] = {}
     min_images: int = 1
     per_image: ClassVar[bool] = False
 
@@ -84,9 +87,22 @@ class Distiller(nn.Module, ABC):
         super().__init__()
         self._described = {"student": student, "teacher": teacher}
 
-    @abstractmethod
+    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of each part of the loss of a batch, with their gradients: what a method implements.
+
+        A method that is no such sum implements :meth:`forward` instead. It trains and is reported as any other, but
+        the opening summary of a study cannot say its weights, nor a diagnosis which part's gradient leads.
+
+        Returns:
+            ``{name: (weight, value)}``; empty for a method that does not say.
+        """
+        return {}
+
     def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
-        """Return the total loss of a batch and its parts."""
+        """Return the total loss of a batch and its parts: by default those of :meth:`weighted_parts`."""
+        parts = self.weighted_parts(student, teacher, step)
+        require(bool(parts), f"{type(self).__name__} has no loss: implement weighted_parts, or forward")
+        return self.weigh(parts)
 
     def check_batch(self, student: Outputs, teacher: Outputs | None, step: Step) -> None:
         """Refuse a batch that is not what the networks were described with.
@@ -113,28 +129,6 @@ class Distiller(nn.Module, ABC):
             InputError: the training set does not allow what was asked for.
         """
 
-    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
-        """Return weight and value of each part of the loss with their gradients: what a call hands to :meth:`weigh`.
-
-        It is a call in all else: it draws from the step's generator, and in training mode it updates memory banks.
-
-        Returns:
-            ``{name: (weight, value)}``; empty for a method that does not sum its parts by :meth:`weigh`.
-        """
-        seen: dict[str, tuple[float, Tensor]] = {}
-
-        def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:
-            seen.update(parts)
-            return type(self).weigh(parts)
-
-        # Listened to on this instance, so that a method states its parts once, in forward.
-        vars(self)["weigh"] = weigh
-        try:
-            self(student, teacher, step)
-        finally:
-            del vars(self)["weigh"]
-        return seen
-
     @property
     def num_tokens(self) -> int | None:
         """Tokens that the method takes of an image, for a reader; ``None`` where it cuts none."""
@@ -147,6 +141,14 @@ class Distiller(nn.Module, ABC):
             images: of a batch.
         """
         return {}
+
+    def fitted(self, images: int) -> list[str]:
+        """Say what of the options is less than was asked for, since the maps or the batch are small; for a reader.
+
+        Args:
+            images: of a batch.
+        """
+        return []
 
     @staticmethod
     def weigh(parts: dict[str, tuple[float, Tensor]]) -> Losses:

@@ -34,7 +34,7 @@ class HKD(TermDistiller):
         kd_weight: weight of logit distillation; 0 leaves it out.
         weight: weight of the sum of the four contrasts.
         dim: width of the embeddings and of the memory.
-        k: neighbours of an image.
+        k: neighbours of an image, or all others of the batch where they are fewer.
         negatives: images of other classes for each anchor, or auto: 16384, or as many as the training set has.
         bank: negatives from the other network's memory, or from the anchor's own, as the public code draws them.
         temperature: of the contrast.
@@ -71,7 +71,7 @@ class HKD(TermDistiller):
         teacher = check_networks(student, teacher)
         term = _Holistic(student, teacher, dim, k, PairMemory(dim, negatives, momentum), bank, temperature, smoothing)
         super().__init__(student, teacher, kd_weight=kd_weight, terms={"holistic": (weight, term)}, **options)
-        self.min_images = k + 1 if weight else 1
+        self.min_images = 2 if weight else 1
 
 
 class _Holistic(Term):
@@ -89,7 +89,9 @@ class _Holistic(Term):
         super().__init__()
         self.images = UnitLength(Embedded(Instances(student, teacher), dim))
         self.classes = Probabilities(student, teacher)
-        self.neighbours = KNNGraph(k, None)  # of unit vectors, so the nearest are those of the largest cosine
+        self.neighbours = KNNGraph(
+            k, None, at_most=True
+        )  # of unit vectors, so the nearest are those of the largest cosine
         self.pass_student, self.pass_teacher = TAGConv(dim, dim, K=1), TAGConv(dim, dim, K=1)
         self.memory, self.bank, self.temperature, self.smoothing = memory, bank, temperature, smoothing
 
@@ -100,6 +102,10 @@ class _Holistic(Term):
     def graph_size(self, images: int) -> GraphSize:
         """Return the size of the graph of the images."""
         return graph_size(self.neighbours, 1, images)
+
+    def fitted(self, images: int) -> list[str]:
+        """Say how many neighbours an image has, if the batch has fewer than was asked for."""
+        return self.neighbours.fitted(images)
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the sum of the four contrasts; in training mode, remember the embeddings afterwards."""

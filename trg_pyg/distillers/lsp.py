@@ -29,7 +29,7 @@ class LSP(TermDistiller):
         weight: weight of the local structure term.
         patch: edge of a token, in cells of the feature grid common to both networks.
         edges: neighbours in the image (grid, eight around a token), or the teacher's nearest tokens of the image (knn).
-        k: neighbours of a token with knn.
+        k: neighbours of a token with knn, or all others of its image where they are fewer.
         scale: of the kernel, in units of the distance.
         **options: ce_weight, kd_weight and tau of TermDistiller.
 
@@ -59,7 +59,9 @@ class LSP(TermDistiller):
             tokens.grid != (1, 1),
             f"patch={patch}: an image of one token has no neighbours; lower patch, or tap a larger map",
         )
-        builder: GraphBuilder = KNNGraph(k, None) if edges == "knn" else GridGraph(*tokens.grid, None, diagonal=True)
+        builder: GraphBuilder = (
+            KNNGraph(k, None, at_most=True) if edges == "knn" else GridGraph(*tokens.grid, None, diagonal=True)
+        )
         super().__init__(
             student,
             teacher,

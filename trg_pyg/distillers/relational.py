@@ -18,6 +18,7 @@ from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import Nodes
+from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.base import Relation
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
 from trg_pyg.relations.scaled import Scaled
@@ -130,6 +131,12 @@ class Relational(Term):
         if not self.nodes.per_image:
             return graph_size(self.edges, 1, self.nodes.layers * images)
         return None if self.nodes.num_tokens is None else graph_size(self.edges, images, self.nodes.num_tokens)
+
+    def fitted(self, images: int) -> list[str]:
+        """Say how many tokens and neighbours there are, where they are fewer than was asked for."""
+        tokens = [line for nodes in self.modules() if isinstance(nodes, Tokens) for line in nodes.tokenize.fitted()]
+        size = self.graph_size(images)
+        return tokens + ([] if size is None else self.edges.fitted(size.nodes // size.graphs))
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the divergence of the batch's graphs."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights
+from trg_pyg.distillers.base import Distiller, GraphSize, check_networks, check_weights
 from trg_pyg.errors import require
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -34,6 +34,10 @@ class Term(nn.Module, ABC):
     def graph_size(self, images: int) -> GraphSize | None:
         """Return the size of its graph of a batch, see :meth:`Distiller.graph_sizes`."""
         return None
+
+    def fitted(self, images: int) -> list[str]:
+        """Say what of the options is less than was asked for, see :meth:`Distiller.fitted`."""
+        return []
 
 
 class TermDistiller(Distiller):
@@ -96,17 +100,21 @@ class TermDistiller(Distiller):
         sizes = {name: term.graph_size(images) for name, term in zip(self.terms, self._terms(), strict=True)}
         return {name: size for name, size in sizes.items() if size is not None}
 
+    def fitted(self, images: int) -> list[str]:
+        """Say what of the terms' options is less than was asked for."""
+        return list(dict.fromkeys(line for term in self._terms() for line in term.fitted(images)))
+
     def _terms(self) -> list[Term]:
         return [cast(Term, term) for term in self.terms.values()]
 
-    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
-        """Return the total with parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
+    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
         parts = {"ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target))}
         if self.kd_weight:
             parts["kd"] = (self.kd_weight, self.logit(student.logits, teacher.logits))
-        return self.weigh(parts | self.others(student, teacher, step))
+        return parts | self.others(student, teacher, step)
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, value)}`` of what is beside cross-entropy and logit distillation."""

@@ -1,6 +1,7 @@
 """Token-level Relationship Graph distillation."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -45,8 +46,8 @@ class TRG(TermDistiller):
         warmup: share of the training in which alpha, beta, gamma and delta grow linearly from 0 (ours).
         cooldown: share of the training, at its end, in which they fall linearly to 0 (ours).
         patch: edge of a token, in cells of the feature grid common to both networks.
-        tokens_per_image: tokens sampled of each image in each step; null for all.
-        k: neighbours of a token in the graph.
+        tokens_per_image: tokens sampled of each image in each step, or all where it has fewer; null for all.
+        k: neighbours of a token in the graph, or all other tokens where they are fewer.
         sigma: scale of the Gaussian edge weights, or auto (mean squared length of the graph's edges).
         normalize: unit-length tokens before distances (ours; raw features underflow in the kernel).
         symmetric: undirected graphs (ours).
@@ -68,9 +69,15 @@ class TRG(TermDistiller):
         readout: from tokens to one vector an image: mean, max or sum.
         graph_temperature: temperature of L_graph.
 
+    Parts that compare the tokens of an image (inner and graph, and local where its scope is the image) are left out
+    where an image has a single token; :meth:`fitted` says so.
+
     Raises:
-        InputError: an option is impossible; the message names it.
+        InputError: an option is impossible, or images of a single token leave nothing of what is asked for; the message
+            names it.
     """
+
+    symbols: ClassVar[Mapping[str, str]] = {"inner": "alpha", "local": "beta", "global": "gamma", "graph": "delta"}
 
     def __init__(
         self,
@@ -137,12 +144,12 @@ class TRG(TermDistiller):
         kernel = Gaussian(sigma)
         self.normalize = normalize
         # Tokens are normalised once, for all graphs.
-        self.joint_graph = KNNGraph(k, kernel, normalize=False, scope=scope, symmetric=symmetric)
-        self.image_graph = KNNGraph(k, kernel, normalize=False, scope="image", symmetric=symmetric)
+        self.joint_graph = KNNGraph(k, kernel, normalize=False, scope=scope, symmetric=symmetric, at_most=True)
+        self.image_graph = KNNGraph(k, kernel, normalize=False, scope="image", symmetric=symmetric, at_most=True)
         self.inner_on_graph = inner_structure == "graph"
-        self._check_neighbours(k, scope)
-        # A joint graph takes its neighbours from all images, but a small last batch has few of them.
-        self.min_images = k // self.tokenize.num_tokens + 1 if beta and scope == "batch" else 1
+        self.left_out = self._leave_out(scope) if self.num_tokens == 1 else []
+        # A joint graph takes its neighbours from all images, and needs a second token.
+        self.min_images = 2 if self.weights["beta"] and self.num_tokens == 1 else 1
         widths = self.tokenize.student_dim, self.tokenize.teacher_dim
         self.inner = ContextualLoss(inner_structure, inner_temperature)
         self.local = LocalStructureLoss(local_support, local_direction, local_temperature, reduction)
@@ -150,17 +157,23 @@ class TRG(TermDistiller):
         # Projections exist only where they train: a parameter without gradient is an error under DDP.
         self.contrast = TokenContrast(*widths, projection_dim, reduction) if gamma else None
         self.match = (
-            GraphMatch(*widths, projection_dim, hops, propagation, readout, graph_temperature) if delta else None
+            GraphMatch(*widths, projection_dim, hops, propagation, readout, graph_temperature)
+            if self.weights["delta"]
+            else None
         )
 
-    def _check_neighbours(self, k: int, scope: Scope) -> None:
-        alpha, beta, delta = (self.weights[name] for name in ("alpha", "beta", "delta"))
-        within_image = (alpha and self.inner_on_graph) or delta or (beta and scope == "image")
+    def _leave_out(self, scope: Scope) -> list[str]:
+        """Put the weights of what compares the tokens of an image to 0, and return the names of those parts."""
+        within = {"alpha": "inner", "delta": "graph"} | ({"beta": "local"} if scope == "image" else {})
+        found = [part for name, part in within.items() if self.weights[name]]
+        self.weights |= dict.fromkeys(within, 0.0)
         require(
-            not within_image or k < self.tokenize.num_tokens,
-            f"k={k} neighbours within images of {self.tokenize.num_tokens} tokens: a token has "
-            f"{self.tokenize.num_tokens - 1} others; lower k or raise tokens_per_image",
+            not found or any(self.weights.values()),
+            f"{' and '.join(found)} of images of 1 token (patch {self.tokenize.patch} on the {self.tokenize.grid[0]}x"
+            f"{self.tokenize.grid[1]} grid): nothing is left to compare; tap a larger map (student.taps, "
+            "teacher.taps), lower patch, raise tokens_per_image, or compare tokens of different images (beta, gamma)",
         )
+        return found
 
     @property
     def num_tokens(self) -> int:
@@ -179,6 +192,18 @@ class TRG(TermDistiller):
         if delta:
             sizes["graph"] = graph_size(self.image_graph, images, self.num_tokens)
         return sizes
+
+    def fitted(self, images: int) -> list[str]:
+        """Say how many tokens and neighbours there are, where fewer than asked for, and which parts are left out."""
+        alpha, beta, _, delta = self.weights.values()
+        lines = self.tokenize.fitted()
+        if beta:
+            lines += self.joint_graph.fitted(self.num_tokens * (images if self.joint_graph.scope == "batch" else 1))
+        if delta or (alpha and self.inner_on_graph):
+            lines += self.image_graph.fitted(self.num_tokens)
+        if self.left_out:
+            lines.append(f"without {' and '.join(self.left_out)}: an image has 1 token")
+        return list(dict.fromkeys(lines))
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts whose weights are positive."""

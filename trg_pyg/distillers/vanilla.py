@@ -2,9 +2,10 @@
 
 from typing import ClassVar
 
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, Losses, Taps
+from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.models.taps import Outputs
 from trg_pyg.step import Step
 
@@ -21,7 +22,7 @@ class Vanilla(Distiller):
     taps: ClassVar[Taps] = "none"
     per_image: ClassVar[bool] = True
 
-    def forward(self, student: Outputs, teacher: Outputs | None, step: Step) -> Losses:
+    def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return the cross-entropy as part ``ce``."""
         self.check_batch(student, None, step)
-        return self.weigh({"ce": (1.0, cross_entropy(student.logits.float(), step.target))})
+        return {"ce": (1.0, cross_entropy(student.logits.float(), step.target))}

@@ -1,12 +1,28 @@
 """How far a student's relations are from its teacher's: squared error, KL, InfoNCE, memory banks."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.divergences.bank_info_nce import BankInfoNCE, bank_info_nce
+from trg_pyg.divergences.base import Divergence, Related, reduce
+from trg_pyg.divergences.class_negatives import ClassNegatives
+from trg_pyg.divergences.info_nce import InfoNCE, info_nce
+from trg_pyg.divergences.kl import KL
+from trg_pyg.divergences.memory_bank import MemoryBank
+from trg_pyg.divergences.pair_memory import PairMemory, Recall
+from trg_pyg.divergences.pointwise import MSE, PointwiseDivergence, SmoothL1
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "KL",
+    "MSE",
+    "BankInfoNCE",
+    "ClassNegatives",
+    "Divergence",
+    "InfoNCE",
+    "MemoryBank",
+    "PairMemory",
+    "PointwiseDivergence",
+    "Recall",
+    "Related",
+    "SmoothL1",
+    "bank_info_nce",
+    "info_nce",
+    "reduce",
+]

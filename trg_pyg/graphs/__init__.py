@@ -1,12 +1,41 @@
 """Graph builders: from tokens or images to PyG graphs."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.graphs.base import GraphBuilder
+from trg_pyg.graphs.batch import (
+    detach_graph,
+    graph_sizes,
+    join_graphs,
+    make_batch,
+    node_batch,
+    replace_nodes,
+    set_edges,
+    with_features,
+)
+from trg_pyg.graphs.complete import CompleteGraph
+from trg_pyg.graphs.given import GivenGraph
+from trg_pyg.graphs.grid import GridGraph
+from trg_pyg.graphs.knn import KNNGraph
+from trg_pyg.graphs.label import LabelGraph
+from trg_pyg.graphs.layers import LayerGraph
+from trg_pyg.graphs.neighbours import nearest_neighbours
+from trg_pyg.graphs.recall import edge_recall
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "CompleteGraph",
+    "GivenGraph",
+    "GraphBuilder",
+    "GridGraph",
+    "KNNGraph",
+    "LabelGraph",
+    "LayerGraph",
+    "detach_graph",
+    "edge_recall",
+    "graph_sizes",
+    "join_graphs",
+    "make_batch",
+    "nearest_neighbours",
+    "node_batch",
+    "replace_nodes",
+    "set_edges",
+    "with_features",
+]

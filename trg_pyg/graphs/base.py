@@ -151,6 +151,10 @@ class GraphBuilder(BaseTransform):
         set_edges(scored, graph.edge_index, weight)
         return scored
 
+    def fitted(self, nodes: int) -> list[str]:
+        """Say what of the options a graph of that many nodes cannot have, and what it has instead."""
+        return []
+
     def num_edges(self, nodes: int) -> int | None:
         """Return the edges of a graph of that many nodes; ``None`` where they depend on what the nodes are."""
         return None

@@ -18,15 +18,17 @@ class KNNGraph(GraphBuilder):
     which every node has exactly K incoming edges, nearest first, duplicates and zero vectors included.
 
     Args:
-        k: neighbours of a token, 1 <= k < number of tokens of a graph.
+        k: neighbours of a token, 1 <= k < number of tokens of a graph, or less than that where ``at_most`` is set.
         weight: weight of an edge, the paper's Gaussian kernel by default.
         normalize: unit-length tokens before distances and weights.
         scope: neighbours within the image, or among all tokens of the batch (the paper's graph).
         symmetric: add every edge's reverse (ours; the paper's graph is directed). Nodes then have K or more edges.
+        at_most: in a graph of K tokens or fewer, join each to all others instead of refusing it.
         chunk_bytes: largest block of distances held at a time, in bytes.
 
     Raises:
-        InputError: k is not between 1 and the number of a graph's tokens less one.
+        InputError: k is not between 1 and the number of a graph's tokens less one; or, with ``at_most``, a graph has
+            a single token.
     """
 
     def __init__(
@@ -37,19 +39,30 @@ class KNNGraph(GraphBuilder):
         normalize: bool = True,
         scope: Scope = "image",
         symmetric: bool = False,
+        at_most: bool = False,
         chunk_bytes: int = 64 << 20,
     ) -> None:
         super().__init__(weight, normalize=normalize, scope=scope)
         require(k >= 1, f"K={k}: a token needs at least 1 neighbour")
-        self.k, self.symmetric, self.chunk_bytes = k, symmetric, chunk_bytes
+        self.k, self.symmetric, self.at_most, self.chunk_bytes = k, symmetric, at_most, chunk_bytes
+
+    def neighbours(self, nodes: int) -> int:
+        """Return the neighbours of a node in a graph of that many: k, or with ``at_most`` all others if fewer."""
+        return min(self.k, max(nodes - 1, 1)) if self.at_most else self.k
+
+    def fitted(self, nodes: int) -> list[str]:
+        """Say how many neighbours a node has, if they are fewer than k."""
+        k = self.neighbours(nodes)
+        return [f"k {k} in a graph of {nodes} nodes ({self.k} asked for)"] if k < self.k else []
 
     def connect(self, x: Tensor) -> Tensor:
         """Return the kNN edges of B graphs of N nodes each, sorted by target, nearest source first."""
         graphs, nodes, _ = x.shape
-        neighbours = nearest_neighbours(x, self.k, chunk_bytes=self.chunk_bytes)
+        k = self.neighbours(nodes)
+        neighbours = nearest_neighbours(x, k, chunk_bytes=self.chunk_bytes)
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
         source = (neighbours + first.view(-1, 1, 1)).flatten()
-        target = torch.arange(graphs * nodes, device=x.device).repeat_interleave(self.k)
+        target = torch.arange(graphs * nodes, device=x.device).repeat_interleave(k)
         edge_index = torch.stack([source, target])
         if self.symmetric:
             edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
@@ -57,4 +70,4 @@ class KNNGraph(GraphBuilder):
 
     def num_edges(self, nodes: int) -> int | None:
         """Return N K; ``None`` for undirected graphs, whose edges and reverses may coincide."""
-        return None if self.symmetric else nodes * self.k
+        return None if self.symmetric else nodes * self.neighbours(nodes)

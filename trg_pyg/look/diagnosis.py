@@ -13,6 +13,7 @@ from torch.linalg import vector_norm
 
 from trg_pyg._files import write_text
 from trg_pyg._program import markdown_table
+from trg_pyg._transfer import in_double
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.errors import InputError, require
@@ -140,8 +141,8 @@ def _gradients(value: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:
-    # In double, which MPS has not: squares of small gradients would underflow.
-    a, b = one.detach().cpu().double().flatten(), other.detach().cpu().double().flatten()
+    # In double: squares of small gradients would underflow.
+    a, b = (in_double(each.detach()).flatten() for each in (one, other))
     length = vector_norm(a) * vector_norm(b)
     return (a @ b / length).item() if length > 0 else None
 

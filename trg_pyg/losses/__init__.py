@@ -1,12 +1,37 @@
 """Losses: (student, teacher) to a scalar."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.losses.attention import AttentionLoss
+from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows, check_target
+from trg_pyg.losses.contextual import ContextualLoss
+from trg_pyg.losses.contrast import TokenContrast
+from trg_pyg.losses.correlation import CorrelationLoss
+from trg_pyg.losses.crd import CRDLoss
+from trg_pyg.losses.dkd import DKDLoss
+from trg_pyg.losses.graph_match import GraphMatch
+from trg_pyg.losses.hint import HintLoss
+from trg_pyg.losses.local import LocalStructureLoss
+from trg_pyg.losses.logit import LogitKD
+from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.losses.temperature import TemperatureSchedule
+from trg_pyg.losses.vid import VIDLoss
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "AttentionLoss",
+    "CRDLoss",
+    "ContextualLoss",
+    "CorrelationLoss",
+    "DKDLoss",
+    "DistillationLoss",
+    "GraphMatch",
+    "HintLoss",
+    "LocalStructureLoss",
+    "LogitKD",
+    "RelationalLoss",
+    "TemperatureSchedule",
+    "TokenContrast",
+    "VIDLoss",
+    "check_logits",
+    "check_maps",
+    "check_rows",
+    "check_target",
+]

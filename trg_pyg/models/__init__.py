@@ -1,12 +1,97 @@
 """Networks, their features by module path, and their weights."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.models.cifar.mobilenetv2 import CifarMobileNetV2, InvertedResidual, mobilenetv2
+from trg_pyg.models.cifar.resnet import (
+    BasicBlock,
+    CifarResNet,
+    resnet8,
+    resnet8x4,
+    resnet14,
+    resnet20,
+    resnet32,
+    resnet32x4,
+    resnet44,
+    resnet56,
+    resnet110,
+)
+from trg_pyg.models.cifar.resnet50 import Bottleneck, CifarResNet50, resnet50
+from trg_pyg.models.cifar.shufflenetv1 import CifarShuffleNetV1, ShuffleUnitV1, shufflenet_v1
+from trg_pyg.models.cifar.shufflenetv2 import CifarShuffleNetV2, ShuffleDownV2, ShuffleUnitV2, shufflenet_v2
+from trg_pyg.models.cifar.vgg import CifarVGG, vgg8, vgg11, vgg13, vgg16, vgg19
+from trg_pyg.models.cifar.wrn import WideBlock, WideResNet, WideStage, wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
+from trg_pyg.models.cost import Cost, cost
+from trg_pyg.models.image_classifier import ImageClassifier
+from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.published import (
+    PublishedTeacher,
+    fetch,
+    find_published,
+    is_verified,
+    published_teachers,
+    record,
+    sha256_of,
+)
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
+from trg_pyg.models.vit import vit_tiny_patch4_32
+from trg_pyg.models.weights import LoadedWeights, load_weights, save_weights
+from trg_pyg.models.zoo import build_model
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "BasicBlock",
+    "Bottleneck",
+    "CifarMobileNetV2",
+    "CifarResNet",
+    "CifarResNet50",
+    "CifarShuffleNetV1",
+    "CifarShuffleNetV2",
+    "CifarVGG",
+    "Cost",
+    "FeatureInfo",
+    "ImageClassifier",
+    "InvertedResidual",
+    "LoadedWeights",
+    "NetworkInfo",
+    "Normalize",
+    "Outputs",
+    "PublishedTeacher",
+    "ShuffleDownV2",
+    "ShuffleUnitV1",
+    "ShuffleUnitV2",
+    "TappedModel",
+    "WideBlock",
+    "WideResNet",
+    "WideStage",
+    "build_model",
+    "cost",
+    "fetch",
+    "find_published",
+    "is_verified",
+    "load_weights",
+    "mobilenetv2",
+    "published_teachers",
+    "record",
+    "resnet8",
+    "resnet8x4",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet32x4",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet110",
+    "save_weights",
+    "sha256_of",
+    "shufflenet_v1",
+    "shufflenet_v2",
+    "vgg8",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vit_tiny_patch4_32",
+    "wrn_16_1",
+    "wrn_16_2",
+    "wrn_40_1",
+    "wrn_40_2",
+]

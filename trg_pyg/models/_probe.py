@@ -15,7 +15,7 @@ PROBE_BATCH = 2
 
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the mode of every module and the random state are restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     place = device_of(model)

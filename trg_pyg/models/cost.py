@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from trg_pyg.errors import InputError, require
-from trg_pyg.models._probe import black_images, quiet
+from trg_pyg.models._probe import black_images, undisturbed
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def cost(model: nn.Module, image_size: int) -> Cost:
     image = black_images(model, image_size, image_size)[:1]
     counter = FlopCounterMode(display=False)
     try:
-        with quiet(model), _products_seen(), counter:
+        with undisturbed(model), _products_seen(), counter:
             model(image)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())

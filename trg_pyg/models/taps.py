@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import InputError, few, near
-from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, is_channels_last, quiet, square
+from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, is_channels_last, square, undisturbed
 
 
 class Outputs(NamedTuple):
@@ -241,7 +241,7 @@ class TappedModel(nn.Module):
     def _look(self, run: Any, height: int, width: int) -> Any:
         images = black_images(self.model, height, width)
         try:
-            with quiet(self):
+            with undisturbed(self):
                 return run(images)
         except InputError:
             raise

@@ -49,7 +49,7 @@ def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
 
 
 def _zoo() -> dict[str, Callable[..., nn.Module]]:
-    # A function of this package that takes classes and promises a network is a model: its file is all it takes.
+    # A function of this package that takes classes and promises a network is a model: there is no list of them.
     package = importlib.import_module("trg_pyg.models")
     functions = {key: value for key, value in vars(package).items() if inspect.isfunction(value)}
     return {key: value for key, value in functions.items() if key in package.__all__ and _builds_network(value)}

@@ -1,12 +1,19 @@
 """Message passing, readout and projections."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.nn.blocks import add_rows, chunk_rows, edge_blocks, is_dense, pair_index
+from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
+from trg_pyg.nn.neighbour_sum import neighbour_sum
+from trg_pyg.nn.projection import Projection
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "Projection",
+    "Propagation",
+    "Readout",
+    "TokenGNN",
+    "add_rows",
+    "chunk_rows",
+    "edge_blocks",
+    "is_dense",
+    "neighbour_sum",
+    "pair_index",
+]

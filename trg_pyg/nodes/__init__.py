@@ -1,12 +1,20 @@
 """What the graphs of a relational method are made of: tokens, images, stages, embeddings."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.nodes.base import NodePair, Nodes
+from trg_pyg.nodes.derived import Embedded, UnitLength
+from trg_pyg.nodes.images import FlattenedMaps, Instances, Probabilities
+from trg_pyg.nodes.stages import StageMaps, at_stage
+from trg_pyg.nodes.tokens import Tokens
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "Embedded",
+    "FlattenedMaps",
+    "Instances",
+    "NodePair",
+    "Nodes",
+    "Probabilities",
+    "StageMaps",
+    "Tokens",
+    "UnitLength",
+    "at_stage",
+]

@@ -1,12 +1,34 @@
 """What an edge or a node of a graph stands for: a differentiable function of the graph."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.relations.angle import Angle
+from trg_pyg.relations.base import EdgeRelation, Relation, check_graph, equal_graphs, features_of, weights_of
+from trg_pyg.relations.carried import GivenWeight, NodeFeatures
+from trg_pyg.relations.edges import absolute_distances, dot_products, squared_distances
+from trg_pyg.relations.kernels import Cosine, Distance, DotProduct, Gaussian, Laplace, TaylorGaussian
+from trg_pyg.relations.scaled import Scaled
+from trg_pyg.relations.softmax import Softmax, SparseRows, segment_log_softmax
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "Angle",
+    "Cosine",
+    "Distance",
+    "DotProduct",
+    "EdgeRelation",
+    "Gaussian",
+    "GivenWeight",
+    "Laplace",
+    "NodeFeatures",
+    "Relation",
+    "Scaled",
+    "Softmax",
+    "SparseRows",
+    "TaylorGaussian",
+    "absolute_distances",
+    "check_graph",
+    "dot_products",
+    "equal_graphs",
+    "features_of",
+    "segment_log_softmax",
+    "squared_distances",
+    "weights_of",
+]

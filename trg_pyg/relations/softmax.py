@@ -107,6 +107,7 @@ def _log_partition(weight: Tensor, row: Tensor, nodes: int) -> Tensor:
     excess = scatter(torch.expm1(weight - top[row]), row, dim_size=nodes, reduce="sum")
     # Small weights leave the mean close to 1, and the KL is a difference of such: log1p keeps its digits. Large ones
     # leave it close to 0, where 1 + x would lose them.
-    near_one = torch.log1p((zeros * torch.expm1(-top) + excess) / nodes)
-    near_zero = ((zeros * (-top).exp() + excess + degree) / nodes).log()
+    lowered = -top.clamp_min(0)  # a row without zeros may be below 0 all along: 0 times what overflows is no number
+    near_one = torch.log1p((zeros * torch.expm1(lowered) + excess) / nodes)
+    near_zero = ((zeros * lowered.exp() + excess + degree) / nodes).log()
     return top + torch.where(top < 1, near_one, near_zero)

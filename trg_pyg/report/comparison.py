@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trg_pyg._program import program
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import near, require
 from trg_pyg.metrics import TIMES, metrics_of
@@ -266,8 +267,8 @@ def _teacher(
         notes.append("The runs do not say what their teacher's accuracy is, so its row is left out.")
         return None
     notes.append(
-        "The runs say only the teacher's top-1; its other accuracies are in the results file that trg run writes at "
-        "the end of a study."
+        "The runs say only the teacher's top-1; its other accuracies are in the results file that "
+        f"{program('run')} writes at the end of a study."
     )
     return name, {"top1": own[key]}
 

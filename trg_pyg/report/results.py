@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trg_pyg._files import replaced_whole
+from trg_pyg._program import program
 from trg_pyg.errors import InputError
 from trg_pyg.metrics import SCORE
 from trg_pyg.report.table import results_table, shown_in_table
@@ -70,7 +71,7 @@ class Results:
         except (OSError, UnicodeDecodeError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{path} holds no results of trg run ({reason}); name a .jsonl file beside a table"
+                f"{path} holds no results of {program('run')} ({reason}); name a .jsonl file beside a table"
             ) from error
 
 

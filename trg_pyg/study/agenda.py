@@ -13,6 +13,7 @@ from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.config.variants import WITH_KD, folder_name
 from trg_pyg.distillers.base import Distiller
+from trg_pyg.errors import count
 from trg_pyg.study.folder import resumable_history
 from trg_pyg.study.study import Pair, Study, fingerprint
 from trg_pyg.training.config import TrainConfig
@@ -143,12 +144,11 @@ class Agenda:
 
     def place(self) -> str:
         """Return where the study is, such as ``run 2 of 9``."""
-        count = len(self.runs)
         if not self.current:
-            return f"then {count} run{'s' if count > 1 else ''}"
+            return f"then {count(len(self.runs), 'run')}"
         numbers = [number for number, run in enumerate(self.runs, start=1) if run in self.current]
         which = f"run {numbers[0]}" if len(numbers) == 1 else f"runs {numbers[0]} to {numbers[-1]}"
-        return f"{which} of {count}"
+        return f"{which} of {len(self.runs)}"
 
     def share_done(self, share: float) -> float:
         """Return the share of all epochs that are done, from 0 to 1.
@@ -185,6 +185,6 @@ class Agenda:
         return left
 
     def _learn(self, run: Training, history: Sequence[dict[str, float]]) -> None:
-        seconds = [epoch["seconds"] for epoch in history if "seconds" in epoch]
+        seconds = [epoch["seconds"] for epoch in history]
         if seconds:
             self._costs.setdefault(run.method.name, []).append(mean(seconds))

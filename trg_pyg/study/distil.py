@@ -9,10 +9,12 @@ from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.progress import duration
 from trg_pyg.study.study import Study, tapped
 from trg_pyg.study.teacher import Teacher
-from trg_pyg.study.train import train_together
+from trg_pyg.study.train import Watch, train_together
 
 
-def distil_all(study: Study, teacher: Teacher | None, agenda: Agenda | None = None) -> dict[str, list[History]]:
+def distil_all(
+    study: Study, teacher: Teacher | None, agenda: Agenda, watch: Watch | None = None
+) -> dict[str, list[History]]:
     """Train the study's student by every method, once for each seed, and return the metrics of every epoch by method.
 
     The student's initial weights and its batches depend on the seed alone, so that all methods see the same.
@@ -20,18 +22,19 @@ def distil_all(study: Study, teacher: Teacher | None, agenda: Agenda | None = No
     Args:
         study: with its methods and seeds.
         teacher: trained; ``None`` where no method needs one.
-        agenda: of the study, by default made here.
+        agenda: of the study.
+        watch: looks at each training while it runs; looking must change nothing.
     """
-    agenda = agenda or Agenda.of(study)
     results: dict[str, list[History]] = {method.name: [] for method in study.choices.methods}
     for group in agenda.groups:
         agenda.begin(group)
-        if study.speaks and len(agenda.runs) > 1:
+        if not study.quiet and len(agenda.runs) > 1:
             _say_what_begins(agenda)
         trainings = [_taught(study, training, teacher) for training in group]
-        histories = [history for _, history in train_together(trainings, study, study.choices.resume, agenda=agenda)]
+        trained = train_together(trainings, study, agenda, study.choices.resume, watch=watch)
+        histories = [history for _, history in trained]
         agenda.finish(histories)
-        if study.speaks:
+        if not study.quiet:
             for training in group:
                 say(f"{training.title} is in {training.folder}")
         for training, history in zip(group, histories, strict=True):

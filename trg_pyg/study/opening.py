@@ -8,11 +8,12 @@ from textwrap import wrap
 from trg_pyg._program import say
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.distillers.base import GraphSize
-from trg_pyg.models.cost import cost
+from trg_pyg.errors import count
+from trg_pyg.models.cost import Cost
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.folder import resumable_history
-from trg_pyg.study.study import Objective, Study, build_network
+from trg_pyg.study.study import Objective, Study
 from trg_pyg.study.teacher import teacher_training
 from trg_pyg.training.config import TrainConfig
 
@@ -42,8 +43,9 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     # The pair with the most taps shows them all.
     pair = max(study.pairs.values(), key=lambda pair: len(pair.student.features))
     if pair.teacher is not None:
-        lines.append(("teacher", f"{_network(config.teacher, study, pair.teacher)}; {_origin(study)}"))
-    lines.append(("student", _network(config.student, study, pair.student)))
+        teacher = _network(config.teacher, study.costs["teacher"], pair.teacher)
+        lines.append(("teacher", f"{teacher}; {_origin(study)}"))
+    lines.append(("student", _network(config.student, study.costs["student"], pair.student)))
     names = [method.name for method in choices.methods]
     width = max(map(len, names))
     lines += [
@@ -65,16 +67,15 @@ def _data(study: Study) -> str:
     origin = " (held out of the training set)" if splits.evaluated == "validation" else ""
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     return (
-        f"{type(study.config.data).__name__}: {len(splits.train):,} training and {len(splits.test):,} "
-        f"{splits.evaluated} images{origin} of {splits.image_size}x{splits.image_size}, {len(splits.classes)} classes "
-        f"of {each}"
+        f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
+        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {splits.image_size}x{splits.image_size}, "
+        f"{count(len(splits.classes), 'class')} of {each}"
     )
 
 
-def _network(config: NetworkConfig, study: Study, info: NetworkInfo) -> str:
-    needed = cost(build_network(config, study.splits, seed=0).model, study.splits.image_size)
+def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
     taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
-    return f"{config.name}: {needed.parameters:,} parameters, {_flops(needed.flops)} an image" + (
+    return f"{config.name}: {count(needed.parameters, 'parameter')}, {_flops(needed.flops)} an image" + (
         f", taps {taps}" if taps else ""
     )
 
@@ -97,15 +98,15 @@ def _origin(study: Study) -> str:
         done, epochs = len(resumable_history(training.folder)), config.train.epochs
         if done >= epochs:
             return f"trained before, {training.folder}"
-        return f"trained first, {_count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")
+        return f"trained first, {count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")
     return "as its args load it"
 
 
 def _weights(objective: Objective) -> str:
-    parts = [
-        f"{start:g} {part}" if start == end else f"{start:g} to {end:g} {part}"
-        for part, (start, end) in objective.weights.items()
-    ]
+    parts = []
+    for part, (start, end) in objective.weights.items():
+        symbol = f" ({objective.symbols[part]})" if part in objective.symbols else ""
+        parts.append(f"{start:g}{'' if start == end else f' to {end:g}'} {part}{symbol}")
     return " + ".join(parts) or "does not say what it sums"
 
 
@@ -118,9 +119,11 @@ def _graphs(objectives: dict[str, Objective]) -> list[str]:
             parts.setdefault(size, []).append(part)
         lines = [f"{', '.join(of_size)}: {_size(size)}" for size, of_size in parts.items()]
         if objective.tokens is not None:
-            lines = [f"{objective.tokens} tokens an image, {objective.images:,} images a batch", *lines]
+            lines = [f"{count(objective.tokens, 'token')} an image, {count(objective.images, 'image')} a batch", *lines]
         elif lines:
-            lines[0] += f", of {objective.images:,} images"
+            lines[0] += f", of {count(objective.images, 'image')}"
+        if objective.fitted:
+            lines.append("fitted: " + ", ".join(objective.fitted))
         if lines:
             owners.setdefault(tuple(lines), []).append(name)
     return [
@@ -132,17 +135,17 @@ def _graphs(objectives: dict[str, Objective]) -> list[str]:
 
 def _size(size: GraphSize) -> str:
     graphs = "1" if size.graphs == 1 else f"{size.graphs:,} times"
-    edges = "edges as the nodes have it" if size.edges is None else f"{size.edges // size.graphs:,} edges"
-    return f"{graphs} {size.builder} of {size.nodes // size.graphs:,} nodes, {edges}"
+    edges = "edges as the nodes have it" if size.edges is None else count(size.edges // size.graphs, "edge")
+    return f"{graphs} {size.builder} of {count(size.nodes // size.graphs, 'node')}, {edges}"
 
 
 def _recipe(recipe: TrainConfig, images: int) -> str:
     steps = ceil(images / recipe.batch_size)
-    of_step = f"{min(images, recipe.batch_size):,} images"
+    of_step = count(min(images, recipe.batch_size), "image")
     if recipe.batch_size > images:
         of_step += f" (all there are; batch_size is {recipe.batch_size:,})"
     pieces = [
-        f"{_count(recipe.epochs, 'epoch')} of {_count(steps, 'step')} of {of_step}",
+        f"{count(recipe.epochs, 'epoch')} of {count(steps, 'step')} of {of_step}",
         f"{recipe.optimizer}, lr {recipe.lr:g}, weight decay {recipe.weight_decay:g}",
         _schedule(recipe),
         recipe.precision,
@@ -154,7 +157,8 @@ def _recipe(recipe: TrainConfig, images: int) -> str:
 
 
 def _schedule(recipe: TrainConfig) -> str:
-    rise = f" after {recipe.warmup_epochs:g} epochs of warm-up" if recipe.warmup_epochs else ""
+    warmup = recipe.warmup_epochs
+    rise = f" after {warmup:g} epoch{'' if warmup == 1 else 's'} of warm-up" if warmup else ""
     if recipe.schedule == "multistep":
         return f"multistep x {recipe.gamma:g} at {', '.join(map(str, recipe.milestones)) or 'no epoch'}{rise}"
     return f"{recipe.schedule}{rise}"
@@ -162,13 +166,9 @@ def _schedule(recipe: TrainConfig) -> str:
 
 def _runs(study: Study, agenda: Agenda) -> str:
     methods, seeds = study.choices.methods, study.choices.seeds
-    text = f"{len(agenda.runs)}: {_count(len(methods), 'method')} x seed{'s' * (len(seeds) > 1)} "
+    text = f"{len(agenda.runs)}: {count(len(methods), 'method')} x seed{'s' * (len(seeds) > 1)} "
     text += ", ".join(map(str, seeds))
     return text + (", methods side by side" if study.config.share_teacher and len(methods) > 1 else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _device(study: Study) -> str:

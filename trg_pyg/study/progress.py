@@ -123,7 +123,7 @@ class Bars:
 
 
 class Display:
-    """What is shown of one run: its share of the lines at the bottom of a terminal, and a line for each epoch.
+    """What is shown of one run: its line among those at the bottom of a terminal, and a line for each epoch.
 
     Args:
         title: name of the run.

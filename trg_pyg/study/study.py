@@ -2,21 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from trg_pyg.config.choices import Choices
-from trg_pyg.config.schema import Channels, Config, NetworkConfig
+from trg_pyg.config.schema import Config, NetworkConfig
 from trg_pyg.data.base import Splits
+from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.long_tail import shots
 from trg_pyg.distillers.base import Distiller, GraphSize, Taps
 from trg_pyg.distillers.vanilla import Vanilla
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, count, require
+from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
@@ -41,17 +43,21 @@ class Objective:
     """What a method minimises, for a reader.
 
     Attributes:
-        weights: weight of each part at the start of the training and at its end; empty where the method does not sum
-            its parts by :meth:`~trg_pyg.distillers.base.Distiller.weigh`.
+        weights: weight of each part at the start of the training and at its end; empty where the method does not say,
+            see :meth:`~trg_pyg.distillers.base.Distiller.weighted_parts`.
+        symbols: option that is the weight of a part, where it has another name.
         tokens: that are taken of an image; ``None`` where there are none.
         images: that the losses of a step see at once.
         graphs: sizes of the graphs of so many images.
+        fitted: what is less than was asked for, see :meth:`~trg_pyg.distillers.base.Distiller.fitted`.
     """
 
     weights: dict[str, tuple[float, float]]
+    symbols: Mapping[str, str]
     tokens: int | None
     images: int
     graphs: dict[str, GraphSize]
+    fitted: list[str]
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,9 @@ class Study:
         shots: classes with many, medium and few training images; empty unless the set is long-tailed.
         pairs: classes and features of student and teacher, for each set of taps that a method reads; no teacher where
             no method needs one.
+        costs: of the networks, by role: student, and teacher where a method needs one.
         folder: where the runs of this study go.
-        world: the processes that share every training; the main one writes and reports.
+        world: the processes that train together; the main one writes and reports.
         objectives: what each method minimises, by its name.
     """
 
@@ -75,6 +82,7 @@ class Study:
     splits: Splits
     shots: dict[str, Sequence[int]]
     pairs: dict[Taps, Pair]
+    costs: dict[str, Cost]
     folder: Path
     world: World = SINGLE_PROCESS
     objectives: dict[str, Objective] = field(default_factory=dict)
@@ -85,9 +93,9 @@ class Study:
         return self.choices.config
 
     @property
-    def speaks(self) -> bool:
-        """Whether this process says what it does."""
-        return self.world.is_main and not self.choices.quiet
+    def quiet(self) -> bool:
+        """Whether this process says nothing but warnings and errors: it was asked to, or it is not the main one."""
+        return self.choices.quiet or not self.world.is_main
 
     @property
     def name(self) -> str:
@@ -115,6 +123,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         )
         for taps in dict.fromkeys(method.taps for method in choices.methods)
     }
+    networks = {"student": student} | ({} if teacher is None else {"teacher": teacher})
+    costs = {role: cost(network.model, splits.image_size) for role, network in networks.items()}
     objectives = {}
     for method in choices.methods:
         try:
@@ -128,7 +138,14 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             raise InputError(f"variants.{method.name}: {error}") from error
         weights = _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
         seen = _images_at_once(len(splits.train), config.train, world)
-        objectives[method.name] = Objective(weights, distiller.num_tokens, seen, distiller.graph_sizes(seen))
+        objectives[method.name] = Objective(
+            weights,
+            distiller.symbols,
+            distiller.num_tokens,
+            seen,
+            distiller.graph_sizes(seen),
+            distiller.fitted(seen),
+        )
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
     if need_teacher and choices.trains_teacher:
@@ -144,6 +161,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         splits=replace(splits, train=splits.train.to(device), test=splits.test.to(device)),
         shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         pairs=pairs,
+        costs=costs,
         folder=config.output / f"{data}{tail}{held_out}" / pair,
         world=world,
         objectives=objectives,
@@ -163,23 +181,7 @@ def prepare_process(choices: Choices) -> None:
         set_cublas_workspace()
 
 
-class KnownData(Protocol):
-    """What a network has to know of its data; :class:`~trg_pyg.data.base.Splits` has it."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-
-    @property
-    def mean(self) -> Channels:
-        """Channel means, in [0, 1]."""
-
-    @property
-    def std(self) -> Channels:
-        """Channel deviations."""
-
-
-def build_network(config: NetworkConfig, data: KnownData, seed: int, taps: Taps = "none") -> TappedModel:
+def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, taps: Taps = "none") -> TappedModel:
     """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
     torch.manual_seed(seed)
     model = build_model(config.name, len(data.classes), **config.args)
@@ -254,6 +256,8 @@ def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest:
     student, teacher = (None if info is None else _noise(info, smallest, generator) for info in pair)
     assert student is not None
     try:
+        if type(distiller).forward is not Distiller.forward:
+            distiller(student, teacher, Step(targets[index], 0.0, generator, index))
         start, end = (
             {
                 part: float(weight)
@@ -264,15 +268,17 @@ def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest:
             for progress in (0.0, 1.0)
         )
     except InputError as error:
-        raise InputError(f"{name} in a batch of {smallest} images, the smallest of an epoch: {error}") from error
+        raise InputError(
+            f"{name} in a batch of {count(smallest, 'image')}, the smallest of an epoch: {error}"
+        ) from error
     return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}
 
 
 def _images_at_once(train_images: int, recipe: TrainConfig, world: World) -> int:
     """Return how many images the losses of a full step compare with one another."""
     batch = min(recipe.batch_size, train_images)
-    share = world.part(batch)[0] if recipe.loss_scope == "local" else batch
-    return -(-share // recipe.accumulate)
+    part = world.part(batch)[0] if recipe.loss_scope == "local" else batch
+    return -(-part // recipe.accumulate)
 
 
 def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Outputs:
@@ -287,7 +293,7 @@ def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: S
     info = tapped(network, config, taps).describe(splits.image_size)
     require(
         info.num_classes == len(splits.classes),
-        f"{config.name} gives {info.num_classes} logits, the data have {len(splits.classes)} classes",
+        f"{config.name} gives {count(info.num_classes, 'logit')}, the data have {count(len(splits.classes), 'class')}",
     )
     require(
         taps == "none" or len(info.features) > 0,

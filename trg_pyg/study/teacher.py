@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from trg_pyg._program import say
-from trg_pyg.config.choices import Method
+from trg_pyg.config.methods import Method
 from trg_pyg.distillers.vanilla import Vanilla
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, count, require
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
 from trg_pyg.study.tracking import is_of_wandb
-from trg_pyg.study.train import train
+from trg_pyg.study.train import train_together
 from trg_pyg.training.metrics import evaluate
 
 
@@ -65,7 +65,7 @@ class Teacher:
         }
 
 
-def obtain_teacher(study: Study, agenda: Agenda | None = None) -> Teacher:
+def obtain_teacher(study: Study, agenda: Agenda) -> Teacher:
     """Load the teacher, or train it, and measure it on the split that the students are evaluated on.
 
     Args:
@@ -82,8 +82,8 @@ def obtain_teacher(study: Study, agenda: Agenda | None = None) -> Teacher:
     metrics = evaluate(network, test, batch_size, study.shots, device=study.device, world=study.world)
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
-    if study.speaks:
-        images = f"{len(test):,} {study.splits.evaluated} images"
+    if not study.quiet:
+        images = count(len(test), f"{study.splits.evaluated} image")
         say(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})")
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
         raise InputError(
@@ -100,7 +100,7 @@ def _seen(study: Study) -> str:
     return ", as it may have been trained on the images that data.validation holds out"
 
 
-def _find(study: Study, agenda: Agenda | None) -> tuple[TappedModel, Weights]:
+def _find(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     config = study.config.teacher
     if study.choices.published is not None:
         return _published(study, study.choices.published)
@@ -119,7 +119,7 @@ def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
 def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weights]:
     """Fetch the file, and let the entry state the accuracy where the file does not."""
     with study.world.main_first():
-        file = fetch(entry, study.config.output / "teachers" / "published", study.choices.quiet)
+        file = fetch(entry, study.config.output / "teachers" / "published", study.quiet)
         try:
             network, weights = _from_file(study, file)
         except InputError as error:
@@ -128,7 +128,7 @@ def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weig
             raise InputError(f"{error}; or delete {file} to download it again") from error
         # Only now, since what could not be read, such as a page that reports an error, must not become the known
         # content.
-        record(entry, file, weights.sha256, study.choices.quiet)
+        record(entry, file, weights.sha256, study.quiet)
     if weights.stated is None:
         weights = replace(weights, stated=entry.accuracy, stated_by=f"{entry.source} ({entry.name})")
     return network, weights
@@ -150,7 +150,7 @@ def _check_head(name: str, model: nn.Module, classes: int) -> None:
     trained_on = pretrained.get("num_classes", classes)
     require(
         trained_on == classes,
-        f"teacher {name}: its weights have {trained_on} classes, the data have {classes}, so its head would be "
+        f"teacher {name}: its weights have {count(trained_on, 'class')}, the data have {classes}, so its head would be "
         "untrained; set teacher.trained=false to train it on these data",
     )
 
@@ -192,9 +192,9 @@ def teacher_training(study: Study) -> Training:
     )
 
 
-def _trained_here(study: Study, agenda: Agenda | None) -> tuple[TappedModel, Weights]:
+def _trained_here(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     """Train the teacher by this study's own means, or take up the training that was done before."""
     training = teacher_training(study)
-    teacher, history = train(training, study, teacher=None, resume=True, wait=True, agenda=agenda)
+    ((teacher, history),) = train_together([(training, None)], study, agenda, resume=True, wait=True)
     file = training.folder / "last.safetensors"
     return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from trg_pyg._transfer import in_double
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.graphs.base import Scope
@@ -114,10 +115,10 @@ class TokenGraphs:
         for name in names:
             measures |= {f"cross/{name}{whose}": edges[name] for whose, edges in seen.items()}
         # Random edges to other images: those of the class that are left, among all images that are left.
-        same = (target[:, None] == target).sum(1).double() - 1
+        same = in_double((target[:, None] == target).sum(1)) - 1
         measures["cross/same_class_chance"] = (same.mean() / (images - 1)).item() if images > 1 else None
         if tail is not None:
-            measures["cross/tail_chance"] = tail[target].double().mean().item()
+            measures["cross/tail_chance"] = in_double(tail[target]).mean().item()
         return measures
 
 
@@ -131,4 +132,4 @@ def _cross_edges(graph: Batch, target: Tensor, tail: Tensor | None) -> Measures:
 
 
 def _share(marks: Tensor) -> float | None:
-    return marks.double().mean().item() if len(marks) else None
+    return in_double(marks).mean().item() if len(marks) else None

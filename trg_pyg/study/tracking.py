@@ -195,7 +195,7 @@ class Tracker:
         say(f"wandb failed and is off for this run, {self._kept}: {reason}", error=True)
 
 
-# Those that use wandb's service, a process that all runs of this one share.
+# Those that use wandb's service, a process that is one for all runs of this one.
 _active: set[Tracker] = set()
 
 

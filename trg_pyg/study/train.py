@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +20,17 @@ from trg_pyg.training.stop import StopRequest
 
 # Told of a training that is about to start: of it, its network, whether it goes on from a checkpoint. It returns what
 # is told the metrics of each epoch.
-Watch = Callable[[Training, TappedModel, bool], Callable[[dict[str, float]], None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchedStudy(Study):
-    """A study whose trainings somebody looks at while they run; looking must change nothing.
-
-    Attributes:
-        watch: called for each training once its network is initialised.
-    """
-
-    watch: Watch
-
-
-def train(
-    training: Training,
-    study: Study,
-    teacher: TappedModel | None,
-    resume: bool,
-    wait: bool = False,
-    agenda: Agenda | None = None,
-) -> tuple[TappedModel, History]:
-    """Train a network and return it with the metrics of every epoch; see :func:`train_together`."""
-    return train_together([(training, teacher)], study, resume, wait, agenda)[0]
+OnEpoch = Callable[[dict[str, float]], None]
+Watch = Callable[[Training, TappedModel, bool], OnEpoch]
 
 
 def train_together(
     trainings: Sequence[tuple[Training, TappedModel | None]],
     study: Study,
+    agenda: Agenda,
     resume: bool,
     wait: bool = False,
-    agenda: Agenda | None = None,
+    watch: Watch | None = None,
 ) -> list[tuple[TappedModel, History]]:
     """Train networks on the same batches and return each with the metrics of every epoch.
 
@@ -60,9 +38,10 @@ def train_together(
         trainings: of one seed and recipe, each with its trained teacher; ``None`` where the method needs
             none.
         study: its data, device, processes and tracking.
+        agenda: of the study, to show where it is.
         resume: go on from the folders' checkpoints, where there are any; a finished training is returned as it is.
         wait: for another process that trains in one of the folders; for what it leaves, resume.
-        agenda: of the study, to show where it is.
+        watch: looks at each training while it runs; looking must change nothing.
 
     Raises:
         InputError: another process trains in one of the folders, beside what :func:`fit_together` raises.
@@ -70,7 +49,7 @@ def train_together(
     with ExitStack() as folders:
         if study.world.is_main:
             for training, _ in trainings:
-                folders.enter_context(RunFolder(training.folder).owned(wait, quiet=study.choices.quiet))
+                folders.enter_context(RunFolder(training.folder).owned(wait, study.quiet))
         groups = [
             [pair for pair in trainings if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)
         ]
@@ -78,7 +57,7 @@ def train_together(
         done: dict[Path, tuple[TappedModel, History]] = {}
         for group, resumed in zip(groups, (True, False), strict=True):
             if group:
-                results = _train(group, study, resumed, agenda)
+                results = _train(group, study, agenda, resumed, watch)
                 done |= {training.folder: result for (training, _), result in zip(group, results, strict=True)}
     return [done[training.folder] for training, _ in trainings]
 
@@ -89,12 +68,15 @@ def _resumes(training: Training, study: Study, resume: bool) -> bool:
 
 
 def _train(
-    trainings: Sequence[tuple[Training, TappedModel | None]], study: Study, resume: bool, agenda: Agenda | None
+    trainings: Sequence[tuple[Training, TappedModel | None]],
+    study: Study,
+    agenda: Agenda,
+    resume: bool,
+    watch: Watch | None,
 ) -> list[tuple[TappedModel, History]]:
     config, first = study.config, trainings[0][0]
-    quiet = study.choices.quiet or not study.world.is_main
     title = first.title if len(trainings) == 1 else f"{len(trainings)} students, seed {first.seed}"
-    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, quiet)
+    bars = make_bars(title, first.recipe.epochs, first.recipe.batch_size, agenda, study.quiet)
     reports = [Report(training, study, resume, bars) for training, _ in trainings]
     distillers = [training.distiller for training, _ in trainings]  # first, since each draws from the global state
     networks = [
@@ -110,7 +92,7 @@ def _train(
             folder=training.folder,
             identity=flatten(without_reading(training.settings)),
             on_step=report.step,
-            on_epoch=_on_epoch(report, training, network, study, resume),
+            on_epoch=_on_epoch(report, None if watch is None else watch(training, network, resume)),
             probe=graph_probe(study, distiller, teacher),
         )
         for network, distiller, report, (training, teacher) in zip(
@@ -147,12 +129,9 @@ def _train(
     return list(zip(networks, histories, strict=True))
 
 
-def _on_epoch(
-    report: "Report", training: Training, network: TappedModel, study: Study, resume: bool
-) -> Callable[[dict[str, float]], None]:
-    if not isinstance(study, WatchedStudy):
+def _on_epoch(report: "Report", watcher: OnEpoch | None) -> OnEpoch:
+    if watcher is None:
         return report.epoch
-    watcher = study.watch(training, network, resume)
 
     def epoch(metrics: dict[str, float]) -> None:
         report.epoch(metrics)
@@ -188,10 +167,9 @@ class Report:
             config=_tracked(training.settings),
             resume=resume,
         )
-        quiet = study.choices.quiet or not main
         so_far = resumable_history(training.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
-        self._display = Display(training.title, training.recipe.epochs, bars, quiet, study.splits.evaluated, last)
+        self._display = Display(training.title, training.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
 
     def step(self, progress: Progress) -> None:
         """Show a step."""

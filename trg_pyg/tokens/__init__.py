@@ -1,12 +1,20 @@
 """Tokens: patches of feature maps and of transformers' sequences, the same ones of both networks."""
 
-import sys
-from typing import TYPE_CHECKING, Any
+from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
+from trg_pyg.tokens.normalize import check_type, full_precision, l2_normalize
+from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, take_tokens
+from trg_pyg.tokens.tokenizer import Tokenizer
 
-from trg_pyg._discover import export
-
-__all__ = export(sys.modules[__name__])
-
-if TYPE_CHECKING:
-    # What is exported is found when the package is imported, where no type checker sees it.
-    def __getattr__(name: str) -> Any: ...
+__all__ = [
+    "Tokenizer",
+    "as_map",
+    "check_patch",
+    "check_type",
+    "common_grid",
+    "full_precision",
+    "l2_normalize",
+    "patchify",
+    "pool_to_grid",
+    "sample_positions",
+    "take_tokens",
+]

@@ -18,7 +18,7 @@ class Tokenizer:
         student: the student's tap.
         teacher: the teacher's tap.
         patch: edge of a patch, in cells of the common grid.
-        tokens_per_image: tokens sampled of each image; ``None`` keeps all.
+        tokens_per_image: at most so many tokens are sampled of each image, >= 1; ``None`` keeps all.
 
     Attributes:
         token_grid: rows and columns of all tokens of an image.
@@ -27,7 +27,7 @@ class Tokenizer:
         teacher_dim: width of a teacher token, C_T p^2.
 
     Raises:
-        InputError: the patch does not divide the common grid, or an image has fewer tokens than are asked for.
+        InputError: the patch does not divide the common grid, or no token is asked for.
     """
 
     def __init__(
@@ -38,14 +38,16 @@ class Tokenizer:
         check_patch(self.grid, patch)
         self.token_grid = self.grid[0] // patch, self.grid[1] // patch
         self.grid_tokens = self.token_grid[0] * self.token_grid[1]
-        self.num_tokens = self.grid_tokens if tokens_per_image is None else tokens_per_image
-        require(
-            1 <= self.num_tokens <= self.grid_tokens,
-            f"tokens_per_image={tokens_per_image}: patch {patch} on the {self.grid[0]}x{self.grid[1]} grid gives "
-            f"{self.grid_tokens} tokens an image; choose 1 to {self.grid_tokens}, or null for all",
-        )
+        self.asked = self.grid_tokens if tokens_per_image is None else tokens_per_image
+        require(self.asked >= 1, f"tokens_per_image={tokens_per_image}: choose 1 or more, or null for all")
+        self.num_tokens = min(self.asked, self.grid_tokens)
         self.student_dim = student.channels * patch**2
         self.teacher_dim = teacher.channels * patch**2
+
+    def fitted(self) -> list[str]:
+        """Say how many tokens are kept, if an image has fewer than were asked for."""
+        few = "1 token" if self.num_tokens == 1 else f"{self.num_tokens} tokens"
+        return [f"{few} an image ({self.asked} asked for)"] if self.num_tokens < self.asked else []
 
     def positions(self, images: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
         """Draw the tokens that are kept of each image, as a call does.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trg_pyg._transfer import in_double
 from trg_pyg.errors import require
 
 
@@ -49,7 +50,7 @@ def calibration(confidence: Tensor, correct: Tensor, bins: int = 15) -> Calibrat
         f"confidence {list(confidence.shape)} and correct {list(correct.shape)}: give one value of each a prediction",
     )
     require(len(confidence) > 0, "a calibration needs at least one prediction")
-    confidence, right = confidence.detach().double(), correct.double()
+    confidence, right = in_double(confidence.detach()), in_double(correct)
     inside = (confidence >= 0) & (confidence <= 1)  # false for NaN
     require(
         bool(inside.all()),

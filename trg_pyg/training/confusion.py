@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trg_pyg._transfer import in_double
 from trg_pyg.errors import require
 
 
@@ -42,7 +43,8 @@ def class_accuracy(confusion: Tensor) -> Tensor:
     Returns:
         float64 [C]; NaN for a class without an image.
     """
-    return 100 * confusion.diagonal().double() / confusion.sum(1)
+    confusion = in_double(confusion)
+    return 100 * confusion.diagonal() / confusion.sum(1)
 
 
 def among(confusion: Tensor, classes: Sequence[int], predicted: Sequence[int] | None = None) -> Tensor:
@@ -57,7 +59,7 @@ def among(confusion: Tensor, classes: Sequence[int], predicted: Sequence[int] | 
         float64 [R, K + 1]; the last column has the images that are taken for a class which is not among the K, rows sum
         to 100. A row is NaN where the class has no image.
     """
-    rows = confusion[list(classes)].double()
+    rows = in_double(confusion[list(classes)])
     inner = rows[:, list(classes if predicted is None else predicted)]
     other = rows.sum(1, keepdim=True) - inner.sum(1, keepdim=True)
     return 100 * torch.cat([inner, other], dim=1) / rows.sum(1, keepdim=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trg_pyg._transfer import in_double
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import InputError, require
@@ -68,7 +69,7 @@ def evaluate(
     metrics = {"top1": _percent(top1)}
     if logits.shape[1] > 5:
         metrics["top5"] = _percent(hits.any(dim=1))
-    metrics["loss"] = _gathered(losses, shares, world).cpu().double().mean().item()  # MPS has no float64
+    metrics["loss"] = in_double(_gathered(losses, shares, world)).mean().item()
     return metrics | _group_accuracy(top1, image_set.targets.cpu(), logits.shape[1], shots or {})
 
 

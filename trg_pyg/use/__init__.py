@@ -1,1 +1,26 @@
-"""What a trained student is for: loading, evaluating, predicting, exporting."""
+"""What a trained student is for: loading, evaluating, predicting, exporting, its cost."""
+
+from trg_pyg.use.card import model_card
+from trg_pyg.use.cost import compare_cost, cost_table, measure_cost
+from trg_pyg.use.evaluate import Evaluation, Images, check_fits, evaluate_on, evaluation_tables, read_images_of
+from trg_pyg.use.export import export
+from trg_pyg.use.load import TrainedNetwork, load
+from trg_pyg.use.predict import Prediction, predict
+
+__all__ = [
+    "Evaluation",
+    "Images",
+    "Prediction",
+    "TrainedNetwork",
+    "check_fits",
+    "compare_cost",
+    "cost_table",
+    "evaluate_on",
+    "evaluation_tables",
+    "export",
+    "load",
+    "measure_cost",
+    "model_card",
+    "predict",
+    "read_images_of",
+]

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from trg_pyg._program import markdown_table
 from trg_pyg.config.schema import TeacherConfig
@@ -19,6 +19,9 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import CONFIG
 from trg_pyg.study.study import build_network
 from trg_pyg.use.load import TrainedNetwork, untrained
+
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
 
 # A round is as many calls as take that long at least, so that the clock does not matter.
 _SECONDS = 0.02
@@ -48,7 +51,7 @@ class Measured:
         return 1000 * batch / self.milliseconds[batch]
 
 
-def measure(
+def measure_cost(
     networks: Mapping[str, ImageClassifier],
     image_size: int,
     batches: Sequence[int],
@@ -121,6 +124,9 @@ def _megabytes(network: ImageClassifier) -> float:
 @torch.inference_mode()
 def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int) -> dict[str, float]:
     """Return the median time of a forward pass of each network, in seconds."""
+    # Here, since it imports PyTorch's compiler of extensions, which says so where there is no GPU.
+    from torch.utils.benchmark import Timer
+
     timers = {
         name: Timer("network(images)", globals={"network": network, "images": images}, num_threads=_threads())
         for name, network in networks.items()
@@ -141,7 +147,7 @@ def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int)
     return {name: median(values) for name, values in taken.items()}
 
 
-def _calls(timer: Timer) -> int:
+def _calls(timer: "Timer") -> int:
     """Return how many calls make a round. A timer warms up by itself."""
     return max(1, round(_SECONDS / timer.timeit(1).mean))
 
@@ -151,7 +157,7 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def compare(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds: int, device: torch.device) -> str:
+def compare_cost(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds: int, device: torch.device) -> str:
     """Return a table: the teacher first, then each network of the runs that differs.
 
     Args:
@@ -183,7 +189,7 @@ def compare(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds: int,
     heading = (
         f"images of {size}x{size}, {device.type} ({place}), median of {rounds} rounds, or of those in {MOST_SECONDS} s"
     )
-    return f"{heading}\n\n{cost_table(measure(networks, size, batches, rounds, device), reference)}"
+    return f"{heading}\n\n{cost_table(measure_cost(networks, size, batches, rounds, device), reference)}"
 
 
 def _teacher(runs: Sequence[TrainedNetwork]) -> tuple[str, TappedModel] | None:

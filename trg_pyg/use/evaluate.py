@@ -65,7 +65,7 @@ class Evaluation:
     corrupted: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
 
-def read_images_of(data: ImageData, split: Split | None) -> Images:
+def read_images_of(data: ImageData, split: Split | None = None) -> Images:
     """Read one split of a data set, without augmentation.
 
     Args:
