@@ -13,7 +13,7 @@ import yaml
 from tests.conftest import write_images
 from trg_pyg.cli.report import main
 from trg_pyg.cli.run import main as run_main
-from trg_pyg.report.results import Results
+from trg_pyg.report import Results, report
 
 pytest.importorskip("matplotlib")
 
@@ -134,7 +134,7 @@ def test_a_page_of_runs_with_everything(runs, trained, tmp_path, capsys):
         "Confusion",
     ):
         assert block in page.text
-    assert "Without predictions" not in page.text
+    assert "Runs without predictions" not in page.text
 
 
 def test_figures_are_those_of_the_results(runs, trained, tmp_path, capsys):
@@ -173,8 +173,11 @@ def test_predictions_are_made_once_for_the_weights(runs, tmp_path, capsys):
     shutil.copy(folder_of(runs, "KD", 0) / "last.safetensors", folder / "last.safetensors")
     without = reported(capsys, runs, "--no-evaluate", output=tmp_path / "page.html")
     assert "KD seed 1: no predictions of its weights are kept, and --no-evaluate asks for no others" in without.text
-    reported(capsys, runs, output=tmp_path / "page.html")
+    other = reported(capsys, runs, output=tmp_path / "page.html")
     assert capsys.readouterr().out.count("predictions of") == 1
+    tops = [read_top1(folder_of(runs, "KD", seed)) for seed in (0, 1)]
+    assert ("KD seed 1: its last.safetensors has" in other.text) == (abs(tops[0] - tops[1]) > 0.2)
+    assert "Runs without predictions" not in other.text
     kept = [
         safetensors.torch.load_file(folder_of(runs, "KD", seed) / "predictions.safetensors")["predicted"].tolist()
         for seed in (0, 1)
@@ -199,7 +202,7 @@ def test_missing_weights_and_unfinished_runs_are_named(runs, tmp_path, capsys):
     metrics = folder_of(runs, "Vanilla", 0) / "metrics.jsonl"
     metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
     page = reported(capsys, runs, output=tmp_path / "page.html")
-    assert "Without predictions are: KD seed 1: the folder has no last.safetensors." in page.text
+    assert "Runs without predictions: KD seed 1: the folder has no last.safetensors." in page.text
     assert page.table("last top-1")["Vanilla seed 0"]["epochs"] == "1"
     assert "Vanilla" not in page.table("top-1")
     assert "1 unfinished" in capsys.readouterr().out
@@ -211,15 +214,21 @@ def test_data_that_are_gone_leave_out_what_needs_them(runs, tmp_path, capsys):
         settings["data"]["init_args"]["root"] = "gone"
         config.write_text(yaml.safe_dump(settings))
     page = reported(capsys, runs, output=tmp_path / "page.html")
-    assert "Left out, since they take the predictions of the runs." in page.text
+    assert "Left out, since they need the predictions of the runs." in page.text
     assert "gone" in page.text
     assert "ECE, %" not in page.text
     assert page.table("top-1")["KD"]
 
 
+def test_a_report_is_a_function_too(trained, tmp_path):
+    (study,) = report([trained / "results.jsonl"], tmp_path / "page.html", reference=EVIL)
+    assert (list(study.methods), study.reference) == ([EVIL, "KD"], EVIL)
+    assert "Made by: trg_pyg.report.report" in Page((tmp_path / "page.html").read_text()).text
+
+
 def test_results_files_alone_say_what_is_left_out(trained, tmp_path, capsys):
     page = reported(capsys, trained / "results.jsonl", output=tmp_path / "page.html")
-    assert "only a results file is given, which has no weights; name the folders of the runs too" in page.text
+    assert "All runs: only a results file is given, which has no weights; name the folders of the runs too" in page.text
     assert list(page.table("top-1")) == ["teacher resnet8", EVIL, "KD"]
     assert Results.read(trained / "results.jsonl").command in page.text
 

@@ -1,6 +1,7 @@
 """From results to tables, paired differences and a page."""
 
 from trg_pyg.report.comparison import ComparedStudy, studies_of
+from trg_pyg.report.compose import report
 from trg_pyg.report.paired import Difference, paired_difference
 from trg_pyg.report.results import Results
 from trg_pyg.report.rows import ResultRow, result_rows
@@ -15,6 +16,7 @@ __all__ = [
     "Results",
     "find_runs",
     "paired_difference",
+    "report",
     "result_rows",
     "results_table",
     "studies_of",

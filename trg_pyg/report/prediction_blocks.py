@@ -1,20 +1,18 @@
 """The blocks of a section that need predictions: accuracy class by class, calibration, confusion."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import mean
 
 import torch
 from torch import Tensor
 
-from trg_pyg.errors import InputError
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
-from trg_pyg.report.predicted import Predictor, RunPredictions, reasons
+from trg_pyg.report.predictor import RunPredictions, StudyPredictions
 from trg_pyg.report.table import cell
 from trg_pyg.report.training_blocks import Styles
 from trg_pyg.training.calibration import Calibration, calibration
-from trg_pyg.training.confusion import among, class_accuracy, confusion_matrix
+from trg_pyg.training.confusion import among
 from trg_pyg.viz.bars import plot_changes
 from trg_pyg.viz.class_size import plot_class_size
 from trg_pyg.viz.confusion import plot_confusion
@@ -29,73 +27,12 @@ _WHOLE = 10  # classes up to which the whole matrix is shown
 _BINS = 15
 
 
-@dataclass(frozen=True)
-class StudyPredictions:
-    """The predictions of a study's runs, all on the same images.
-
-    Attributes:
-        runs: of each method that has any, by seed.
-        notes: the runs that are left out, and why.
-    """
-
-    runs: dict[str, dict[int, RunPredictions]]
-    notes: list[str]
-
-    @property
-    def any_run(self) -> RunPredictions:
-        """One of them, for what all have in common."""
-        return next(iter(next(iter(self.runs.values())).values()))
-
-    def confusion(self, method: str, seeds: list[int]) -> Tensor:
-        """Return how often each class is taken for each, over some seeds of a method, int64 [C, C]."""
-        return torch.stack([self._matrix(method, seed) for seed in seeds]).sum(0)
-
-    def changes(self, method: str, reference: str) -> tuple[list[int], Tensor]:
-        """Return the seeds that two methods share, and the change of each class's accuracy in points, [S, C]."""
-        seeds = [seed for seed in self.runs[method] if seed in self.runs[reference]]
-        rows = [
-            class_accuracy(self._matrix(method, seed)) - class_accuracy(self._matrix(reference, seed)) for seed in seeds
-        ]
-        return seeds, torch.stack(rows) if rows else torch.empty(0, len(self.any_run.classes))
-
-    def _matrix(self, method: str, seed: int) -> Tensor:
-        run = self.runs[method][seed]
-        return confusion_matrix(run.predictions.targets, run.predictions.predicted, len(run.classes))
-
-
-def predict_study(study: ComparedStudy, predictor: Predictor) -> StudyPredictions:
-    """Get the predictions of every finished run; what has none is named with its reason."""
-    found: dict[str, dict[int, RunPredictions]] = {}
-    failed: list[tuple[str, str]] = []
-    first: RunPredictions | None = None
-    for name, runs in study.methods.items():
-        for seed, run in runs.items():
-            try:
-                predicted = predictor.predict(run)
-            except InputError as error:
-                failed.append((f"{name} seed {seed}", str(error)))
-                continue
-            first = first or predicted
-            if not _same_images(first, predicted):
-                failed.append((f"{name} seed {seed}", "its predictions are of other images than the first run's"))
-                continue
-            found.setdefault(name, {})[seed] = predicted
-    notes = predictor.notes.copy()
-    predictor.notes.clear()
-    return StudyPredictions(found, reasons(failed) + notes)
-
-
-def _same_images(a: RunPredictions, b: RunPredictions) -> bool:
-    same = a.classes == b.classes and a.class_counts == b.class_counts
-    return same and torch.equal(a.predictions.targets, b.predictions.targets)
-
-
 def prediction_blocks(study: ComparedStudy, predictions: StudyPredictions, styles: Styles) -> list[Block]:
     """Return what predictions show, or a line that says why it is left out."""
     if not predictions.runs:
-        why = predictions.notes or ["no run is finished"]
-        return [Block(", ".join(_TITLES), [f"Left out, since they take the predictions of the runs. {_list(why)}"])]
-    notes = [f"Without predictions are: {_list(predictions.notes)}"] if predictions.notes else []
+        why = f"Left out, since they need the predictions of the runs. {_list(predictions.missing)}"
+        return [Block(", ".join(_TITLES), [why, *predictions.notes])]
+    missing = [f"Runs without predictions: {_list(predictions.missing)}"] if predictions.missing else []
     blocks = [_calibration_block(study, predictions, styles)]
     reference = study.reference
     if reference is None or reference not in predictions.runs:
@@ -111,7 +48,7 @@ def prediction_blocks(study: ComparedStudy, predictions: StudyPredictions, style
         else:
             line = f"Left out, since no other method has predictions of a seed that {reference} has."
             blocks.append(Block("Class by class, Confusion", [line]))
-    blocks[0].lines[:0] = notes
+    blocks[0].lines[:0] = [*missing, *predictions.notes]
     return blocks
 
 
@@ -122,7 +59,7 @@ def _list(lines: list[str]) -> str:
 def _class_block(study: ComparedStudy, predictions: StudyPredictions, reference: str, compared: list[str]) -> Block:
     one = predictions.any_run
     lines = [
-        f"Accuracy within each class less that of {reference} for the same seed, in points, last epoch. Bars: mean "
+        f"Accuracy within each class minus that of {reference} for the same seed, in points, last epoch. Bars: mean "
         f"over seeds; ticks: seeds. {_how_many(len(one.classes))}"
     ]
     pictures = []
@@ -155,7 +92,7 @@ def _size_block(predictions: StudyPredictions, reference: str, compared: list[st
 def _how_many(classes: int) -> str:
     if classes <= _ALL:
         return "All classes, sorted."
-    return f"Of {classes} classes the {_MOST} that gained most and the {_MOST} that lost most, if so many did."
+    return f"Of {classes} classes, the {_MOST} that gained most and the {_MOST} that lost most, where so many did."
 
 
 def _class_name(run: RunPredictions, label: int, with_count: bool) -> str:
@@ -242,7 +179,7 @@ def _confusion_block(predictions: StudyPredictions, reference: str, compared: li
             f"The {_CONFUSED} classes whose accuracy changed most against {reference}, gains first, and {_TAKEN} more "
             "that they are taken for most. "
         )
-    lines = [f"{which}Of 100 images of the class of a row, how many are taken for each class, all seeds together."]
+    lines = [f"{which}Of 100 images of a row's class, how many are taken for each class, all seeds together."]
     return Block("Confusion", lines, pictures=pictures)
 
 

@@ -104,7 +104,7 @@ def _difference(study: ComparedStudy, row: ResultRow) -> str:
     if row.difference is None:
         return "no seed in common"
     fewer = row.common != row.seeds
-    return str(row.difference) + (f" (seed{'s' * (len(row.common) > 1)} {numbers(row.common)})" if fewer else "")
+    return str(row.difference) + (f" ({seeds(row.common)})" if fewer else "")
 
 
 def _p(difference: Difference) -> str:
@@ -123,3 +123,8 @@ def _span(epochs: Sequence[float]) -> str:
 def numbers(values: Sequence[int]) -> str:
     """Return whole numbers as a list for a reader."""
     return ", ".join(map(str, values))
+
+
+def seeds(values: Sequence[int]) -> str:
+    """Return seeds for a reader: ``seed 0`` or ``seeds 0, 1``."""
+    return f"seed{'' if len(values) == 1 else 's'} {numbers(values)}"

@@ -7,7 +7,7 @@ from typing import Any
 from trg_pyg._program import program
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Rows, Table
-from trg_pyg.report.rows import numbers
+from trg_pyg.report.rows import seeds
 from trg_pyg.runs import Run, flatten
 
 
@@ -76,12 +76,10 @@ def _has_part(facts: Mapping[str, Any], key: str) -> bool:
 
 
 def _runs(runs: Sequence[tuple[str, int]]) -> str:
-    seeds: dict[str, list[int]] = {}
+    by_method: dict[str, list[int]] = {}
     for method, seed in runs:
-        seeds.setdefault(method, []).append(seed)
-    return "; ".join(
-        f"{method} (seed{'s' * (len(of_method) > 1)} {numbers(of_method)})" for method, of_method in seeds.items()
-    )
+        by_method.setdefault(method, []).append(seed)
+    return "; ".join(f"{method} ({seeds(of_method)})" for method, of_method in by_method.items())
 
 
 def _text(value: Any) -> str:

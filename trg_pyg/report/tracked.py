@@ -8,11 +8,13 @@ from trg_pyg.report.page import Page, Section
 from trg_pyg.study.tracking import Limits, Tracker
 from trg_pyg.viz.figure import to_png
 
+Mode = Literal["offline", "online", "disabled"]
+
 # Pictures take longer to send than the metrics of an epoch, and nothing waits behind a report.
 _LIMITS = Limits(log=60.0, finish=120.0)
 
 
-def track(page: Page, file: Path, mode: Literal["offline", "online", "disabled"], project: str) -> None:
+def track(page: Page, file: Path, mode: Mode, project: str) -> None:
     """Send every study's pictures and tables to one wandb run of the job type "report".
 
     What wandb does wrong is said in one line, see :class:`~trg_pyg.study.tracking.Tracker`.

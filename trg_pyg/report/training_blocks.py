@@ -8,7 +8,7 @@ from trg_pyg.data.long_tail import SHOTS
 from trg_pyg.metrics import SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
-from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, numbers
+from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
 from trg_pyg.runs import Run
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
@@ -27,8 +27,8 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
     lines.append(
         f"Accuracies of the last epoch on the {study.evaluated} images, in percent{_over_seeds(study, rows)}. The best "
-        "epoch is chosen on the same images, so it only stands beside them. Costs are wall time, the mean over all "
-        "epochs; students that were trained side by side have an equal share of it."
+        "epoch is chosen on the same images, so it looks better than it is. Costs are wall time, the mean over all "
+        "epochs; students that were trained side by side have equal shares of it."
     )
     lines += _about_differences(study, rows)
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
@@ -40,9 +40,9 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
 
 def _over_seeds(study: ComparedStudy, rows: Sequence[ResultRow]) -> str:
     if len(study.seeds) == 1:
-        return f", seed {study.seeds[0]}"
+        return f", {seeds(study.seeds)}"
     same = len({tuple(row.seeds) for row in rows}) == 1
-    which = f"seeds {numbers(study.seeds)}" if same else "the seeds of each row"
+    which = seeds(study.seeds) if same else "the seeds of each row"
     return f": mean ± standard deviation over {which}"
 
 
@@ -55,14 +55,13 @@ def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[
     if any(row.difference is not None and row.difference.seeds > 1 for row in others):
         lines.append(
             f"Differences to {reference} are taken seed by seed, with the 95 % confidence interval of Student's t and "
-            "the two-sided p value of the paired t test. Both tell of seeds only, since all runs see the same "
-            f"{study.evaluated} images. No p value is adjusted for the number of rows."
+            f"the two-sided p value of the paired t test. Both tell of seeds only: the {study.evaluated} images are "
+            "the same for all runs. No p value is adjusted for the number of rows."
         )
     if any(row.difference is not None and row.difference.seeds == 1 for row in others):
         lines.append("A difference of a single seed has no interval and no p value: it may be chance.")
-    fewer = [row for row in others if row.difference is not None and row.common != row.seeds]
-    if fewer or any(set(row.common) != set(study.methods[reference]) for row in others if row.common):
-        lines.append(f"Methods have other seeds than {reference}: a difference is over the seeds that both have.")
+    if any(row.common and not row.common == row.seeds == list(study.methods[reference]) for row in others):
+        lines.append(f"Some have other seeds than {reference}: a difference is over the seeds that both have.")
     return lines
 
 
@@ -98,11 +97,8 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
     rows = [["run", "epochs", "of", f"last {SCORE.title}"]]
     for run in study.unfinished:
         rows.append([run.title, str(run.done), str(run.epochs), "" if run.top1 is None else f"{run.top1:.2f}"])
-    lines = [
-        "These runs have not all epochs yet and are in no mean and no picture; "
-        f"{program('run')} --resume finishes them."
-    ]
-    return Block("Unfinished runs", lines, [Table("unfinished", rows)])
+    line = f"Unfinished runs are in no mean and no picture; {program('run')} --resume goes on with them."
+    return Block("Unfinished runs", [line], [Table("unfinished", rows)])
 
 
 def curves_block(study: ComparedStudy, styles: Styles) -> Block:
@@ -117,8 +113,7 @@ def curves_block(study: ComparedStudy, styles: Styles) -> Block:
         curves = _curves(study, metric)
         points = {len(curve) for of_seeds in curves.values() for curve in of_seeds}
         if not curves or max(points) < 2:
-            epoch = "" if not curves else f", at epoch {max(next(iter(curves.values()))[0])}"
-            once = f"it was measured once{epoch}" if curves else "no run has it"
+            once = f"measured once, at epoch {max(next(iter(curves.values()))[0])}" if curves else "no run has it"
             lines.append(f"No curve of {what}: {once}.")
         elif len(curves) <= _TOGETHER:
             alt = f"{label} over epochs. At the end: {_ends(curves)}."
@@ -133,7 +128,7 @@ def curves_block(study: ComparedStudy, styles: Styles) -> Block:
 def _curve_panels(
     study: ComparedStudy, metric: str, label: str, curves: Mapping[str, list[Curve]], styles: Styles
 ) -> list[Picture]:
-    reference = {} if study.reference is None else {study.reference: curves[study.reference]}
+    reference = {name: of_seeds for name, of_seeds in curves.items() if name == study.reference}
     return [
         Picture(
             f"{metric} {name}",
@@ -178,10 +173,9 @@ def losses_block(study: ComparedStudy) -> Block:
         curves = {key.removeprefix("train/"): [_curve(run, key) for run in runs] for key in keys}
         if curves:
             figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)
-            pictures.append(
-                Picture(f"losses {name}", figure, f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}.")
-            )
-    lines = ["Means over the images of an epoch, before weights; a logarithmic axis where all values are positive."]
+            alt = f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}."
+            pictures.append(Picture(f"losses {name}", figure, alt))
+    lines = ["Means over the images of an epoch, before weights; axes are logarithmic where all values are positive."]
     return Block("Loss parts", lines, pictures=pictures)
 
 

@@ -1,7 +1,7 @@
 """What the networks of runs take the evaluated images for, computed once and kept in the runs' folders."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ from torch import Tensor
 
 from trg_pyg._files import replaced_whole
 from trg_pyg.data.base import Splits
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, require
 from trg_pyg.metrics import SCORE
 from trg_pyg.models.published import sha256_of
+from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.runs import Run
 from trg_pyg.study.study import pick_device
+from trg_pyg.training.confusion import class_accuracy, confusion_matrix
 from trg_pyg.training.predictions import Predictions, top_predictions
 from trg_pyg.use.load import TrainedNetwork, load
 
-FILE = "predictions.safetensors"
+_FILE = "predictions.safetensors"
 _FORMAT = "1"
 _TENSORS = {
     "targets": torch.int64,
@@ -47,6 +49,42 @@ class RunPredictions:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class StudyPredictions:
+    """The predictions of a study's runs, all on the same images.
+
+    Attributes:
+        runs: of each method that has any, by seed.
+        missing: the runs that have none, and why.
+        notes: what else a reader has to know.
+    """
+
+    runs: dict[str, dict[int, RunPredictions]]
+    missing: list[str]
+    notes: list[str]
+
+    @property
+    def any_run(self) -> RunPredictions:
+        """One of them, for what all have in common."""
+        return next(iter(next(iter(self.runs.values())).values()))
+
+    def confusion(self, method: str, seeds: list[int]) -> Tensor:
+        """Return how often each class is taken for each, over some seeds of a method, int64 [C, C]."""
+        return torch.stack([self._matrix(method, seed) for seed in seeds]).sum(0)
+
+    def changes(self, method: str, reference: str) -> tuple[list[int], Tensor]:
+        """Return the seeds that two methods share, and the change of each class's accuracy in points, [S, C]."""
+        seeds = [seed for seed in self.runs[method] if seed in self.runs[reference]]
+        rows = [
+            class_accuracy(self._matrix(method, seed)) - class_accuracy(self._matrix(reference, seed)) for seed in seeds
+        ]
+        return seeds, torch.stack(rows) if rows else torch.empty(0, len(self.any_run.classes))
+
+    def _matrix(self, method: str, seed: int) -> Tensor:
+        run = self.runs[method][seed]
+        return confusion_matrix(run.predictions.targets, run.predictions.predicted, len(run.classes))
+
+
 class Predictor:
     """Gives the predictions of runs, and says why it cannot.
 
@@ -55,13 +93,31 @@ class Predictor:
         tell: is told of each run that is about to be computed.
     """
 
-    def __init__(self, evaluate: bool, tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, evaluate: bool, tell: Callable[[str], None]) -> None:
         self._evaluate, self._tell = evaluate, tell
         self._splits: tuple[str, Splits] | None = None
-        self.notes: list[str] = []
 
-    def predict(self, run: Run) -> RunPredictions:
-        """Return the predictions of a run's last epoch: those that are kept, where they are of its weights.
+    def predict(self, study: ComparedStudy) -> StudyPredictions:
+        """Return the predictions of a study's runs at their last epoch: those kept, where they are of its weights."""
+        found: dict[str, dict[int, RunPredictions]] = {}
+        missing: dict[str, list[str]] = {}
+        notes: list[str] = []
+        first: RunPredictions | None = None
+        for name, runs in study.methods.items():
+            for seed, run in runs.items():
+                try:
+                    predicted = self._predicted(run, notes)
+                    first = first or predicted
+                    require(_same_images(first, predicted), "its predictions are of other images than the first run's")
+                except InputError as error:
+                    missing.setdefault(str(error), []).append(f"{name} seed {seed}")
+                else:
+                    found.setdefault(name, {})[seed] = predicted
+        which = {why: "All runs" if len(left) == len(study.runs) else ", ".join(left) for why, left in missing.items()}
+        return StudyPredictions(found, [f"{left}: {why}" for why, left in which.items()], notes)
+
+    def _predicted(self, run: Run, notes: list[str]) -> RunPredictions:
+        """Return the predictions of a run.
 
         Raises:
             InputError: there are no weights, they or the data cannot be read, or nothing is to be computed.
@@ -69,18 +125,25 @@ class Predictor:
         if run.folder is None:
             raise InputError("only a results file is given, which has no weights; name the folders of the runs too")
         weights = run.folder / "last.safetensors"
-        if not weights.is_file():
-            raise InputError("the folder has no last.safetensors")
+        require(weights.is_file(), "the folder has no last.safetensors")
         digest = sha256_of(weights)
-        found = _read(run.folder / FILE, digest)
+        found = _read(run.folder / _FILE, digest)
         if found is None:
-            if not self._evaluate:
-                raise InputError("no predictions of its weights are kept, and --no-evaluate asks for no others")
-            found = self._computed(run, run.folder, digest)
-        self._compare(run, found)
+            require(self._evaluate, "no predictions of its weights are kept, and --no-evaluate asks for no others")
+            found = self._computed(run, run.folder)
+            try:
+                _write(run.folder / _FILE, found, digest)
+            except OSError as error:
+                notes.append(f"Predictions of {run.title} are not kept, so the next report computes them: {error}.")
+        now, then = found.predictions.top1, run.history[-1][SCORE.key]
+        if abs(now - then) > _DIFFERS:
+            notes.append(
+                f"{run.title}: its last.safetensors has {now:.2f} % top-1 on the data as they are now, where its "
+                f"last epoch had {then:.2f} %: check that neither weights nor data are others."
+            )
         return found
 
-    def _computed(self, run: Run, folder: Path, digest: str) -> RunPredictions:
+    def _computed(self, run: Run, folder: Path) -> RunPredictions:
         self._tell(f"predictions of {run.title}")
         trained = load(folder)
         splits = self._data(run, trained)
@@ -88,12 +151,7 @@ class Predictor:
         trained.network.to(device)
         batch_size = run.settings["train"].get("eval_batch_size", 256)
         predictions = top_predictions(trained.network, splits.test, batch_size, device)
-        found = RunPredictions(predictions, splits.class_counts, splits.classes)
-        try:
-            _write(folder / FILE, found, digest)
-        except OSError as error:
-            self.notes.append(f"Predictions of {run.title} are not kept, so the next report computes them: {error}.")
-        return found
+        return RunPredictions(predictions, splits.class_counts, splits.classes)
 
     def _data(self, run: Run, trained: TrainedNetwork) -> Splits:
         # The runs of a study have their data in common, which may take long to read.
@@ -103,13 +161,10 @@ class Predictor:
             self._splits = key, trained.read_data()
         return self._splits[1]
 
-    def _compare(self, run: Run, found: RunPredictions) -> None:
-        now, then = found.predictions.top1, run.history[-1][SCORE.key]
-        if abs(now - then) > _DIFFERS:
-            self.notes.append(
-                f"{run.title}: its last.safetensors has {now:.2f} % top-1 on the data as they are now, where its "
-                f"last epoch had {then:.2f} %: check that neither weights nor data are others."
-            )
+
+def _same_images(a: RunPredictions, b: RunPredictions) -> bool:
+    same = a.classes == b.classes and a.class_counts == b.class_counts
+    return same and torch.equal(a.predictions.targets, b.predictions.targets)
 
 
 def _write(file: Path, found: RunPredictions, digest: str) -> None:
@@ -152,15 +207,3 @@ def _checked(tensors: dict[str, Tensor], classes: Any) -> RunPredictions | None:
         return None
     predictions = Predictions(tensors["targets"], tensors["predicted"], confidence)
     return RunPredictions(predictions, tuple(tensors["class_counts"].tolist()), tuple(classes))
-
-
-def reasons(failed: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a line for each reason, with the runs that it holds for.
-
-    Args:
-        failed: title of a run, and why it is left out.
-    """
-    by_reason: dict[str, list[str]] = {}
-    for title, reason in failed:
-        by_reason.setdefault(reason, []).append(title)
-    return [f"{', '.join(titles)}: {reason}" for reason, titles in by_reason.items()]
