@@ -5,7 +5,6 @@ Commands are imported when they are called, since PyTorch and PyG take seconds t
 
 import ast
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -46,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # As python does, so that a class in the working folder can be named: my_file.Method.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    # PyG calls torch.jit.script when it is imported, which PyTorch announces to everybody.
-    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
     try:
         command = import_module(f"trg_pyg.cli.{name.replace('-', '_')}")
     except ModuleNotFoundError as error:
