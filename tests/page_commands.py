@@ -27,7 +27,7 @@ from trg_pyg.data import Digits, ImageSet
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]
-GUIDES = (ROOT / "README.md", *sorted((ROOT / "experiments" / "guide").glob("*.md")))
+GUIDES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "experiments" / "guide").glob("*.md")))
 
 _SMALL = [
     *("--train.epochs=1", "--teacher.train.epochs=1", "--train.compile=false", "--teacher.train.compile=false"),
