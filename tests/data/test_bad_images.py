@@ -28,13 +28,6 @@ DAMAGED = {"cat/2.png": b"", "cat/7.png": b"no image", "dog/0.png": None}  # Non
 MODES = [{"stream": False}, {"stream": True}]
 
 
-@pytest.fixture(autouse=True)
-def user_cache(tmp_path_factory, monkeypatch) -> Path:
-    folder = tmp_path_factory.mktemp("user_cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
-
-
 def write_classes(root: Path, count: int) -> None:
     """Red is 20 * class + number."""
     for label, name in enumerate(["cat", "dog"]):

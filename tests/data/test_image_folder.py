@@ -17,13 +17,6 @@ from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
 from trg_pyg.errors import InputError
 
 
-@pytest.fixture(autouse=True)
-def user_cache(tmp_path_factory, monkeypatch) -> Path:
-    folder = tmp_path_factory.mktemp("user_cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
-
-
 def write(path: Path, value: int = 0, size: tuple[int, int] = (4, 4), mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value if mode == "L" else (value, 10, 20)).save(path)

@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,6 +29,15 @@ def judged(kind: str) -> Iterator[None]:
         TALLY[kind]["refused"] += 1
     else:
         TALLY[kind]["accepted"] += 1
+
+
+@contextmanager
+def file_of(content: bytes, name: str) -> Iterator[Path]:
+    """A file, alone in a folder, while a context lasts."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        yield file
 
 
 def fuzz(quick: int, full: int, **strategies: SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,13 +1,12 @@
 import contextlib
 import io
 import string
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
 import yaml
-from fuzzing import fuzz, judged
+from fuzzing import file_of, fuzz, judged
 
 from trg_pyg.config.choices import read_choices
 from trg_pyg.config.parser import build_parser
@@ -82,11 +81,8 @@ def files(draw: st.DrawFn) -> bytes:
 
 @fuzz(5, 500, content=files())
 def test_a_configuration_file_is_read_or_refused(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "study.yaml"
-        file.write_bytes(content)
-        with judged("configuration files"):
-            read_choices([f"--config={file}"])
+    with file_of(content, "study.yaml") as file, judged("configuration files"):
+        read_choices([f"--config={file}"])
 
 
 @st.composite

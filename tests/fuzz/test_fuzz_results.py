@@ -5,7 +5,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 from damage import damaged
-from fuzzing import fuzz, judged
+from fuzzing import file_of, fuzz, judged
 
 from trg_pyg.report.results import Results, Run
 
@@ -83,8 +83,5 @@ def changed(draw: st.DrawFn) -> bytes:
 
 @fuzz(20, 900, content=changed())
 def test_a_results_file_gives_a_table_or_is_refused(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "table.jsonl"
-        file.write_bytes(content)
-        with judged("results files"):
-            assert Results.read(file).report().strip()
+    with file_of(content, "table.jsonl") as file, judged("results files"):
+        assert Results.read(file).report().strip()

@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 import safetensors.torch
 import torch
 from damage import damaged
-from fuzzing import fuzz, judged
+from fuzzing import file_of, fuzz, judged
 from torch import Tensor, nn
 
 from trg_pyg.models.weights import load_weights
@@ -80,28 +80,20 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 @fuzz(12, 700, content=damaged(st.just(CHECKPOINT)))
 def test_a_damaged_checkpoint_is_never_taken_for_another_state(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "checkpoint.pt"
-        file.write_bytes(content)
-        with judged("checkpoints"):
-            assert same(load_checkpoint(file), STATE)
+    with file_of(content, "checkpoint.pt") as file, judged("checkpoints"):
+        assert same(load_checkpoint(file), STATE)
 
 
 @fuzz(12, 500, content=damaged(st.just(CHECKPOINT[checkpoint._HEADER :])))
 def test_a_checkpoint_of_anything_under_its_right_hash_is_a_state_or_refused(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "checkpoint.pt"
-        file.write_bytes(with_hash(content))
-        with judged("checkpoints, right hash"):
-            assert isinstance(load_checkpoint(file), dict)
+    with file_of(with_hash(content), "checkpoint.pt") as file, judged("checkpoints, right hash"):
+        assert isinstance(load_checkpoint(file), dict)
 
 
 @fuzz(5, 150, content=damaged(st.just(CHECKPOINT)))
 def test_where_the_last_checkpoint_is_damaged_the_one_before_is_used(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "checkpoint.pt"
-        file.write_bytes(content)
-        (Path(folder) / "checkpoint.1.pt").write_bytes(CHECKPOINT)
+    with file_of(content, "checkpoint.pt") as file:
+        file.with_name("checkpoint.1.pt").write_bytes(CHECKPOINT)
         with judged("checkpoints, one before"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert same(load_checkpoint(file), STATE)
@@ -145,9 +137,7 @@ def loaded_or_left_alone(file: Path, kind: str) -> None:
 @fuzz(15, 1200, given_file=weights_files())
 def test_damaged_weights_are_loaded_whole_or_leave_the_network_as_it_was(given_file: tuple[str, bytes]) -> None:
     suffix, content = given_file
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"weights{suffix}"
-        file.write_bytes(content)
+    with file_of(content, f"weights{suffix}") as file:
         loaded_or_left_alone(file, f"weights {suffix}")
 
 
@@ -165,9 +155,7 @@ values = st.recursive(
 def test_a_pytorch_file_of_anything_is_loaded_whole_or_refused(content: Any, own: bool, claim: Any) -> None:
     if own:
         content = {"model": OTHER | {"0.weight": content}, "accuracy": claim}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "weights.pth"
-        file.write_bytes(torch_file(content))
+    with file_of(torch_file(content), "weights.pth") as file:
         loaded_or_left_alone(file, "weights of other content")
 
 
