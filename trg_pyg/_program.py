@@ -28,11 +28,6 @@ def say(line: str, *, error: bool = False) -> None:
     stream.flush()
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with what it counts, such as ``1 image`` and ``2,000 images``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def markdown_table(rows: list[list[str]]) -> str:
     """Return rows, the first of which has the titles, as a table of Markdown whose columns line up."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -80,7 +80,7 @@ def test_options_tell_methods_of_one_name_apart():
 def test_a_training_counts_once_and_two_with_other_results_are_refused():
     study = one(record(), record(source="b"))
     assert len(study.runs) == 1
-    assert study.notes[0].startswith("1 run is given twice with the same results")
+    assert study.notes[0].startswith("1 run given twice with the same results")
     with pytest.raises(InputError, match="KD seed 0 is in a and in b with other results; leave one of them out"):
         one(record(), record(top1=51.0, source="b"))
 

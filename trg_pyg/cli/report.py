@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from trg_pyg._program import counted, program
+from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, count
 from trg_pyg.report import report
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = f"{program('report')} {shlex.join(given)}"
         for study in report(**vars(options), command=command, tell=partial(print, flush=True)):
             unfinished = f", {len(study.unfinished)} unfinished" if study.unfinished else ""
-            methods, runs = counted(len(study.methods), "method"), counted(len(study.runs), "finished run")
+            methods, runs = count(len(study.methods), "method"), count(len(study.runs), "finished run")
             print(f"{study.title}: {methods}, {runs}{unfinished}")
         print(f"written  {options.output}, {options.output.with_suffix('.md')}")
 

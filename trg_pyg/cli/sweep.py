@@ -27,7 +27,7 @@ from trg_pyg.cli._exit import STOPPED, exit_code_of
 from trg_pyg.cli._sweep_file import INSTALLED, Drawn, Sweep, read_sweep
 from trg_pyg.cli.run import check_trial
 from trg_pyg.config.choices import read_choices
-from trg_pyg.errors import InputError, near, require
+from trg_pyg.errors import InputError, count, near, require
 from trg_pyg.report.results import Results
 from trg_pyg.study.folder import RunFolder
 from trg_pyg.study.progress import duration
@@ -169,7 +169,7 @@ class Search:
         """Return what is to be done."""
         sweep, varied = self._sweep, ", ".join(self._sweep.varied) or "nothing that varies"
         return (
-            f"sweep     {sweep.file}: {sweep.method}, {_trials(self._total)} of {varied}\n"
+            f"sweep     {sweep.file}: {sweep.method}, {count(self._total, 'trial')} of {varied}\n"
             f"metric    {sweep.metric} of the last epoch, {sweep.goal}, on images held out of the training set\n"
             f"output    {self.folder}"
         )
@@ -215,10 +215,10 @@ class Search:
             cells = [_short(values[name]) for name in sweep.varied]
             rows.append([str(number), outcome.cell, *cells, duration(outcome.seconds)])
         total = len(self.outcomes)
-        lines = [f"{sweep.file}, {sweep.metric} of the last epoch on held-out images, {_trials(total)}", ""]
+        lines = [f"{sweep.file}, {sweep.metric} of the last epoch on held-out images, {count(total, 'trial')}", ""]
         lines.append(markdown_table(rows))
         if failed:
-            lines += ["", f"{len(failed)} of {_trials(total)} failed:"]
+            lines += ["", f"{len(failed)} of {count(total, 'trial')} failed:"]
             lines += [f"* trial {number}: {self.outcomes[number].reason}; {self._log(number)}" for number in failed]
         if ranked:
             lines += ["", "The best one, trained on all training images and measured on the test images, three seeds:"]
@@ -349,10 +349,6 @@ def _metric(name: str, file: Path) -> list[float]:
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else ""
-
-
-def _trials(number: int) -> str:
-    return f"{number} trial{'s' * (number != 1)}"
 
 
 def _in_words(values: dict[str, Any]) -> str:

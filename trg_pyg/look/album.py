@@ -11,7 +11,7 @@ from trg_pyg.data._decode import decode_images
 from trg_pyg.data.base import Splits
 from trg_pyg.data.loader import make_loader
 from trg_pyg.data.loose_images import find_images
-from trg_pyg.errors import InputError, few, near, require
+from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
 from trg_pyg.look.networks import load_run_networks, look
 from trg_pyg.look.pictures import Picture, Shown
@@ -199,12 +199,12 @@ class Album:
         """Images, a label for each, and which they are."""
         if self._given:
             files = self._files
-            return self._decoded(files), [file.stem[:24] for file in files], _counted(len(files), "image file")
+            return self._decoded(files), [file.stem[:24] for file in files], count(len(files), "image file")
         splits = self._splits
         index = pictures.choose_examples(splits.test.targets, self._test)
         images, targets = _load(splits, index)
         labels = [splits.classes[target][:24] for target in targets.tolist()]
-        return images, labels, f"{_counted(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
+        return images, labels, f"{count(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
         trained = self.networks.trained
@@ -272,10 +272,6 @@ class Album:
         if missing:
             self.lacking.append(f"edge_recall has no line of {few(missing)}: no {_METRIC} in metrics.jsonl")
         return having
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from trg_pyg._program import program
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.errors import near, require
+from trg_pyg.errors import count, near, require
 from trg_pyg.metrics import TIMES, metrics_of
 from trg_pyg.report.runs import Found
 from trg_pyg.runs import Run, as_key, data_name, differing, flatten, shown, telling
@@ -209,7 +209,7 @@ def _without_repetitions(runs: Sequence[Run], notes: list[str]) -> list[Run]:
         if other.folder is None and run.folder is not None:
             kept[key] = run
     if repeated:
-        notes.append(f"{_count(repeated, 'run')} given twice with the same results: counted once.")
+        notes.append(f"{count(repeated, 'run')} given twice with the same results, counted once.")
     return list(kept.values())
 
 
@@ -271,7 +271,3 @@ def _teacher(
         f"{program('run')} writes at the end of a study."
     )
     return name, {"top1": own[key]}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + (" is" if number == 1 else "s are")

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trg_pyg._files import write_text
-from trg_pyg._program import counted
-from trg_pyg.errors import require
+from trg_pyg.errors import count, require
 from trg_pyg.metrics import SCORE
 from trg_pyg.report.comparison import ComparedStudy, studies_of
 from trg_pyg.report.page import Page, Section, Table
@@ -93,9 +92,9 @@ def _section(study: ComparedStudy, styles: Styles, predictor: Predictor, command
 
 def _about(studies: Sequence[ComparedStudy]) -> str:
     runs, unfinished = sum(len(study.runs) for study in studies), sum(len(study.unfinished) for study in studies)
-    text = counted(runs, "finished run")
+    text = count(runs, "finished run")
     if unfinished:
-        text += f"; {counted(unfinished, 'unfinished run')} left out"
+        text += f"; {count(unfinished, 'unfinished run')} left out"
     if len(studies) > 1:
         text += (
             f"; {len(studies)} studies. Runs are compared within a study only: the same data, pair of networks and "
