@@ -46,24 +46,9 @@ def fit(
     probe: Callable[[TappedModel], dict[str, float]] | None = None,
     **options: Any,
 ) -> History:
-    """Train one student: :func:`fit_together` of a single trainee.
+    """Train one student and return the metrics of every epoch.
 
-    Args:
-        student: as the trainee's.
-        teacher: as the trainee's.
-        distiller: as the trainee's.
-        train_set: the training images.
-        test_set: the images to evaluate on.
-        config: recipe of the training.
-        folder: as the trainee's.
-        identity: as the trainee's.
-        on_step: as the trainee's.
-        on_epoch: as the trainee's.
-        probe: as the trainee's.
-        **options: of :func:`fit_together`.
-
-    Returns:
-        The metrics of every epoch.
+    The arguments are those of a :class:`~trg_pyg.training.learner.Trainee` and of :func:`fit_together`, by their names.
     """
     trainee = Trainee(student, distiller, teacher, folder, identity or {}, on_step, on_epoch, probe)
     return fit_together([trainee], train_set, test_set, config, **options)[0]
