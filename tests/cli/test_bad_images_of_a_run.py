@@ -24,7 +24,7 @@ def test_bad_images_end_a_run_before_it_begins_unless_they_are_to_be_skipped(str
     (images / "train" / "red" / "3.png").write_bytes(b"")
     assert main(streamed) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"run.py: error: 1 of 48 images under {images} cannot be read: ")
+    assert line.startswith(f"trg run: error: 1 of 48 images under {images} cannot be read: ")
     assert not (tmp_path / "runs").exists()
     with pytest.warns(UserWarning, match="1 of 48 images .* are left out"):
         assert main([*streamed, "--data.skip_bad_images", "true"]) == 0
@@ -44,7 +44,7 @@ def test_a_worker_that_is_killed_ends_a_run_with_a_line_and_it_resumes_with_othe
         patch.setattr(Display, "epoch", kill_a_worker)
         assert main([*streamed, "--data.workers=1"]) == 2
     *_, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("run.py: error: a process that decodes images is lost, most often for lack of memory")
+    assert line.startswith("trg run: error: a process that decodes images is lost, most often for lack of memory")
     assert main([*streamed, "--data.workers=0", "--data.check=never", "--resume"]) == 0
     assert "epoch 2/2" in (printed := capsys.readouterr().out)
     assert "epoch 1/2" not in printed

@@ -152,7 +152,7 @@ class TestValidation:
 
     def test_a_long_tail_that_the_rest_cannot_give_is_refused(self):
         assert Literal(train=numbered([0] * 10 + [1] * 10), imbalance=10).load().class_counts == (10, 1)
-        with pytest.raises(InputError, match="the largest has 8; choose an imbalance below 8"):
+        with pytest.raises(InputError, match="the largest has 8; choose an imbalance of at most 8"):
             Literal(train=numbered([0] * 10 + [1] * 10), imbalance=10, validation=0.2).load()
 
 

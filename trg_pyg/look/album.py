@@ -21,6 +21,7 @@ from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
 
 PICTURES = ("token_graph", "cross_image", "similarity", "embedding", "edge_recall")
+"""The names of all pictures."""
 # Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
 _MAY_LACK = ("cross_image", "edge_recall")
 _METRIC = "graph/edge_recall"
