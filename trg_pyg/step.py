@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trg_pyg.errors import require
+from trg_pyg.errors import InputError, require
+from trg_pyg.models.networks import Networks
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class Step:
         progress: position in the training, from 0 (first step) to 1 (end).
         generator: CPU generator for every random draw that a loss makes; the global generator is never used.
         index: position of each image in the training set, ``[B]``, int64; only memory banks need it.
+        networks: what a method may ask of the two networks; ``None`` where losses are computed of outputs alone.
+        rows: images of each view that the networks were given, the labelled ones first; ``None`` where they were given
+            the B images, see :meth:`~trg_pyg.distillers.base.Distiller.views`.
 
     Raises:
         InputError: there is not one label or one position an image, or the progress is not in [0, 1].
@@ -26,6 +30,8 @@ class Step:
     progress: float
     generator: torch.Generator
     index: Tensor | None = None
+    networks: Networks | None = None
+    rows: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -38,3 +44,17 @@ class Step:
             "give the position of each image in the training set, int64 [B]",
         )
         require(0 <= self.progress <= 1, f"progress={self.progress}: it is a share of the training, from 0 to 1")
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the rows of each view, of a tensor ``[R, ...]`` that a network gave for all of them together."""
+        return outputs.split(self.rows or (len(self.target),))
+
+    def labelled(self, outputs: Tensor) -> Tensor:
+        """Return the rows that the labels belong to, ``[B, ...]``."""
+        return outputs if self.rows is None else self.split(outputs)[0]
+
+    def need_networks(self, method: str) -> Networks:
+        """Return the networks, or say that the method needs them."""
+        if self.networks is None:
+            raise InputError(f"{method} asks the networks themselves: give Step(networks=Networks(student, teacher))")
+        return self.networks

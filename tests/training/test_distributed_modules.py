@@ -339,7 +339,7 @@ def test_how_many_images_a_method_sees(name, scope: Literal["global", "local"], 
 
 
 def test_outputs_without_an_embedding_have_none_when_gathered() -> None:
-    whole = GatheredOutputs(Outputs(torch.ones(2, 3), ()), [2], World())
+    whole = GatheredOutputs(Outputs(torch.ones(2, 3), ()), [[2]], World())
     assert whole.embedding is None
     assert len(whole.features) == 0
     assert torch.equal(whole.logits, torch.ones(2, 3))

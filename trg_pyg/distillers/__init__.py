@@ -1,5 +1,6 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
+from trg_pyg.distillers.aekt import AEKT
 from trg_pyg.distillers.at import AT
 from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
 from trg_pyg.distillers.cc import CC
@@ -22,6 +23,7 @@ from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
 
 __all__ = [
+    "AEKT",
     "AT",
     "CC",
     "CRD",

@@ -11,7 +11,7 @@ from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.base import check_target
-from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
 
 Taps = Literal["none", "last", "stages"]
@@ -105,6 +105,46 @@ class Distiller(nn.Module, ABC):
         require(bool(parts), f"{type(self).__name__} has no loss: implement weighted_parts, or forward")
         return self.weigh(parts)
 
+    def views(self, images: Tensor, step: Step) -> list[Tensor]:
+        """Return what both networks see in a step, in place of the images alone; the losses are told of all of it.
+
+        A method that overrides it has forward passes of its own: the teacher's is not shared with other methods.
+        Random draws come from ``step.generator``, which is one of this process here.
+
+        Args:
+            images: uint8 ``[B, 3, H, W]``, of this process.
+            step: its labels and the networks; its ``rows`` are not known yet.
+
+        Returns:
+            Views of any numbers of images, all uint8 or all float in [0, 1]; the first one has the B rows that the
+            labels belong to. The networks are given all rows together, and ``step.split`` parts them again.
+        """
+        return [images]
+
+    @classmethod
+    def has_views(cls) -> bool:
+        """Whether the method makes views of its own."""
+        return cls.views is not Distiller.views
+
+    def see(self, images: Tensor, step: Step) -> tuple[Tensor, tuple[int, ...] | None]:
+        """Return all rows that the networks are given in a step, and :attr:`~trg_pyg.step.Step.rows` of them."""
+        if not self.has_views():
+            return images, None
+        views = self.views(images, step)
+        require(
+            len(views) > 0 and len(views[0]) == len(images),
+            f"{type(self).__name__}: the first view has {len(views[0]) if views else 0} rows for {len(images)} images; "
+            "give one row a label",
+        )
+        return torch.cat(views), tuple(map(len, views))
+
+    def extend(self, student: TappedModel) -> None:
+        """Change the student before it trains, in place; called once. Its parameters train with the others."""
+
+    def deploy(self, model: nn.Module) -> nn.Module:
+        """Return the student's network as it is to be used, which is what is saved; ``model`` stays as it is."""
+        return model
+
     def check_batch(self, student: Outputs, teacher: Outputs | None, step: Step) -> None:
         """Refuse a batch that is not what the networks were described with.
 
@@ -116,8 +156,8 @@ class Distiller(nn.Module, ABC):
             described = self._described[owner]
             # What several processes gather is not looked at: a look sends what no method may read.
             if isinstance(outputs, Outputs) and described is not None:
-                _check_outputs(owner, outputs, described, len(step.target))
-        check_target(step.target, student.logits)
+                _check_outputs(owner, outputs, described, len(step.target) if step.rows is None else sum(step.rows))
+        check_target(step.target, step.labelled(student.logits))
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make what depends on the training set, such as memory banks; called once, before the first step.

@@ -122,9 +122,10 @@ class TermDistiller(Distiller):
         """Return the parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
-        parts = {"ce": (self.ce_weight, cross_entropy(student.logits.float(), step.target))}
+        logits = step.labelled(student.logits)
+        parts = {"ce": (self.ce_weight, cross_entropy(logits.float(), step.target))}
         if self.kd_weight:
-            parts["kd"] = (self.kd_weight, self.logit(student.logits, teacher.logits))
+            parts["kd"] = (self.kd_weight, self.logit(logits, step.labelled(teacher.logits)))
         return parts | self.others(student, teacher, step)
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:

@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.token_graphs import Measures
 from trg_pyg.models._probe import first_tensor
+from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import FeatureInfo, TappedModel
 from trg_pyg.step import Step
 from trg_pyg.study.agenda import Training
@@ -237,6 +239,9 @@ class Diagnosis:
             model = tapped(model, training.network, taps).eval()
             teacher = self._teacher_with(taps)
             size = self._study.splits.image_size
+            if epoch == 0:  # the network has not met its method yet
+                model.describe(size)
+                distiller.extend(model)
             last = self._last(model, training.network.name, size), self._last(teacher, "the teacher", size)
             graphs = distiller.token_graphs or default_token_graphs(*last)
             assert model.taps
@@ -245,15 +250,19 @@ class Diagnosis:
             for number, batch in enumerate(self._probe):
                 # The same tokens for the graphs as for the losses of a method that draws them first, as TRG does.
                 draws = [torch.Generator().manual_seed(_SEED + number) for _ in range(2)]
-                step = Step(batch.target, epoch / training.recipe.epochs, draws[0], batch.positions)
+                networks = Networks(model, teacher)
+                step = Step(batch.target, epoch / training.recipe.epochs, draws[0], batch.positions, networks)
+                images, rows = distiller.see(batch.images, step)
+                step = replace(step, rows=rows)
                 with torch.no_grad():
-                    heard = teacher(batch.images)
+                    heard = teacher(images)
                 with torch.enable_grad():
-                    said = model(batch.images)
+                    said = model(images)
                     parts = distiller.weighted_parts(said, heard if distiller.needs_teacher else None, step)
                 assert leaf.value is not None
                 with torch.no_grad():
-                    tokens = graphs.tokenize(said.features[-1], heard.features[-1], draws[1])
+                    last_maps = step.labelled(said.features[-1]), step.labelled(heard.features[-1])
+                    tokens = graphs.tokenize(*last_maps, draws[1])
                     look = graphs.measure(*tokens, batch.target, self._tail)
                 looks.append(look | gradient_measures(parts, leaf.value, said.logits))
         return {"k": graphs.k, "tokens": graphs.tokenize.num_tokens} | _means(looks)

@@ -1,12 +1,13 @@
 """Losses: (student, teacher) to a scalar."""
 
+from trg_pyg.losses.aekt import ExplicitKnowledgeLoss
 from trg_pyg.losses.attention import AttentionLoss
 from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows, check_target
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.losses.crd import CRDLoss
-from trg_pyg.losses.dkd import DKDLoss
+from trg_pyg.losses.dkd import DKDLoss, decouple
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
@@ -22,6 +23,7 @@ __all__ = [
     "CorrelationLoss",
     "DKDLoss",
     "DistillationLoss",
+    "ExplicitKnowledgeLoss",
     "GraphMatch",
     "HintLoss",
     "LocalStructureLoss",
@@ -34,4 +36,5 @@ __all__ = [
     "check_maps",
     "check_rows",
     "check_target",
+    "decouple",
 ]

@@ -48,14 +48,14 @@ class DKDLoss(DistillationLoss):
             f"logits {tuple(student.shape)}: with one class there are no others to distil; it needs 2 classes",
         )
         check_target(target, student)
-        binary_s, others_s = _decouple(full_precision(student) / self.tau, target)
-        binary_t, others_t = _decouple(full_precision(teacher.detach()) / self.tau, target)
+        binary_s, others_s = decouple(full_precision(student) / self.tau, target)
+        binary_t, others_t = decouple(full_precision(teacher.detach()) / self.tau, target)
         target_class = kl_div(binary_s, binary_t, reduction="batchmean", log_target=True)
         other_classes = kl_div(others_s, others_t, reduction="batchmean", log_target=True)
         return self.tau**2 * (self.alpha * target_class + self.beta * other_classes)
 
 
-def _decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithms of b ``[B, 2]`` and of the distribution over the other classes ``[B, classes - 1]``."""
     label = target.unsqueeze(1)
     # The other classes' columns are picked instead of masked: no -inf or -1000 enters the arithmetic.

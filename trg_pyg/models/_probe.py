@@ -34,10 +34,10 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-def black_images(model: nn.Module, height: int, width: int) -> Tensor:
-    """Return :data:`PROBE_BATCH` images, ``[B, 3, height, width]``, of the type and on the device of the parameters."""
+def black_images(model: nn.Module, height: int, width: int, images: int = PROBE_BATCH) -> Tensor:
+    """Return black images, ``[B, 3, height, width]``, of the type and on the device of the parameters."""
     floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    return torch.zeros(PROBE_BATCH, 3, height, width, dtype=next(floating, torch.float32), device=device_of(model))
+    return torch.zeros(images, 3, height, width, dtype=next(floating, torch.float32), device=device_of(model))
 
 
 def first_tensor(output: Any) -> Tensor | None:

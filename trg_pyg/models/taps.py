@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.errors import InputError, few, near
+from trg_pyg.errors import InputError, few, near, require
 from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, is_channels_last, square, undisturbed
 
 
@@ -23,6 +23,11 @@ class Outputs(NamedTuple):
     logits: Tensor
     features: tuple[Tensor, ...]
     embedding: Tensor | None = None
+
+    def in_float32(self) -> "Outputs":
+        """Return the same in float32, which losses need: no projection mixes other features with its weights."""
+        embedding = None if self.embedding is None else self.embedding.float()
+        return Outputs(self.logits.float(), tuple(feature.float() for feature in self.features), embedding)
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class TappedModel(nn.Module):
         self.taps: tuple[str, ...] | None = None
         self.classifier: str | None = None
         self._classifier_known = False
+        self._size: tuple[int, int] | None = None
         self._stages = taps == "stages"
         self._readers: list[_Reader] = []
         self._embedding = _InputReader()
@@ -167,6 +173,7 @@ class TappedModel(nn.Module):
                 not the prefix tokens followed by a square number of others; the logits are not ``[B, classes]``; the
                 declared classifier does not take ``[B, d]``.
         """
+        self._size = image_size, image_size
         self._find(image_size, image_size)
         outputs = self._look(self, image_size, image_size)
         if outputs.logits.ndim != 2:
@@ -176,6 +183,49 @@ class TappedModel(nn.Module):
             for path, feature in zip(self.taps or (), outputs.features, strict=True)
         ]
         return NetworkInfo(outputs.logits.shape[1], tuple(infos), self._embedding_width(outputs.embedding))
+
+    def behind(self, feature: Tensor, tap: int | None = None) -> Tensor:
+        """Return the logits ``[R, classes]`` that the network gives with another feature in the place of its own.
+
+        The layers before it run on a few black images, whose outputs are thrown away, so it costs little more than the
+        layers behind it. The gradient reaches the feature.
+
+        Args:
+            feature: ``[R, ...]``, of the shape that the tapped module gives, or the classifier takes.
+            tap: index of the tap whose output is replaced; ``None`` replaces what the classifier takes.
+
+        Raises:
+            InputError: the network has not been described yet, its classifier is not known, it is in training mode, or
+                the logits depend on more than this feature.
+        """
+        if self._size is None or self.taps is None:
+            raise InputError(f"{self._name} is not described yet: call describe(image_size)")
+        require(
+            not self.model.training,
+            f"{self._name} is in training mode, where black images would count: call eval()",
+        )
+        path = self.classifier if tap is None else self.taps[tap]
+        if path is None:
+            raise InputError(f"the classifier of {self._name} is not known; declare classifier_path in its class")
+        module = self.model.get_submodule(path)
+        handle = (
+            module.register_forward_pre_hook(lambda module, args: (feature, *args[1:]))
+            if tap is None
+            else module.register_forward_hook(lambda module, args, output: _with_first(output, feature))
+        )
+        rows = len(feature)
+        # As many as the feature has rows, they would go unnoticed where a way leads past it.
+        black = black_images(self.model, *self._size, images=3 if rows == 2 else 2)
+        try:
+            logits = first_tensor(self.model(self._prepare(black)))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._name} does not go on from {path} with {list(feature.shape)}: {reason}") from error
+        finally:
+            handle.remove()
+        if logits is None or len(logits) != rows:
+            raise InputError(f"the logits of {self._name} depend on more than {path}: name another tap")
+        return logits
 
     @property
     def _name(self) -> str:
@@ -263,6 +313,10 @@ class TappedModel(nn.Module):
                 raise InputError(f"tap {path!r} of {self._name} is not called or gives no tensor; tap another module")
             features.append(output)
         return Outputs(logits, tuple(features), embedding)
+
+
+def _with_first(output: Any, tensor: Tensor) -> Any:
+    return type(output)([tensor, *output[1:]]) if isinstance(output, (tuple, list)) else tensor
 
 
 class _Reader:

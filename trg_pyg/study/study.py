@@ -1,5 +1,6 @@
 """Everything that a study needs, built and checked before any training starts."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from trg_pyg.config.choices import Choices
 from trg_pyg.config.schema import Config, NetworkConfig
-from trg_pyg.data.base import Splits
+from trg_pyg.data.base import ImageSource, Splits
 from trg_pyg.data.facts import DataFacts
+from trg_pyg.data.loader import make_loader
 from trg_pyg.data.long_tail import shots
 from trg_pyg.distillers.base import Distiller, GraphSize, Taps
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.models.cost import Cost, cost
+from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
@@ -136,7 +139,11 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
                 raise
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
-        weights = _try(method.name, distiller, pairs[method.taps], splits.train.targets, fewest)
+        met = Networks(
+            _extended(distiller, tapped(student, config.student, method.taps), splits.image_size),
+            None if teacher is None else tapped(teacher, config.teacher, method.taps).eval(),
+        )
+        weights = _try(method.name, distiller, pairs[method.taps], met, splits.train, fewest)
         seen = _images_at_once(len(splits.train), config.train, world)
         objectives[method.name] = Objective(
             weights,
@@ -243,8 +250,20 @@ def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | recipes
 
 
+def _extended(distiller: Distiller, student: TappedModel, image_size: int) -> TappedModel:
+    """Return the student as a method trains it: itself, or a copy that the method has extended."""
+    if type(distiller).extend is Distiller.extend:
+        return student
+    student = copy.deepcopy(student)
+    student.describe(image_size)
+    distiller.extend(student)
+    return student
+
+
 @torch.no_grad()
-def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest: int) -> dict[str, tuple[float, float]]:
+def _try(
+    name: str, distiller: Distiller, pair: Pair, networks: Networks, train_set: ImageSource, smallest: int
+) -> dict[str, tuple[float, float]]:
     """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
 
     Returns:
@@ -252,17 +271,22 @@ def _try(name: str, distiller: Distiller, pair: Pair, targets: Tensor, smallest:
     """
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
-    index = torch.randperm(len(targets), generator=generator)[:smallest]
-    student, teacher = (None if info is None else _noise(info, smallest, generator) for info in pair)
-    assert student is not None
+    index = torch.randperm(len(train_set), generator=generator)[:smallest]
+    step = Step(train_set.targets[index], 0.0, generator, index, networks)
     try:
+        if distiller.has_views():
+            images, *_ = next(iter(make_loader(train_set.select(index), smallest, shuffle=False)))
+            step = replace(step, rows=distiller.see(images, step)[1])
+        rows = sum(step.rows or (smallest,))
+        student, teacher = (None if info is None else _noise(info, rows, generator) for info in pair)
+        assert student is not None
         if type(distiller).forward is not Distiller.forward:
-            distiller(student, teacher, Step(targets[index], 0.0, generator, index))
+            distiller(student, teacher, step)
         start, end = (
             {
                 part: float(weight)
                 for part, (weight, _) in distiller.weighted_parts(
-                    student, teacher, Step(targets[index], progress, generator, index)
+                    student, teacher, replace(step, progress=progress)
                 ).items()
             }
             for progress in (0.0, 1.0)

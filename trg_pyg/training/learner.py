@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +19,12 @@ from trg_pyg.data.base import ImageSource
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.metrics import SCORE
-from trg_pyg.models.taps import Outputs, TappedModel
+from trg_pyg.models.networks import Networks
+from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
 from trg_pyg.training.checkpoint import CheckpointNotWritten
-from trg_pyg.training.config import TrainConfig, without_off
+from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
@@ -32,6 +33,7 @@ from trg_pyg.training.modules import DistillationModule, compiled_sizes
 from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stream import GlobalStream
+from trg_pyg.training.teaching import Heard
 
 History = list[dict[str, float]]
 
@@ -88,12 +90,14 @@ class Seeds(NamedTuple):
         order: of the images and their augmentation; equal on all processes.
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
+        views: of what a method makes of the images of this process.
     """
 
     training: int
     order: int
     draws: int
     dropout: int
+    views: int
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class Learner:
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
+        trainee.student.describe(train_set.image_size)
+        trainee.distiller.extend(trainee.student)
         if config.sync_batchnorm:
             sync_batchnorm(trainee.student, device)
         module = DistillationModule(
@@ -175,20 +181,22 @@ class Learner:
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
+            views=torch.Generator().manual_seed(seeds.views),
             world=world,
         )
+        self._networks = Networks(trainee.student, trainee.teacher, lambda: autocast(device, config.precision))
 
     @property
     def place(self) -> tuple[int, int]:
         """Epochs that are finished, and steps done of the next one."""
         return len(self.state.history), self.state.step
 
-    def backward(self, part: Share, teacher: Outputs | None, share: float, last: bool) -> None:
+    def backward(self, part: Share, teacher: Heard, share: float, last: bool) -> None:
         """Add the gradient of a part of a batch.
 
         Args:
             part: the part.
-            teacher: the teacher's outputs for its images.
+            teacher: the teacher's outputs for its images; for a method with views, what gives them for others.
             share: of the batch that the part is.
             last: whether it is the last part, after which processes exchange gradients.
         """
@@ -200,9 +208,13 @@ class Learner:
             self._keep_buffers()
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
-            told = Step(part.target, progress, state.draws, part.index)
+            told = Step(part.target, progress, state.draws, part.index, self._networks)
+            images = part.images
+            if callable(teacher):
+                images, rows = self.trainee.distiller.see(images, replace(told, generator=state.views))
+                told, teacher = replace(told, rows=rows), teacher(images)
             wrapped.train()
-            losses, logits = wrapped(part.images, teacher, told, part.everywhere)
+            losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
         top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
@@ -411,7 +423,7 @@ def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
 
 
 def _save_weights(state: TrainingState, folder: Path) -> None:
-    metrics, network = state.history[-1], state.module.student.model
+    metrics, network = state.history[-1], state.module.distiller.deploy(state.module.student.model)
     about = {"epoch": str(metrics["epoch"])}
     if SCORE.key in metrics:
         about["accuracy"] = f"{metrics[SCORE.key]:.2f}"

@@ -64,7 +64,7 @@ class DistillationModule(nn.Module):
         their mean over processes, weighted by the images of the shares, is what one process would have found.
 
         Args:
-            images: uint8 ``[B, 3, H, W]``.
+            images: uint8 ``[B, 3, H, W]``; of a method with views, all their rows, and ``step.rows`` says whose.
             teacher: the teacher's float32 outputs for the same images; None if the distiller needs none.
             step: labels, progress and generator of this step. With the scope ``"global"`` the generators of all
                 processes must be in the same state.
@@ -74,24 +74,25 @@ class DistillationModule(nn.Module):
             InputError: of several processes, the images are not this one's share of ``global_batch``, or there are
                 fewer images than processes.
         """
-        shares = self._shares(len(images), global_batch)
+        shares = self._shares(len(step.target), global_batch)
         with autocast(images.device, self.precision):
-            outputs = _float32((self._compiled or self.student)(images))
+            outputs = (self._compiled or self.student)(images).in_float32()
         if self.world.size == 1:
             losses = self.distiller(outputs, teacher, step)
         elif _apart(self.distiller, self.loss_scope):
             losses = self.distiller(outputs, teacher, step)
             if losses.total.requires_grad:
                 # The mean over processes would count each share the same, whatever its size. The value stays.
-                weight = len(images) * self.world.size / sum(shares)
+                weight = len(step.target) * self.world.size / sum(shares)
                 losses.total.register_hook(lambda grad: grad * weight)
         else:
+            views = self._views(step, shares)
             losses = self.distiller(
-                self._whole(outputs, shares),
-                None if teacher is None else self._whole(teacher, shares),
-                self._whole_step(step, shares),
+                self._whole(outputs, views),
+                None if teacher is None else self._whole(teacher, views),
+                self._whole_step(step, shares, views),
             )
-        return losses, outputs.logits
+        return losses, step.labelled(outputs.logits)
 
     def _shares(self, images: int, global_batch: int | None) -> list[int]:
         world = self.world
@@ -106,14 +107,21 @@ class DistillationModule(nn.Module):
         _check_shares(sum(shares), world)
         return shares
 
-    def _whole(self, outputs: Outputs, shares: list[int]) -> Outputs:
-        return cast(Outputs, GatheredOutputs(outputs, shares, self.world))
+    def _views(self, step: Step, shares: list[int]) -> list[list[int]]:
+        """Return the rows of each process, of each view."""
+        if step.rows is None:
+            return [shares]
+        return [list(rows) for rows in zip(*self.world.gather_objects(step.rows), strict=True)]
 
-    def _whole_step(self, step: Step, shares: list[int]) -> Step:
+    def _whole(self, outputs: Outputs, views: list[list[int]]) -> Outputs:
+        return cast(Outputs, GatheredOutputs(outputs, views, self.world))
+
+    def _whole_step(self, step: Step, shares: list[int], views: list[list[int]]) -> Step:
+        rows = None if step.rows is None else tuple(map(sum, views))
         if step.index is None:
-            return replace(step, target=self.world.gather(step.target, shares))
+            return replace(step, target=self.world.gather(step.target, shares), rows=rows)
         both = self.world.gather(torch.stack([step.target, step.index], dim=1), shares)
-        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous())
+        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous(), rows=rows)
 
 
 class GatheredOutputs:
@@ -124,14 +132,14 @@ class GatheredOutputs:
 
     Args:
         outputs: of this process's share.
-        shares: images of each process's share.
+        views: images of each process's share, of each view of a batch; most methods have one.
         world: the processes.
     """
 
-    def __init__(self, outputs: Outputs, shares: Sequence[int], world: World) -> None:
-        self._logits = _Gathered([outputs.logits], shares, world)
-        self._embedding = None if outputs.embedding is None else _Gathered([outputs.embedding], shares, world)
-        self.features: Sequence[Tensor] = _Gathered(outputs.features, shares, world)
+    def __init__(self, outputs: Outputs, views: Sequence[Sequence[int]], world: World) -> None:
+        self._logits = _Gathered([outputs.logits], views, world)
+        self._embedding = None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
+        self.features: Sequence[Tensor] = _Gathered(outputs.features, views, world)
 
     @property
     def logits(self) -> Tensor:
@@ -151,8 +159,8 @@ class GatheredOutputs:
 class _Gathered(Sequence[Tensor]):
     """Shares of tensors as a sequence of whole tensors, each gathered once, when it is first asked for."""
 
-    def __init__(self, own: Sequence[Tensor], shares: Sequence[int], world: World) -> None:
-        self._own, self._shares, self._world = own, shares, world
+    def __init__(self, own: Sequence[Tensor], views: Sequence[Sequence[int]], world: World) -> None:
+        self._own, self._views, self._world = own, views, world
         self._whole: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -172,7 +180,9 @@ class _Gathered(Sequence[Tensor]):
         if position not in self._whole:
             # Kept for those who ask later, who may want a gradient where the first did not.
             with torch.enable_grad():
-                self._whole[position] = self._world.gather(self._own[position], self._shares)
+                own = self._own[position].split([shares[self._world.rank] for shares in self._views])
+                whole = [self._world.gather(rows, shares) for rows, shares in zip(own, self._views, strict=True)]
+                self._whole[position] = whole[0] if len(whole) == 1 else torch.cat(whole)
         return self._whole[position]
 
 
@@ -256,10 +266,4 @@ class FrozenTeacher(nn.Module):
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
         with autocast(images.device, self.precision):
-            return _float32((self._compiled or self.teacher)(images))
-
-
-def _float32(outputs: Outputs) -> Outputs:
-    # Losses need float32, and a projection cannot mix a lower-precision feature with its float32 weights.
-    embedding = None if outputs.embedding is None else outputs.embedding.float()
-    return Outputs(outputs.logits.float(), tuple(feature.float() for feature in outputs.features), embedding)
+            return (self._compiled or self.teacher)(images).in_float32()

@@ -1,6 +1,7 @@
 """One forward pass of a teacher for all students that it teaches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
 from trg_pyg.training.modules import FrozenTeacher, compiled_sizes
+
+# Of a student's teacher: outputs for the images of a step, or what gives them for the student's own.
+Heard = Outputs | Callable[[Tensor], Outputs | None] | None
 
 
 class _Pass(NamedTuple):
@@ -28,6 +32,8 @@ class Teaching:
         config: precision of the forward passes, and whether they are compiled.
         world: the processes of the training.
         device: where the teachers go.
+        apart: whether a student sees images of its own, by :meth:`~trg_pyg.distillers.base.Distiller.views`; empty
+            where none does.
     """
 
     def __init__(
@@ -37,8 +43,10 @@ class Teaching:
         config: TrainConfig,
         world: World,
         device: torch.device,
+        apart: Sequence[bool] = (),
     ) -> None:
         self._students = len(teachers)
+        self._apart = [student for student, alone in enumerate(apart) if alone]
         alike: dict[tuple[int, ...], dict[int, TappedModel]] = {}
         for student, teacher in enumerate(teachers):
             if teacher is not None:
@@ -56,22 +64,34 @@ class Teaching:
         """The frozen networks."""
         return [each.network for each in self._passes]
 
-    def __call__(self, images: Tensor, wanted: Sequence[bool]) -> list[Outputs | None]:
+    def __call__(self, images: Tensor, wanted: Sequence[bool]) -> list[Heard]:
         """Return what each student's teacher says of the images ``[B, 3, H, W]``.
 
         Args:
             images: the images.
             wanted: which students listen; a network that nobody listens to does not run.
         """
-        heard: list[Outputs | None] = [None] * self._students
+        heard: list[Heard] = [None] * self._students
+        for student in self._apart:
+            heard[student] = partial(self._alone, student)
         for network, listeners in self._passes:
-            present = [student for student in listeners if wanted[student]]
+            present = [student for student in listeners if wanted[student] and student not in self._apart]
             if not present:
                 continue
-            logits, features, embedding = network(images)
+            outputs = network(images)
             for student in present:
-                heard[student] = Outputs(logits, tuple(features[tap] for tap in listeners[student]), embedding)
+                heard[student] = _as_tapped(outputs, listeners[student])
         return heard
+
+    def _alone(self, student: int, images: Tensor) -> Outputs | None:
+        for network, listeners in self._passes:
+            if student in listeners:
+                return _as_tapped(network(images), listeners[student])
+        return None
+
+
+def _as_tapped(outputs: Outputs, taps: list[int]) -> Outputs:
+    return outputs._replace(features=tuple(outputs.features[tap] for tap in taps))
 
 
 def _joined(group: dict[int, TappedModel], image_size: int) -> tuple[TappedModel, dict[int, list[int]]]:

@@ -1,0 +1,121 @@
+"""What a method may do with the two networks of a step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trg_pyg.errors import InputError
+from trg_pyg.models.taps import Outputs, TappedModel
+
+
+class Networks:
+    """The two networks of a step, for a method that asks more of them than their outputs for its images.
+
+    Nothing that is asked here changes a network: running statistics, modes and the gradients of parameters that were
+    there before stay as they are.
+
+    Args:
+        student: the network that learns.
+        teacher: frozen, in evaluation mode; ``None`` where the method needs none.
+        precision: the context in which their forward passes run, such as autocast.
+    """
+
+    def __init__(
+        self,
+        student: TappedModel,
+        teacher: TappedModel | None = None,
+        precision: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._student, self._teacher, self._precision = student, teacher, precision
+
+    def student(self, images: Tensor) -> Outputs:
+        """Return the student's float32 outputs of a further pass, with gradient.
+
+        Args:
+            images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
+        """
+        with _statistics_kept(self._student), self._precision():
+            return self._student(images).in_float32()
+
+    @torch.no_grad()
+    def teacher(self, images: Tensor) -> Outputs:
+        """Return the teacher's float32 outputs of a further pass, without gradient.
+
+        Args:
+            images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
+
+        Raises:
+            InputError: there is no teacher.
+        """
+        with self._precision():
+            return self._need_teacher()(images).in_float32()
+
+    def head(self, feature: Tensor, tap: int | None = None) -> Tensor:
+        """Return the logits ``[R, classes]`` that the teacher gives for another feature in its own one's place.
+
+        The gradient reaches the feature, and no parameter of the teacher.
+
+        Args:
+            feature: ``[R, ...]`` in the shape of the tap, or an embedding ``[R, d]``.
+            tap: index of the teacher's tap, whose output is replaced; ``None`` for what its classifier takes.
+
+        Raises:
+            InputError: there is no teacher; as :meth:`~trg_pyg.models.taps.TappedModel.behind`.
+        """
+        with self._precision():
+            return self._need_teacher().behind(feature, tap).float()
+
+    def classifier(self, owner: Literal["student", "teacher"]) -> nn.Module:
+        """Return the layer of a network that takes its embedding ``[B, d]``.
+
+        Raises:
+            InputError: it is not known, or there is no teacher.
+        """
+        network = self._student if owner == "student" else self._need_teacher()
+        if network.classifier is None:
+            name = type(network.model).__name__
+            raise InputError(f"the classifier of the {owner} {name} is not known; declare classifier_path in its class")
+        return network.model.get_submodule(network.classifier)
+
+    @contextmanager
+    def attacked(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Give the student as an attacker sees it, images ``[R, 3, H, W]`` to logits, for the gradient of its images.
+
+        Evaluation mode, and no parameter asks for a gradient, until the context ends.
+        """
+        student = self._student
+        modes = {module: module.training for module in student.modules()}
+        asked = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        student.eval()
+        for parameter in asked:
+            parameter.requires_grad_(False)
+        try:
+            with self._precision():
+                yield lambda images: student(images).logits.float()
+        finally:
+            for parameter in asked:
+                parameter.requires_grad_(True)
+            for module, mode in modes.items():
+                module.training = mode
+
+    def _need_teacher(self) -> TappedModel:
+        if self._teacher is None:
+            raise InputError("this method asks a teacher, and there is none: name one")
+        return self._teacher
+
+
+@contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Let batch norms in training mode take a batch's statistics without keeping them."""
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
