@@ -13,6 +13,7 @@ from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import edge_recall
 from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.tokens.normalize import tell_of_zeros
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 Measures = dict[str, float | None]
@@ -69,6 +70,7 @@ class TokenGraphs:
             scope: of each image, or of the batch.
             reverses: keep the reverses of edges that a symmetric kNN graph adds.
         """
+        tell_of_zeros(tokens)
         builder = self.builder(scope)
         builder.weight = None
         if isinstance(builder, KNNGraph):

@@ -33,7 +33,10 @@ _STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
 }
-BEFORE = "Before training: the initial weights that the run's seed gives, in evaluation mode."
+BEFORE = (
+    "Before training: the initial weights that the run's seed gives, in evaluation mode but for batch normalisation, "
+    "which takes the statistics of the images shown."
+)
 
 
 class Picture(NamedTuple):
@@ -256,7 +259,7 @@ def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
     tokenize = networks.graphs.tokenize
     rows, columns = tokenize.token_grid
     try:
-        networks.graphs.builder(scope)(torch.zeros(images, tokenize.num_tokens, 1))
+        networks.graphs.builder(scope)(torch.ones(images, tokenize.num_tokens, 1))
     except InputError as error:
         raise InputError(
             f"{error} ({tokenize.num_tokens} of an image's {rows}x{columns} are sampled); or leave it out with "
