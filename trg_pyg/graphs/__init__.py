@@ -3,6 +3,7 @@
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import (
     detach_graph,
+    forget_parts,
     graph_sizes,
     join_graphs,
     make_batch,
@@ -32,6 +33,7 @@ __all__ = [
     "TokenGraphs",
     "detach_graph",
     "edge_recall",
+    "forget_parts",
     "graph_sizes",
     "join_graphs",
     "make_batch",

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.errors import require
+from trg_pyg.relations.base import check_graph
 
 
 def edge_recall(graph: Data, reference: Data) -> Tensor:
@@ -26,6 +27,8 @@ def edge_recall(graph: Data, reference: Data) -> Tensor:
     Raises:
         InputError: the graphs have different numbers of nodes, or the reference has no edge.
     """
+    for each in (graph, reference):
+        check_graph(each)
     nodes = int(reference.num_nodes)
     require(
         int(graph.num_nodes) == nodes,
