@@ -19,7 +19,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.label import LabelGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.neighbours import nearest_neighbours
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "LabelGraph",
     "LayerGraph",
     "TokenGraphs",
+    "chance_recall",
+    "corrected_recall",
     "detach_graph",
     "edge_recall",
     "forget_parts",
