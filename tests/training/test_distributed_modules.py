@@ -1,5 +1,6 @@
 """Several processes on shares of a batch give what one process gives on all of it, for every distiller there is."""
 
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ from trg_pyg.distillers import Distiller, Relational, TermDistiller
 from trg_pyg.divergences import BankInfoNCE
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph
-from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
+from trg_pyg.models import NetworkInfo, Networks, Outputs, TappedModel
 from trg_pyg.nodes import Embedded, Instances
 from trg_pyg.relations import NodeFeatures
 from trg_pyg.step import Step
@@ -83,6 +84,26 @@ class Noisy(Distiller):
         return self.weigh({"ce": (1.0, ce), "spread": (scale, spread), "noise": (0.1, (logits.mean(1) * noise).sum())})
 
 
+class Viewed(TermDistiller):
+    """Three views of different sizes, of which the losses compare images; a pass and a head of its own."""
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
+        assert teacher is not None
+        super().__init__(student, teacher, kd_weight=1.0)
+        self.project = nn.Linear(student.features[-1].channels, teacher.features[-1].channels)
+
+    def views(self, images: Tensor, step: Step) -> list[Tensor]:
+        return [images, images.flip(-1), images[step.target < 2].flip(-2)]
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        upright, flipped, fewer = step.split(student.features[-1].mean((2, 3)))
+        assert len(fewer) < len(upright) == len(flipped) == len(step.target)
+        heard = step.split(teacher.logits)[1]
+        head = step.need_networks("Viewed").head(self.project(flipped))
+        likeness = (upright @ flipped.T).var() + (fewer @ fewer.T).var()
+        return {"likeness": (1.0, likeness), "head": (1.0, F.mse_loss(head, heard))}
+
+
 class Case(NamedTuple):
     method: type[Distiller]
     options: dict[str, Any]
@@ -111,7 +132,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 }
 METHODS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
 CASES = [
-    Case(method, options) for method in [*METHODS, Banks, Noisy] for options in [{}, *OPTIONS.get(method.__name__, [])]
+    Case(method, options)
+    for method in [*METHODS, Banks, Noisy, Viewed]
+    for options in [{}, *OPTIONS.get(method.__name__, [])]
 ]
 
 
@@ -142,8 +165,10 @@ def steps(case: Case, world: World, batch: int = BATCH) -> dict[str, Any]:
     for number in range(STEPS):
         # The second step fails where DDP missed a gradient in the first.
         index = world.share(order[number * batch : (number + 1) * batch])
-        step = Step(targets[index], 0.05 + 0.5 * number, draws, index)
-        losses, logits = wrapped(images[index], teacher(images[index]), step, batch)
+        networks = Networks(module.student, teacher.teacher)
+        step = Step(targets[index], 0.05 + 0.5 * number, draws, index, networks)
+        seen, rows = module.distiller.see(images[index], step)
+        losses, logits = wrapped(seen, teacher(seen), replace(step, rows=rows), batch)
         wrapped.zero_grad()
         losses.total.backward()
         meter = Meter()
@@ -163,7 +188,9 @@ def sent(case: Case, world: World) -> list[list[int]]:
     module, teacher = build(case, world)
     images, targets = picture_set()
     index = world.share(torch.arange(10))
-    outputs, shapes = teacher(images[index]), []
+    step = Step(targets[index], 0.5, torch.Generator(), index, Networks(module.student, teacher.teacher))
+    seen, rows = module.distiller.see(images[index], step)
+    outputs, shapes = teacher(seen), []
     gather = torch.distributed.all_gather
 
     def spy(received: list[Tensor], own: Tensor) -> None:
@@ -172,7 +199,7 @@ def sent(case: Case, world: World) -> list[list[int]]:
 
     torch.distributed.all_gather = spy
     try:
-        module(images[index], outputs, Step(targets[index], 0.5, torch.Generator(), index), 10)
+        module(seen, outputs, replace(step, rows=rows), 10)
     finally:
         torch.distributed.all_gather = gather
     return shapes

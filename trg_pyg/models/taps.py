@@ -209,7 +209,7 @@ class TappedModel(nn.Module):
             raise InputError(f"the classifier of {self._name} is not known; declare classifier_path in its class")
         module = self.model.get_submodule(path)
         handle = (
-            module.register_forward_pre_hook(lambda module, args: (feature, *args[1:]))
+            module.register_forward_pre_hook(lambda module, args: _with_first(args, feature))
             if tap is None
             else module.register_forward_hook(lambda module, args, output: _with_first(output, feature))
         )
@@ -316,7 +316,10 @@ class TappedModel(nn.Module):
 
 
 def _with_first(output: Any, tensor: Tensor) -> Any:
-    return type(output)([tensor, *output[1:]]) if isinstance(output, (tuple, list)) else tensor
+    """Return what a module took or gave with another tensor in the place of the first, in the type of that one."""
+    if isinstance(output, Tensor):
+        return tensor.to(output.dtype)
+    return type(output)([tensor.to(output[0].dtype), *output[1:]])
 
 
 class _Reader:
