@@ -3,8 +3,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 
+from trg_pyg.errors import InputError
 from trg_pyg.training.config import TrainConfig
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor, phase_starts
 
 
 def rates(config: TrainConfig, steps_per_epoch: int) -> list[float]:
@@ -32,6 +33,27 @@ def rates(config: TrainConfig, steps_per_epoch: int) -> list[float]:
 def test_learning_rates_written_out(options: dict, expected: list[float]) -> None:
     config = TrainConfig(epochs=4, lr=1.0, **options)
     assert rates(config, steps_per_epoch=2) == pytest.approx(expected, abs=1e-7)
+
+
+def test_each_phase_goes_through_the_whole_schedule() -> None:
+    config = TrainConfig(epochs=6, lr=1.0, schedule="multistep", milestones=[3])
+    found = [lr_factor(step, config, 2, restarts=(2 / 3,)) for step in range(12)]
+    assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 1, 1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("total", "restarts", "starts"),
+    [(10, (0.7,), [0, 7]), (10, (0.1 + 0.2,), [0, 4]), (3, (0.5,), [0, 2]), (90, (1 / 3, 2 / 3), [0, 30, 60])],
+)
+def test_a_phase_begins_with_the_first_step_whose_progress_is_its_share(total, restarts, starts) -> None:
+    assert phase_starts(total, restarts) == starts
+    for start, share in zip(starts[1:], restarts, strict=True):
+        assert start / total >= share > (start - 1) / total
+
+
+def test_a_phase_without_a_step_is_refused() -> None:
+    with pytest.raises(InputError, match=r"phases that begin at 0.95 of 10 steps: each needs one"):
+        phase_starts(10, (0.95,))
 
 
 @pytest.mark.parametrize("options", [{}, {"nesterov": True}, {"optimizer": "AdamW"}], ids=str)

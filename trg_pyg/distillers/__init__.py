@@ -1,6 +1,7 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
 from trg_pyg.distillers.aekt import AEKT
+from trg_pyg.distillers.annealing_kd import AnnealingKD
 from trg_pyg.distillers.at import AT
 from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
 from trg_pyg.distillers.cc import CC
@@ -37,6 +38,7 @@ __all__ = [
     "SP",
     "TRG",
     "VID",
+    "AnnealingKD",
     "Distiller",
     "FitNet",
     "GraphSize",

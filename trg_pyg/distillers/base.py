@@ -138,6 +138,15 @@ class Distiller(nn.Module, ABC):
         )
         return torch.cat(views), tuple(map(len, views))
 
+    @property
+    def restarts(self) -> tuple[float, ...]:
+        """Shares of the training, rising, in (0, 1), from which on the optimiser begins anew, and the schedule with it.
+
+        A method of several phases tells by ``step.progress`` which one it is in. Each goes through the whole schedule
+        of the learning rate; the first step of a phase is the first whose progress is the share or more.
+        """
+        return ()
+
     def extend(self, student: TappedModel) -> None:
         """Change the student before it trains, in place; called once. Its parameters train with the others."""
 

@@ -30,7 +30,7 @@ from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_image
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate, evaluating
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor, phase_starts
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stream import GlobalStream
 from trg_pyg.training.teaching import Heard
@@ -169,6 +169,7 @@ class Learner:
         ).to(device)
         self._wrapped = wrap(module, world)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._restarts = phase_starts(config.epochs * steps, trainee.distiller.restarts)[1:]
         self._silence = Silence(trainee.distiller)
         self._buffers: Buffers | None = None
         self._seen: list[_Seen] = []
@@ -177,7 +178,7 @@ class Learner:
             identity=_identity(config, seed=seeds.training, train_images=len(train_set)) | trainee.identity,
             module=module,
             optimizer=optimizer,
-            schedule=build_schedule(optimizer, config, steps),
+            schedule=build_schedule(optimizer, config, steps, trainee.distiller.restarts),
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
@@ -248,6 +249,8 @@ class Learner:
         state.schedule.step()
         state.optimizer.zero_grad()
         state.step += 1
+        if len(state.history) * self.steps + state.step in self._restarts:
+            state.optimizer.state.clear()
         if self.trainee.on_step is not None:
             self.trainee.on_step(Progress(len(state.history) + 1, state.step, self.steps, state.meter))
 
@@ -353,7 +356,7 @@ class Learner:
         started = time.perf_counter()
         state, config, world = self.state, self.config, self.world
         done = len(state.history)
-        lr = config.lr * lr_factor(done * self.steps, config, self.steps)
+        lr = config.lr * lr_factor(done * self.steps, config, self.steps, self.trainee.distiller.restarts)
         metrics: dict[str, float] = {"epoch": done + 1, "lr": lr}
         metrics |= _named("train", state.meter.means(world))
         for sentence in self._silence.report():

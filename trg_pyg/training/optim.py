@@ -2,11 +2,14 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from trg_pyg.errors import require
 from trg_pyg.training.config import TrainConfig
 
 # PyTorch's OneCycleLR defaults, which published one-cycle recipes rely on.
@@ -42,28 +45,60 @@ def build_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
     return AdamW([group for group in groups if group["params"]], lr=config.lr, fused=True)
 
 
-def build_schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> LambdaLR:
+def build_schedule(
+    optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int, restarts: Sequence[float] = ()
+) -> LambdaLR:
     """Return the schedule of the learning rate, to be stepped after every optimiser step.
 
     Args:
         optimizer: built with ``config.lr`` in all its groups.
         config: names the schedule and its options.
         steps_per_epoch: optimiser steps in an epoch, at least 1.
+        restarts: shares of the training at which the whole schedule begins anew.
     """
     # A pure function of the step: no rounding accumulates, nothing but the step count is needed to resume, and the
     # configured momentum stays as it is (OneCycleLR would cycle it).
-    return LambdaLR(optimizer, lambda step: lr_factor(step, config, steps_per_epoch))
+    return LambdaLR(optimizer, lambda step: lr_factor(step, config, steps_per_epoch, restarts))
 
 
-def lr_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
+def phase_starts(total: int, restarts: Sequence[float]) -> list[int]:
+    """Return the steps of a training, counted from 0, at which its phases begin; the first is 0.
+
+    Args:
+        total: optimiser steps of the training.
+        restarts: shares of the training, rising, in (0, 1).
+
+    Raises:
+        InputError: the shares do not rise, or a phase has no step.
+    """
+    starts = [0]
+    for share in restarts:
+        start = math.floor(share * total)
+        # The first step whose progress, step / total, is the share or more, as a method sees it.
+        starts.append(start if start / total >= share else start + 1)
+    require(
+        all(a < b for a, b in pairwise([*starts, total])),
+        f"phases that begin at {', '.join(f'{share:.3g}' for share in restarts)} of {total} steps: each needs one at "
+        "least; train more epochs, or choose other shares",
+    )
+    return starts
+
+
+def lr_factor(step: int, config: TrainConfig, steps_per_epoch: int, restarts: Sequence[float] = ()) -> float:
     """Return what multiplies ``config.lr`` at an optimiser step.
 
     Args:
         step: optimiser steps taken before this one, from 0.
         config: names the schedule and its options.
         steps_per_epoch: optimiser steps in an epoch, at least 1.
+        restarts: shares of the training at which the whole schedule begins anew, in as many steps as there are.
     """
     total = config.epochs * steps_per_epoch
+    if restarts:
+        starts = [*phase_starts(total, restarts), total]
+        phase = min(bisect_right(starts, step), len(starts) - 1)
+        begin, end = starts[phase - 1], starts[phase]
+        step = (step - begin) * total // (end - begin)
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if config.schedule == "onecycle":
         share = warmup / total if warmup else _ONECYCLE_RISE

@@ -1,0 +1,145 @@
+"""What a method may do beside comparing outputs: views, phases, a student of its own."""
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trg_pyg.distillers.base import Distiller, Losses
+from trg_pyg.training.config import TrainConfig
+from trg_pyg.training.loop import Progress, Trainee, fit, fit_together
+from trg_pyg.training.stop import StopRequest, TrainingStopped
+
+CONFIG = TrainConfig(epochs=3, batch_size=8, lr=0.1, schedule="constant")
+
+
+class Views(Distiller):
+    """Two views, one of them at random, and the teacher's layers behind its embedding."""
+
+    taps = "none"
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.seen: list[Tensor] = []
+
+    def views(self, images, step):
+        noise = torch.randint(30, images.shape, generator=step.generator)
+        return [images, (images + noise).clamp(max=255).to(torch.uint8)]
+
+    def forward(self, student, teacher, step) -> Losses:
+        assert len(student.logits) == len(teacher.logits) == 2 * len(step.target)
+        other = step.split(student.logits)[1]
+        head = step.networks.head(step.split(student.embedding)[1])
+        ce = F.cross_entropy(step.labelled(student.logits), step.target)
+        heard = step.split(teacher.logits)[1]
+        return self.weigh(
+            {"ce": (1.0, ce), "other": (0.1, F.mse_loss(other, heard)), "head": (0.1, F.mse_loss(head, heard))}
+        )
+
+
+class Stages(Distiller):
+    """Two phases; whatever the optimiser remembers of the first would go on in the second, which has no gradient."""
+
+    needs_teacher = False
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    @property
+    def restarts(self):
+        return (2 / 3,)
+
+    def forward(self, student, teacher, step) -> Losses:
+        return self.weigh({"ce": (float(step.progress < 2 / 3), F.cross_entropy(student.logits, step.target))})
+
+
+class Doubled(Distiller):
+    """A student with a layer behind its classifier that is folded into it."""
+
+    needs_teacher = False
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def extend(self, student) -> None:
+        student.model.head = nn.Sequential(student.model.head, nn.Linear(3, 3, bias=False))
+        nn.init.constant_(student.model.head[1].weight, 0.5)
+
+    def deploy(self, model):
+        first, second = model.head
+        plain = nn.Linear(first.in_features, 3)
+        with torch.no_grad():
+            plain.weight.copy_(second.weight @ first.weight)
+            plain.bias.copy_(second.weight @ first.bias)
+        names = {name: value for name, value in model.state_dict().items() if not name.startswith("head")}
+        other = type(model)()
+        other.load_state_dict(names | {f"head.{name}": value for name, value in plain.state_dict().items()})
+        return other
+
+    def forward(self, student, teacher, step) -> Losses:
+        return self.weigh({"ce": (1.0, F.cross_entropy(student.logits, step.target))})
+
+
+@pytest.mark.parametrize("method", [Views, Stages, Doubled])
+def test_a_training_that_is_broken_off_anywhere_ends_alike(method, network, train_set, test_set, tmp_path):
+    def train(folder, **options):
+        student, teacher = network(0), network(1)
+        fit(student, teacher, method(), train_set, test_set, CONFIG, folder=folder, **options)
+        return load_file(folder / "last.safetensors")
+
+    whole = train(tmp_path / "whole")
+    for stops in range(1, 8, 2):
+        folder = tmp_path / str(stops)
+        with pytest.raises(TrainingStopped), StopRequest().listening() as stop:
+            train(folder, stop=stop, on_step=stop_after(stops))
+        resumed = train(folder, resume=True)
+        assert resumed.keys() == whole.keys()
+        assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def stop_after(count: int) -> Callable[[Progress], None]:
+    steps = iter(range(1, 100))
+    return lambda progress: os.kill(os.getpid(), 15) if next(steps) == count else None
+
+
+def test_the_optimiser_of_a_phase_remembers_nothing_of_the_one_before(network, train_set, test_set):
+    student = network(0)
+    weights = []
+    config = TrainConfig(epochs=3, batch_size=8, lr=0.1, schedule="constant", weight_decay=0.0)
+    fit(
+        student,
+        None,
+        Stages(),
+        train_set,
+        test_set,
+        config,
+        on_step=lambda _: weights.append(student.model.head.weight.clone()),
+    )
+    assert all(not torch.equal(a, b) for a, b in pairwise(weights[:6]))
+    assert all(torch.equal(weights[5], after) for after in weights[6:])
+
+
+def test_what_others_see_does_not_depend_on_a_method_with_views(network, hints, train_set, test_set):
+    def trained(*methods):
+        trainees = [Trainee(network(0), method, network(1)) for method in methods]
+        fit_together(trainees, train_set, test_set, CONFIG)
+        return [trainee.student.state_dict() for trainee in trainees]
+
+    (alone,), (viewed,) = trained(hints()), trained(Views())
+    together = trained(Views(), hints())
+    for one, other in zip((viewed, alone), together, strict=True):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_the_network_that_is_used_is_saved(network, train_set, test_set, tmp_path):
+    student = network(0)
+    fit(student, None, Doubled(), train_set, test_set, CONFIG, folder=tmp_path)
+    plain = network(5)
+    plain.model.load_state_dict(load_file(tmp_path / "last.safetensors"))
+    images = test_set.images
+    torch.testing.assert_close(plain.eval()(images).logits, student.eval()(images).logits)
