@@ -2,8 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
-from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+from trg_pyg.models import Networks
+from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
 
 CLASSES = 5
@@ -19,6 +21,18 @@ TEACHER = NetworkInfo(
 )
 
 
+class OfWidth(nn.Module):
+    """A network of which a method sees the classifier of the right width."""
+
+    classifier_path = "fc"
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(width, CLASSES)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.arange(CLASSES * width).view(CLASSES, width).cos())
+
+
 def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Outputs, Outputs]:
     """Logits and features of student and teacher; the teacher's carry a gradient too, to see that it is not used."""
     generator = torch.Generator().manual_seed(seed)
@@ -32,7 +46,8 @@ def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.floa
 
 def make_step(images: int = 3, seed: int = 0, progress: float = 0.5) -> Step:
     target = torch.arange(images) % CLASSES
-    return Step(target, progress, torch.Generator().manual_seed(seed), torch.arange(images))
+    networks = Networks(*(TappedModel(OfWidth(info.embedding or 0), []) for info in (STUDENT, TEACHER)))
+    return Step(target, progress, torch.Generator().manual_seed(seed), torch.arange(images), networks)
 
 
 @pytest.fixture

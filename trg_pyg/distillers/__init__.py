@@ -8,6 +8,7 @@ from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
+from trg_pyg.distillers.gradient_kd import GradientKD
 from trg_pyg.distillers.hkd import HKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
@@ -41,6 +42,7 @@ __all__ = [
     "AnnealingKD",
     "Distiller",
     "FitNet",
+    "GradientKD",
     "GraphSize",
     "Losses",
     "MapTerm",

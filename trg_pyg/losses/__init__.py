@@ -8,6 +8,7 @@ from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.losses.crd import CRDLoss
 from trg_pyg.losses.dkd import DKDLoss, decouple
+from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
@@ -24,6 +25,8 @@ __all__ = [
     "DKDLoss",
     "DistillationLoss",
     "ExplicitKnowledgeLoss",
+    "FisherFeatureLoss",
+    "FisherLogitLoss",
     "GraphMatch",
     "HintLoss",
     "LocalStructureLoss",

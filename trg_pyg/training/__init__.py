@@ -20,7 +20,7 @@ from trg_pyg.training.modules import (
     compiled_sizes,
     least_images,
 )
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor, phase_starts
 from trg_pyg.training.predictions import Predictions, top_predictions
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stop import StopRequest, TrainingStopped
@@ -75,6 +75,7 @@ __all__ = [
     "least_images",
     "load_checkpoint",
     "lr_factor",
+    "phase_starts",
     "process_device",
     "process_group",
     "save_checkpoint",
