@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from trg_pyg._discover import subclasses
 from trg_pyg.distillers import Distiller, Losses, check_weights
 from trg_pyg.errors import InputError
 
@@ -22,29 +21,6 @@ def test_weights_are_not_negative():
         check_weights(alpha=1, beta=-0.5)
     with pytest.raises(InputError, match="alpha=nan"):
         check_weights(alpha=float("nan"))
-
-
-def test_weighted_parts_are_those_of_a_call_with_their_gradients(networks, outputs, step):
-    """For every method, whatever it draws: the weighted parts sum to the total, values and gradients."""
-    for cls in subclasses(Distiller):
-        if not cls.__module__.startswith("trg_pyg.distillers."):
-            continue
-        torch.manual_seed(0)
-        distiller = cls(*networks)
-        distiller.bind(torch.arange(40) % 5, torch.Generator().manual_seed(1))
-        distiller.eval()
-        images = max(3, distiller.min_images)
-        student, teacher = outputs(images)
-        total, parts = distiller(student, teacher, step(images))
-        total.backward()
-        again, _ = outputs(images)
-        weighted = distiller.weighted_parts(again, teacher, step(images))
-        assert weighted.keys() == parts.keys(), cls
-        assert all(torch.equal(value.detach(), parts[name]) for name, (_, value) in weighted.items())
-        summed = torch.stack([weight * value for weight, value in weighted.values()]).sum()
-        summed.backward()
-        assert torch.equal(summed, total)
-        assert torch.equal(again.logits.grad, student.logits.grad), cls
 
 
 def test_a_method_that_is_no_sum_of_parts_implements_forward(networks, outputs, step):

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +48,27 @@ def made(cls: type[Distiller], networks, **options: Any) -> Distiller:
     distiller = cls(*networks, **options)
     distiller.bind(torch.arange(40) % 5, torch.Generator().manual_seed(1))
     return distiller
+
+
+A_STEP = Step(torch.zeros(1, dtype=torch.int64), 0.5, torch.Generator())
+
+
+@pytest.fixture
+def rows(request, networks) -> Callable[[int], tuple[int, ...] | None]:
+    """The rows of the views that the distiller of a test makes of so many images; for most there are no others."""
+    parameters = request.node.callspec.params
+    method = request.getfixturevalue("distiller") if "distiller" in parameters else made(parameters["cls"], networks)
+    return lambda images: method.see(torch.zeros(images, 3, 16, 16, dtype=torch.uint8), A_STEP)[1]
+
+
+@pytest.fixture
+def outputs(outputs, rows) -> Callable[..., tuple[Outputs, Outputs]]:
+    return lambda images=3, **options: outputs(sum(rows(images) or (images,)), **options)
+
+
+@pytest.fixture
+def step(step, rows) -> Callable[..., Step]:
+    return lambda images=3, **options: replace(step(images, **options), rows=rows(images))
 
 
 def value(distiller: Distiller, outputs, step, seed: int = 0) -> Losses:
@@ -118,10 +140,28 @@ def test_every_parameter_and_the_student_receive_a_gradient(distiller, outputs, 
     images = max(3, distiller.min_images)
     student, teacher = outputs(images)
     distiller(student, teacher, step(images)).total.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in distiller.parameters())
+    trained = [p for p in distiller.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
     assert student.logits.grad.abs().sum() > 0
     assert teacher.logits.grad is None
     assert all(feature.grad is None for feature in (*teacher.features, teacher.embedding))
+
+
+def test_weighted_parts_are_those_of_a_call_with_their_gradients(distiller, outputs, step):
+    """Whatever a method draws: the weighted parts sum to the total, values and gradients."""
+    distiller.eval()
+    images = max(3, distiller.min_images)
+    student, teacher = outputs(images)
+    total, parts = distiller(student, teacher, step(images))
+    total.backward()
+    again, _ = outputs(images)
+    weighted = distiller.weighted_parts(again, teacher, step(images))
+    assert weighted.keys() == parts.keys()
+    assert all(torch.equal(value.detach(), parts[name]) for name, (_, value) in weighted.items())
+    summed = torch.stack([weight * value for weight, value in weighted.values()]).sum()
+    summed.backward()
+    assert torch.equal(summed, total)
+    assert torch.equal(again.logits.grad, student.logits.grad)
 
 
 def test_the_same_generator_seed_gives_the_same_value(distiller, outputs, step):
@@ -247,13 +287,17 @@ def test_a_weight_of_0_turns_the_method_off(cls, networks, outputs, step):
 def apart(distiller: Distiller, student: Outputs, teacher: Outputs, step: Step, sizes: list[int]) -> Losses:
     """The mean over parts of a batch of what each gives alone, weighted by their images."""
     total, parts = torch.zeros(()), {}
-    for rows in torch.arange(sum(sizes)).split(sizes):
+    views = torch.arange(len(student.logits)).view(-1, sum(sizes))
+    for images in torch.arange(sum(sizes)).split(sizes):
+        rows = views[:, images].flatten()
         s, t = (
             Outputs(whole.logits[rows], tuple(feature[rows] for feature in whole.features), whole.embedding[rows])
             for whole in (student, teacher)
         )
-        losses = distiller(s, t, replace(step, target=step.target[rows], index=step.index[rows]))
-        share = len(rows) / sum(sizes)
+        counted = None if step.rows is None else (len(images),) * len(views)
+        part = replace(step, target=step.target[images], index=step.index[images], rows=counted)
+        losses = distiller(s, t, part)
+        share = len(images) / sum(sizes)
         total = total + share * losses.total
         parts = {name: parts.get(name, 0) + share * value for name, value in losses.parts.items()}
     return Losses(total, parts)
@@ -317,7 +361,7 @@ def test_every_part_of_zero_small_and_large_outputs_is_finite_under_autocast(dis
     assert all(
         x.grad is None or x.grad.isfinite().all() for x in (student.logits, *student.features, student.embedding)
     )
-    assert all(p.grad.isfinite().all() for p in distiller.parameters())
+    assert all(p.grad.isfinite().all() for p in distiller.parameters() if p.requires_grad)
 
 
 def _scaled(features: tuple[torch.Tensor, ...], factor: float) -> tuple[torch.Tensor, ...]:

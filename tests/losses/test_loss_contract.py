@@ -81,9 +81,7 @@ class Case:
             "target": LABELS[:items],
             "index": torch.arange(items),
             "generator": torch.Generator().manual_seed(0),  # the same draws in every call
-            "logits": torch.arange(3.0 * items)
-            .view(items, 3)
-            .sin(),  # of a teacher with this classifier
+            "logits": torch.arange(3.0 * items).view(items, 3).sin(),  # of a teacher with this classifier
             "weight": torch.arange(3.0 * teacher.shape[1]).view(3, -1).cos(),
         }
         return self.loss(student, teacher, **{name: known[name] for name in self.extra})

@@ -1,7 +1,7 @@
 """The contract of a distiller: a named composition of losses with its weights."""
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.base import check_target
+from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
 
@@ -137,6 +138,27 @@ class Distiller(nn.Module, ABC):
             "give one row a label",
         )
         return torch.cat(views), tuple(map(len, views))
+
+    def meet(
+        self,
+        networks: Networks,
+        batches: Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]],
+        generator: torch.Generator,
+    ) -> dict[str, float]:
+        """Learn what the method needs to know of the teacher before the first step; not called of a resumed training.
+
+        Of several processes each does the same. What it learns has to be in parameters or buffers of the method.
+
+        Args:
+            networks: of the training.
+            batches: gives the whole training set, in its order and without augmentation: images uint8
+                ``[B, 3, H, W]``, labels ``[B]`` and positions ``[B]``.
+            generator: CPU generator for random draws.
+
+        Returns:
+            What is worth telling, by name; it stands with the means of the first epoch.
+        """
+        return {}
 
     @property
     def restarts(self) -> tuple[float, ...]:

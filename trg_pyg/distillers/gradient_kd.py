@@ -10,6 +10,7 @@ from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.losses.fisher import FeatureForm, FisherFeatureLoss, FisherLogitLoss, LogitForm
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
+from trg_pyg.tokens.normalize import full_precision
 
 
 class GradientKD(TermDistiller):
@@ -87,4 +88,7 @@ class _Features(Term):
                 f"source=features: the classifier of the teacher is {type(layer).__name__}, not one linear layer; "
                 "choose source=logits"
             )
-        return self.loss(self.project(student.embedding), teacher.embedding, teacher.logits, layer.weight)
+        assert student.embedding is not None
+        assert teacher.embedding is not None
+        own = self.project(full_precision(student.embedding))
+        return self.loss(own, teacher.embedding, teacher.logits, layer.weight)

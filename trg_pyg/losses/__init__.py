@@ -14,6 +14,7 @@ from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
 from trg_pyg.losses.vid import VIDLoss
 
@@ -32,6 +33,7 @@ __all__ = [
     "LocalStructureLoss",
     "LogitKD",
     "RelationalLoss",
+    "SelectedKL",
     "TemperatureSchedule",
     "TokenContrast",
     "VIDLoss",

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
+from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.metrics import SCORE
@@ -151,7 +152,7 @@ class Learner:
         steps: int,
         keep_checkpoints: int = 1,
     ) -> None:
-        self._keep = keep_checkpoints
+        self._keep, self._seed = keep_checkpoints, seeds.order
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
@@ -186,6 +187,16 @@ class Learner:
             world=world,
         )
         self._networks = Networks(trainee.student, trainee.teacher, lambda: autocast(device, config.precision))
+
+    def meet(self, train_set: ImageSource) -> None:
+        """Let the method learn what it needs before the first step."""
+
+        def batches() -> Loader:
+            return make_loader(train_set, self.config.eval_batch_size, shuffle=False, device=self.device)
+
+        told = self.trainee.distiller.meet(self._networks, batches, torch.Generator().manual_seed(self._seed))
+        if told:
+            self.state.meter.update({name: torch.tensor(value) for name, value in told.items()}, weight=1)
 
     @property
     def place(self) -> tuple[int, int]:

@@ -155,6 +155,9 @@ def fit_together(
         if resume:
             states = [learner.resume() for learner in learners]
             loader.load_state_dict(states[min(range(len(learners)), key=lambda number: learners[number].place)])
+        else:
+            for learner in learners:
+                learner.meet(train_set)
         clock = _Clock(checkpoint_seconds, world, stop, device)
         while (epoch := min(learner.place[0] for learner in learners)) < config.epochs:
             _train_epoch(epoch, learners, teaching, loader, config, len(train_set), clock)
