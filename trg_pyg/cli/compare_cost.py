@@ -6,7 +6,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.errors import require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.cost import compare_cost
@@ -24,9 +24,9 @@ The row "gain" says how many times less the student costs than its teacher, and 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare the runs of a command line and return the exit code: 0, or 2 where the input is at fault."""
-    chosen = _parser().parse_args(argv)
 
     def work() -> None:
+        chosen = _parser().parse_args(argv)
         # PyTorch's timers import its compiler of extensions, which says where there is no GPU.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         require(min(chosen.batches) >= 1, f"--batches {' '.join(map(str, chosen.batches))}: give 1 or more")
@@ -39,10 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program("compare-cost"),
         description=_DESCRIPTION,
-        allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of one seed of a run")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.use.export import check, export
 from trg_pyg.use.formats import FormatName
 from trg_pyg.use.load import Which, load
@@ -26,9 +26,9 @@ the logits of the original, in batches of 1, 2 and 7 images, but for rounding; o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Export the run of a command line and return the exit code: 0, or 2 where the input is at fault."""
-    chosen = _parser().parse_args(argv)
 
     def work() -> None:
+        chosen = _parser().parse_args(argv)
         check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
         export(load(chosen.run, chosen.which), chosen.output, chosen.formats)
         print(
@@ -39,10 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program("export"),
         description=_DESCRIPTION,
-        allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="folder of one seed of a run, or a weights file in it")

@@ -17,11 +17,10 @@ from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFo
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
-from trg_pyg.errors import InputError, count
+from trg_pyg.cli._exit import CommandParser, exit_code_of
+from trg_pyg.errors import count
 from trg_pyg.report import report
 
 
@@ -41,13 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code_of(work, "report")
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help shows what can be chosen")
-
-
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog=program("report"), description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = CommandParser(prog=program("report"), description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs, or results files (.jsonl)")
     parser.add_argument(
         "--reference",

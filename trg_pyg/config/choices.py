@@ -16,10 +16,11 @@ from jsonargparse import ArgumentParser, Namespace
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
 from trg_pyg._program import program
-from trg_pyg.config.messages import of_file, one_line, undecodable
+from trg_pyg.config.messages import class_at, one_line
 from trg_pyg.config.methods import Method, read_methods
 from trg_pyg.config.parser import build_parser
 from trg_pyg.config.schema import LOADING_ARGS, Config, TeacherConfig
+from trg_pyg.config.strict import check_none, check_numbers
 from trg_pyg.errors import InputError, near, require
 from trg_pyg.models.published import PublishedTeacher, find_published
 
@@ -75,13 +76,11 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
     try:
         return _read(parser, given)
     except ArgumentError as error:
-        raise InputError(of_file(str(error), given) or one_line(str(error), parser)) from error
+        raise InputError(one_line(str(error), parser, given)) from error
     except RecursionError as error:
         raise InputError(
             "the configuration is nested too deeply to be read; write its keys as --help has them"
         ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(undecodable(error, given)) from error
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
@@ -89,11 +88,12 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     for key in ("student", "teacher", "train", "teacher.train"):
         value = given[key]
         require(isinstance(value, Namespace), f"{key}={value}: it has keys of its own, which --help shows; set those")
-    methods = read_methods(given)
+    check_numbers(argv, given)
+    check_none(given, Config)
+    check_none(given.data.get("init_args", Namespace()), class_at(given.data.class_path), "data.")
+    methods = read_methods(given, {argument[2:].partition("=")[0] for argument in argv if argument.startswith("--")})
     names, seeds = [method.name for method in methods], given.seeds
-    if not any(argument.partition("=")[0] == "--methods" for argument in argv):
-        for name in given.variants:
-            require(name in names, f"variants.{name}: nothing uses it; name it in methods, or leave it out")
+    require(bool(seeds), "seeds: the list is empty; name at least one, such as 0")
     for seed in (*seeds, given.teacher.seed):
         require(abs(seed) < _MOST_SEED, f"seeds: {seed} is too large; give whole numbers such as 0")
     require(len(set(seeds)) == len(seeds), f"seeds: {seeds} names one twice")

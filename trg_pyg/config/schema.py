@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.errors import require
+from trg_pyg.errors import check_channels, require
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
 
@@ -147,3 +147,5 @@ class Config:
         wait = self.wait_minutes
         require(0 < wait <= _WEEK, f"wait_minutes={wait}: give more than 0, and at most {_WEEK:,}, which is a week")
         require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
+        for role, network in (("student", self.student), ("teacher", self.teacher)):
+            check_channels(network.mean, network.std, f"{role}.")

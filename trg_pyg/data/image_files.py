@@ -17,7 +17,7 @@ from trg_pyg.data.bad_images import described, unreadable
 from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource
 from trg_pyg.data.file_set import FileSet, encode_paths
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
-from trg_pyg.errors import InputError, check_choice, few, require
+from trg_pyg.errors import InputError, check_channels, check_choice, few, require
 
 Crop = Literal["padded", "resized"]
 _GIB = 1024**3
@@ -118,14 +118,7 @@ class ImageFiles(ImageData):
                 f"skip_bad_images needs all bad images to be found, and check={check} does not: leave check out",
             )
         require((mean is None) == (std is None), f"mean {mean} and std {std} belong together; give both or neither")
-        require(
-            mean is None or all(0 <= value <= 1 for value in mean),
-            f"mean {mean} is outside [0, 1]; divide values for pixels of 0..255 by 255",
-        )
-        require(
-            std is None or all(0 < value <= 1 for value in std),
-            f"std {std} is outside (0, 1]; divide values for pixels of 0..255 by 255",
-        )
+        check_channels(mean, std)
         if crop == "resized":
             require(stream is not False, "crop=resized cuts out of the files: leave stream out, or choose crop=padded")
             padding = kwargs.get("crop_padding")
