@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trg_pyg._files import write_text
+from trg_pyg._files import check_writable, write_text
 from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.config.messages import one_line
@@ -209,7 +209,9 @@ def _read(argv: list[str]) -> _Chosen:
         require(not unused, "--student belongs to --weights; a run knows its network")
     check_channels(student.mean, student.std, "--student.")
     require(values.batch_size >= 1, f"--batch_size {values.batch_size}: give 1 or more")
-    require(output is None or not output.is_dir(), f"--output {output}: that is a folder; name a file")
+    if output is not None:
+        require(not output.is_dir(), f"--output {output}: that is a folder; name a file")
+        check_writable(output.absolute().parent, "--output")
     return _Chosen(
         checkpoints=list(values.checkpoints),
         weights=list(values.weights),

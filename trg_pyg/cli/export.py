@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from trg_pyg._files import check_writable
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.use.export import check, export
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         chosen = _parser().parse_args(argv)
+        check_writable(chosen.output.absolute().parent, "--output")
         check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
         export(load(chosen.run, chosen.which), chosen.output, chosen.formats)
         print(

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from trg_pyg._files import check_writable
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.errors import count
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = _parser().parse_args(given)
+        check_writable(options.output.absolute().parent, "--output")
         command = f"{program('report')} {shlex.join(given)}"
         for study in report(**vars(options), command=command, tell=partial(print, flush=True)):
             unfinished = f", {len(study.unfinished)} unfinished" if study.unfinished else ""

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from trg_pyg._files import write_text, written
+from trg_pyg._files import check_writable, write_text, written
 from trg_pyg._program import markdown_table, program
 from trg_pyg.cli._exit import STOPPED, CommandParser, exit_code_of
 from trg_pyg.cli._sweep_file import INSTALLED, Drawn, Sweep, read_sweep
@@ -141,6 +141,7 @@ class Search:
             require(own.trial in self._numbers, f"{chosen}the sweep has {self._total}, numbered from 0")
             self._numbers = range(own.trial, own.trial + 1)
         self.folder: Path = own.folder or Path("runs") / "sweeps" / f"{sweep.file.stem}-{self._mark}"
+        check_writable(self.folder, "--folder")
         self.outcomes: dict[int, Outcome] = {}
 
     def check(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from trg_pyg._files import write_text, written
+from trg_pyg._files import check_writable, write_text, written
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.look.album import PICTURES, Album
@@ -105,6 +105,8 @@ def draw(chosen: Namespace, command: str) -> None:
         import matplotlib.figure  # noqa: F401 - said before a run is read
     options = dict(vars(chosen))
     output, formats = options.pop("output"), options.pop("format")
+    if output is not None:
+        check_writable(output, "--output")
     album = Album(**options)
     for reason in album.lacking:
         print(reason)

@@ -1,6 +1,5 @@
 """What can be chosen for a run: typed, from defaults, then a YAML file, then the command line."""
 
-import os
 import shlex
 import sys
 from argparse import ArgumentError
@@ -15,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 # Imported for their subclasses: every dataset and distiller in these packages is known by its class name.
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
+from trg_pyg._files import check_writable
 from trg_pyg._program import program
 from trg_pyg.config.messages import class_at, one_line
 from trg_pyg.config.methods import Method, read_methods
@@ -98,10 +98,11 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         require(abs(seed) < _MOST_SEED, f"seeds: {seed} is too large; give whole numbers such as 0")
     require(len(set(seeds)) == len(seeds), f"seeds: {seeds} names one twice")
     if given.table is not None:
-        _check_writable(given.table)
+        _check_table(given.table)
     study = Namespace(**{each.name: given[each.name] for each in fields(Config)})
     settings = yaml.safe_load(parser.dump(study, skip_unset=False))
     config = Config(**vars(parser.instantiate(study)))
+    check_writable(config.output, "output")
     _check_trained(config.teacher)
     published = find_published(config.teacher.weights)
     if published is not None:
@@ -129,17 +130,13 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     )
 
 
-def _check_writable(table: Path) -> None:
+def _check_table(table: Path) -> None:
     require(not table.is_dir(), f"table={table}: that is a folder; name a file, such as {table / 'table.md'}")
     require(
         table.suffix != ".jsonl",
         f"table={table}: the results lie beside the table as .jsonl; name it {table.with_suffix('.md')}",
     )
-    folder = next(parent for parent in table.absolute().parents if parent.exists())
-    require(
-        folder.is_dir() and os.access(folder, os.W_OK),
-        f"table={table}: no file can be made in {folder}; name one in a folder that can be written to",
-    )
+    check_writable(table.absolute().parent, "table")
 
 
 def _reference(given: str | None, names: list[str], seeds: list[int]) -> str | None:

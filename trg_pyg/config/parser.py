@@ -49,7 +49,7 @@ _SUBJECTS = {
     "teacher": ("teacher",),
     "method": ("methods", *(each.name for each in fields(MethodsConfig))),
     "training of the student": ("train",),
-    "tracking": ("wandb", "wandb_project"),
+    "tracking": tuple(each.name for each in fields(Config) if each.name.startswith("wandb")),
     "run": ("",),
 }
 _COLUMN = 27

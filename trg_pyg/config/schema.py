@@ -125,6 +125,11 @@ class Config:
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
+        wandb_entity: user or team whose project it is; null: who is logged in.
+        wandb_name: what the names of the runs in wandb begin with, before method and seed; null: nothing.
+        wandb_tags: tags of the runs in wandb, such as [baseline, cifar].
+        wandb_notes: notes of the runs in wandb.
+        wandb_steps: steps after which the losses of the epoch so far are sent as well; null: epochs only.
     """
 
     data: ImageData
@@ -140,12 +145,19 @@ class Config:
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = "trg_pyg"
+    wandb_entity: str | None = None
+    wandb_name: str | None = None
+    wandb_tags: list[str] = field(default_factory=list)
+    wandb_notes: str | None = None
+    wandb_steps: int | None = None
 
     def __post_init__(self) -> None:
         minutes = self.checkpoint_minutes
         require(minutes is None or minutes >= 0, f"checkpoint_minutes={minutes}: give 0 or more, or null")
         wait = self.wait_minutes
         require(0 < wait <= _WEEK, f"wait_minutes={wait}: give more than 0, and at most {_WEEK:,}, which is a week")
+        steps = self.wandb_steps
+        require(steps is None or steps >= 1, f"wandb_steps={steps}: give 1 or more, or null")
         require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
         for role, network in (("student", self.student), ("teacher", self.teacher)):
             check_channels(network.mean, network.std, f"{role}.")

@@ -106,6 +106,8 @@ def read_rgb(file: Path) -> Image.Image:
         Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
     """
     with opened(file) as (image, _):
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")  # the same colours, and no advice of Pillow's to do so
         rgb = image.convert("RGB")
     try:
         ImageOps.exif_transpose(rgb, in_place=True)

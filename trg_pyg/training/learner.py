@@ -29,7 +29,7 @@ from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_image
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate, evaluating
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import advance, build_optimizer, build_schedule, lr_factor
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stream import GlobalStream
 
@@ -233,7 +233,7 @@ class Learner:
                 self._silence.step(losses.parts)
         else:
             self._leave_out(seen, norm.item())
-        state.schedule.step()
+        advance(state.schedule)
         state.optimizer.zero_grad()
         state.step += 1
         if self.trainee.on_step is not None:
