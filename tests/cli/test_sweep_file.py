@@ -268,7 +268,13 @@ def test_a_grid_that_is_far_too_large_is_refused(sweep):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"method: [", "no YAML"), (b"\xff", "no YAML"), (b"- 1", "it holds no keys"), (None, "No such file")],
+    [
+        (b"method: [", "no YAML"),
+        (b"\xff", "byte 0 is no UTF-8"),
+        (b"method: grid\nmethod: random", "method stands twice, on lines 1 and 2"),
+        (b"- 1", "it holds no keys"),
+        (None, "No such file"),
+    ],
 )
 def test_a_file_that_is_none_is_refused(content, message, tmp_path):
     file = tmp_path / "sweep.yaml"
