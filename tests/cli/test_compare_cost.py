@@ -56,6 +56,9 @@ def test_what_cannot_be_compared_is_refused(finished_run, tmp_path, capsys):
         (["--batches", "0"], "--batches 0: give 1 or more"),
         (["--rounds", "0"], "--rounds 0: give 1 or more"),
         (["--minutes", "0"], "--minutes 0: give more than 0"),
+        (["--round", "2"], "unknown option --round; did you mean --rounds?"),
+        (["--rounds", "few"], "--rounds few: expected int"),
+        (["--rounds"], "--rounds: one argument expected; --help describes it"),
     ],
 )
 def test_odd_numbers_are_refused(finished_run, capsys, arguments, message):

@@ -125,11 +125,11 @@ class Config:
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
-        wandb_entity: user or team whose project it is; null: who is logged in.
-        wandb_name: what the names of the runs in wandb begin with, before method and seed; null: nothing.
-        wandb_tags: tags of the runs in wandb, such as [baseline, cifar].
-        wandb_notes: notes of the runs in wandb.
-        wandb_steps: steps after which the losses of the epoch so far are sent as well; null: epochs only.
+        wandb_entity: user or team of the project; null: who is logged in.
+        wandb_name: what names of runs begin with, before method and seed.
+        wandb_tags: of the runs, such as [baseline, cifar].
+        wandb_notes: of the runs.
+        wandb_steps: steps after which the losses of the epoch so far are sent too; null: epochs only.
     """
 
     data: ImageData
