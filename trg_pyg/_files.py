@@ -86,19 +86,20 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def check_writable(path: Path, name: str) -> None:
+def check_writable(path: Path, name: str, file: bool = False) -> None:
     """Refuse a file or folder that could not be written, before any work is done for it.
 
     Args:
-        path: what is to be made, with the folders above it; or a folder that is there.
+        path: what is to be made, with the folders above it, or written to.
         name: of the option that names it, for the message.
+        file: whether it is one.
 
     Raises:
         InputError: nothing can be written there.
     """
-    folder = path
+    folder = path.absolute().parent if file else path.absolute()
     try:
-        folder = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+        folder = next(each for each in (folder, *folder.parents) if each.exists())
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

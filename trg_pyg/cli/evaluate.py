@@ -211,7 +211,7 @@ def _read(argv: list[str]) -> _Chosen:
     require(values.batch_size >= 1, f"--batch_size {values.batch_size}: give 1 or more")
     if output is not None:
         require(not output.is_dir(), f"--output {output}: that is a folder; name a file")
-        check_writable(output.absolute().parent, "--output")
+        check_writable(output, "--output", file=True)
     return _Chosen(
         checkpoints=list(values.checkpoints),
         weights=list(values.weights),

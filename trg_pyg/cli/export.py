@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         chosen = _parser().parse_args(argv)
-        check_writable(chosen.output.absolute().parent, "--output")
         check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
+        check_writable(chosen.output, "--output")
         export(load(chosen.run, chosen.which), chosen.output, chosen.formats)
         print(
             f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training"

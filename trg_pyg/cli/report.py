@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = _parser().parse_args(given)
-        check_writable(options.output.absolute().parent, "--output")
+        check_writable(options.output, "--output", file=True)
         command = f"{program('report')} {shlex.join(given)}"
         for study in report(**vars(options), command=command, tell=partial(print, flush=True)):
             unfinished = f", {len(study.unfinished)} unfinished" if study.unfinished else ""

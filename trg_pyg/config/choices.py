@@ -136,7 +136,7 @@ def _check_table(table: Path) -> None:
         table.suffix != ".jsonl",
         f"table={table}: the results lie beside the table as .jsonl; name it {table.with_suffix('.md')}",
     )
-    check_writable(table.absolute().parent, "table")
+    check_writable(table, "table", file=True)
 
 
 def _reference(given: str | None, names: list[str], seeds: list[int]) -> str | None:
