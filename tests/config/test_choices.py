@@ -318,6 +318,7 @@ def test_a_class_of_ones_own_that_cannot_be_had_is_one_line(arguments, line, tmp
         ("train: {lr: 1}\nseeds: 1\ntrain: {epochs: 2}", "bad.yaml: train stands twice, on lines 1 and 3; keep one"),
         ("distiller: {class_path: TRG, init_args: {k: 4, k: 5}}", "bad.yaml: k stands twice; keep one of them"),
         ("train.lr: 1\ntrain: {epochs: 2}", "bad.yaml: train.lr on line 1 stands beside train on line 2; write it in"),
+        ("teacher: {train.lr: 1, train: {epochs: 2}}", "train.lr on line 1 stands beside train on line 1; write it in"),
         ("train:\n  epochs: 010", "bad.yaml: line 2: 010 would be read as 8; write the number that is meant without a"),
         ("seeds: [1:30]", "bad.yaml: line 1: 1:30 would be read as 90"),
         ("train: {lr: }", "train.lr: it has no value; give one, or leave the key out"),

@@ -23,6 +23,7 @@ _EXAMPLES = {
     "tuple": ", such as [0.5, 0.5, 0.5]",
     "tuple of 3": ", such as [0.5, 0.5, 0.5]",
 }
+_LISTS = {"taps": ", such as [layer2, layer3]", "wandb_tags": ", such as [baseline, cifar]"}
 # Values of options whose defaults show none.
 _VALUES = {
     "methods": "KD TRG",
@@ -81,8 +82,7 @@ def one_line(message: str, parser: ArgumentParser, argv: Sequence[str] = ()) -> 
     if value and choices:
         given = value[1] or value[2] or ""
         remedy = next((text for kind, text in _EXAMPLES.items() if kind in choices), "")
-        if key.endswith(".taps"):
-            remedy = ", such as [layer2, layer3]"
+        remedy = _LISTS.get(key.rpartition(".")[2], remedy)
         if " element " in message and "," in given:
             remedy = "; separate values by spaces"
         if key == "seeds" and re.search(r"\.\.|\d[-:]\d|range", given):
@@ -144,6 +144,8 @@ def _without_value(key: str, parser: ArgumentParser, argv: Sequence[str]) -> str
 
 def _no_group(key: str, given: str) -> str:
     """Return the line for a single value in the place of a group of keys."""
+    if given.endswith((".yaml", ".yml")):
+        return f"{key}={given}: no such file, or none that holds keys of {key}"
     if key in NETWORKS:
         option = "weights" if given.endswith((".pt", ".pth", ".safetensors")) else "name"
         return f"{key}={given}: write --{key}.{option} {given}, or in a file {key}: {{{option}: {given}}}"

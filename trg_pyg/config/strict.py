@@ -76,9 +76,11 @@ def check_yaml(text: str) -> None:
         yaml.YAMLError: it is no YAML.
     """
     root = yaml.compose(text, yaml.SafeLoader)
+    top = root.value if isinstance(root, MappingNode) else []
+    free = [value for key, value in top if key.value == "variants"]  # whose names may have dots
     for node in _nodes(root):
         if isinstance(node, MappingNode):
-            _check_keys(node, whole=node is root)
+            _check_keys(node, dotted=node not in free)
         elif _is_odd(node):
             read = yaml.safe_load(node.value)
             raise InputError(
@@ -128,7 +130,7 @@ def check_none(given: Namespace, owner: type, prefix: str = "") -> None:
             require(optional, f"{prefix}{name}: it has no value; give one, or leave the key out")
 
 
-def _check_keys(node: MappingNode, whole: bool) -> None:
+def _check_keys(node: MappingNode, dotted: bool) -> None:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
@@ -138,12 +140,10 @@ def _check_keys(node: MappingNode, whole: bool) -> None:
             where = "" if first == second else f", on lines {first} and {second}"
             raise InputError(f"{key.value} stands twice{where}; keep one of them")
         lines[key.value] = _line(key)
-    for name in lines if whole else ():
-        group = name.partition(".")[0]
-        require(
-            name == group or group not in lines,
-            f"{name} on line {lines[name]} stands beside {group} on line {lines.get(group)}; write it in there",
-        )
+    for name in lines if dotted else ():
+        for group in (name[:place] for place, letter in enumerate(name) if letter == "."):
+            beside = f"{name} on line {lines[name]} stands beside {group} on line {lines.get(group)}"
+            require(group not in lines, f"{beside}; write it in there")
 
 
 def _load(text: str) -> Any:
