@@ -4,6 +4,7 @@ import trg_pyg._pyg  # noqa: F401
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import (
     detach_graph,
+    forget_parts,
     graph_sizes,
     join_graphs,
     make_batch,
@@ -19,7 +20,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.label import LabelGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.neighbours import nearest_neighbours
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 
 __all__ = [
@@ -31,8 +32,11 @@ __all__ = [
     "LabelGraph",
     "LayerGraph",
     "TokenGraphs",
+    "chance_recall",
+    "corrected_recall",
     "detach_graph",
     "edge_recall",
+    "forget_parts",
     "graph_sizes",
     "join_graphs",
     "make_batch",
