@@ -6,6 +6,7 @@ import torch
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
+from trg_pyg.models import resnet8
 
 NET = """
 import torch
@@ -89,3 +90,35 @@ def test_weights_whose_head_timm_would_replace_are_refused(study, tmp_path, caps
     chosen = [*study, "--teacher.name=timm:test_resnet", f"--teacher.args={loaded}", "--teacher.trained=true"]
     assert main(chosen) == 2
     assert "its weights have 1,000 classes, the data have 3" in capsys.readouterr().err
+
+
+@pytest.fixture
+def from_file(small, tmp_path):
+    def run(change, **beside):
+        net = resnet8(3)
+        torch.nn.init.zeros_(net.fc.weight)  # always the same class: a third of a balanced set
+        change(net)
+        torch.save({"model": net.state_dict(), **beside}, tmp_path / "teacher.pth")
+        given = [argument for argument in small if not argument.startswith("--teacher.name")]
+        return main([*given, "--methods=KD", "--teacher.name=resnet8", f"--teacher.weights={tmp_path / 'teacher.pth'}"])
+
+    return run
+
+
+def spoil_weight(net):
+    net.conv1.weight.data[0, 0, 0, 0] = torch.nan
+
+
+def spoil_variance(net):
+    net.bn1.running_var.fill_(-1)
+
+
+@pytest.mark.parametrize(("spoil", "line"), [(spoil_weight, "has conv1.weight that"), (spoil_variance, "its outputs")])
+def test_a_teacher_that_is_not_finite_is_refused_when_it_is_measured(from_file, capsys, spoil, line):
+    assert from_file(spoil) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_an_accuracy_that_may_be_a_share_is_refused_by_its_unit(from_file, capsys):
+    assert from_file(lambda net: None, best_acc=0.3333) == 2
+    assert "its unit (percent is read, and 0.3333 may be a share)" in capsys.readouterr().err

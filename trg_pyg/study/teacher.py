@@ -1,6 +1,7 @@
 """The teacher: from a file, published, loaded by its builder, or trained once and kept; always measured before use."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.models.weights import load_weights
+from trg_pyg.models.weights import load_weights, not_finite
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
 from trg_pyg.study.tracking import is_of_wandb
@@ -73,22 +74,31 @@ def obtain_teacher(study: Study, agenda: Agenda) -> Teacher:
         agenda: of the study, to show what comes after.
 
     Raises:
-        InputError: the weights can't be had or are not the network's; the accuracy is not the one that comes with them.
+        InputError: the weights can't be had, are not the network's or not finite; the accuracy is not the one that
+            comes with them.
     """
     config = study.config.teacher
     network, weights = _find(study, agenda)
+    bad = not_finite(network.model)
+    require(bad is None, f"teacher {config.name}: {weights.origin} has {bad} that is not finite; take sound weights")
     network.to(study.device)
     test, batch_size = study.splits.test, config.train.eval_batch_size
     metrics = evaluate(network, test, batch_size, study.shots, device=study.device, world=study.world)
+    require(
+        math.isfinite(metrics["loss"]),
+        f"teacher {config.name}: its outputs with {weights.origin} are not finite; take sound weights",
+    )
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     if not study.quiet:
         images = count(len(test), f"{study.splits.evaluated} image")
         say(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})")
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
+        # Trainers of other programs keep shares.
+        unit = f", its unit (percent is read, and {stated:g} may be a share)" if 0 < stated <= 1 else ""
         raise InputError(
             f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
-            "its normalisation (teacher.mean, teacher.std) and the order of classes, or set "
+            f"its normalisation (teacher.mean, teacher.std), the order of classes{unit}, or set "
             "teacher.accuracy_tolerance=null" + _seen(study)
         )
     return Teacher(config.name, network, weights, metrics, study.splits.evaluated)
