@@ -22,6 +22,7 @@ from trg_pyg.models.cifar.wrn import WideBlock, WideResNet, WideStage, wrn_16_1,
 from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.pretrained import Pretrained, pretrained
 from trg_pyg.models.published import (
     PublishedTeacher,
     fetch,
@@ -53,6 +54,7 @@ __all__ = [
     "NetworkInfo",
     "Normalize",
     "Outputs",
+    "Pretrained",
     "PublishedTeacher",
     "ShuffleDownV2",
     "ShuffleUnitV1",
@@ -68,6 +70,7 @@ __all__ = [
     "is_verified",
     "load_weights",
     "mobilenetv2",
+    "pretrained",
     "published_teachers",
     "record",
     "resnet8",

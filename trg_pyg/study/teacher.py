@@ -12,6 +12,7 @@ from trg_pyg._program import say
 from trg_pyg.config.methods import Method
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
+from trg_pyg.models.pretrained import is_hub
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights, not_finite
@@ -114,9 +115,11 @@ def _find(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     config = study.config.teacher
     if study.choices.published is not None:
         return _published(study, study.choices.published)
-    if config.weights is not None:
+    if study.choices.trains_teacher:
+        return _trained_here(study, agenda)
+    if config.weights is not None and not is_hub(config.weights):
         return _from_file(study, config.weights)
-    return _trained_here(study, agenda) if study.choices.trains_teacher else _from_args(study)
+    return _from_args(study)
 
 
 def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
@@ -145,23 +148,20 @@ def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weig
 
 
 def _from_args(study: Study) -> tuple[TappedModel, Weights]:
-    """Take the network with the weights that its builder loaded."""
+    """Take the network with the weights that its builder, or timm from a hub, has loaded."""
     config = study.config.teacher
     network = build_network(config, study.splits, config.seed)
-    _check_head(config.name, network.model, len(study.splits.classes))
+    _check_head(config.name, network.model)
     args = ", ".join(f"{key}={value}" for key, value in config.args.items())
-    origin = f"{config.name}({args})"
+    origin = f"{config.name}({args})" if config.weights is None else str(config.weights)
     return network, Weights(origin, digest_of(network.model), None, origin)
 
 
-def _check_head(name: str, model: nn.Module, classes: int) -> None:
-    # timm gives a network a new, untrained head without a word where the number of classes is another one.
-    pretrained = getattr(model, "pretrained_cfg", None) or {}
-    trained_on = pretrained.get("num_classes", classes)
+def _check_head(name: str, model: nn.Module) -> None:
+    head = getattr(model, "new_head", "")
     require(
-        trained_on == classes,
-        f"teacher {name}: its weights have {count(trained_on, 'class')}, the data have {classes}, so its head would be "
-        "untrained; set teacher.trained=false to train it on these data",
+        not head,
+        f"teacher {name}: its head would be untrained, {head}; set teacher.trained=false to train it on these data",
     )
 
 

@@ -258,7 +258,7 @@ def _joined(splits: Splits) -> ImageSource:
     targets = torch.cat([train.targets, test.targets])
     if isinstance(train, FileSet) and isinstance(test, FileSet):
         files = np.concatenate([train.files, test.files])
-        return FileSet(train.root, files, targets, train.image_size, train.shorter, train.workers, train.prefetch)
+        return replace(train, files=files, targets=targets)
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
     return ImageSet(torch.cat([train.images, test.images]), targets)
