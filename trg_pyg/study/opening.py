@@ -76,8 +76,10 @@ def _data(study: Study) -> str:
 
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
     taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
+    # Methods that compare embeddings take the mean of the last map then.
+    unknown = "; no embedding is known: declare classifier_path" if taps and info.embedding is None else ""
     return f"{config.name}: {count(needed.parameters, 'parameter')}, {_flops(needed.flops)} an image" + (
-        f", taps {taps}" if taps else ""
+        f", taps {taps}{unknown}" if taps else ""
     )
 
 
