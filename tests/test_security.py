@@ -61,7 +61,6 @@ ALLOWED = {
     ("trg_pyg/__init__.py", "importlib.import_module"): "the packages of the library",
     ("experiments/faults/run.py", "importlib.import_module"): "the kinds of faults, which lie beside it",
     ("trg_pyg/models/zoo.py", "importlib.import_module"): "networks by dotted path, timm",
-    ("trg_pyg/models/pretrained.py", "importlib.import_module"): "timm and huggingface_hub",
     ("trg_pyg/cli/__init__.py", "importlib.import_module"): "the commands beside it, by their files' names",
     ("trg_pyg/config/messages.py", "importlib.import_module"): "classes that jsonargparse has imported already",
     ("experiments/benchmarks/neighbours.py", "importlib.import_module"): "libraries to compare with, by fixed names",

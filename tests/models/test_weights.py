@@ -246,13 +246,12 @@ def test_another_number_of_classes(tmp_path: Path) -> None:
     assert "weights have 100 classes, data have 10 (fc.weight)" in refusal(resnet8(10), path)
 
 
-def test_a_network_that_is_trained_further_keeps_its_own_head_where_the_files_is_another(tmp_path: Path) -> None:
+def test_a_network_that_is_trained_further_starts_with_a_new_head_where_the_files_is_another(tmp_path: Path) -> None:
     source, target = resnet8(100), resnet8(10)
-    own = target.fc.weight.clone()
     torch.save({"state_dict": under("net.", source.state_dict())}, tmp_path / "net.pth")
     loaded = load_weights(target, tmp_path / "net.pth", head="fc")
-    assert loaded.new_head == "fc.weight, fc.bias anew (100 classes there, 10 here)"
-    assert torch.equal(target.fc.weight, own)
+    assert loaded.new_head == "fc.weight, fc.bias from zero (100 classes there, 10 here)"
+    assert not target.fc.weight.any()
     assert torch.equal(target.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
     assert load_weights(resnet8(100), tmp_path / "net.pth", head="fc").new_head == ""
 
@@ -260,7 +259,7 @@ def test_a_network_that_is_trained_further_keeps_its_own_head_where_the_files_is
 def test_a_file_without_a_classifier_is_taken_for_a_network_that_is_trained_further(tmp_path: Path) -> None:
     state = {name: tensor for name, tensor in trained().state_dict().items() if not name.startswith("fc.")}
     torch.save(state, tmp_path / "body.pth")
-    assert load_weights(resnet8(), tmp_path / "body.pth", "fc").new_head.endswith("anew (the file has no classifier)")
+    assert load_weights(resnet8(), tmp_path / "body.pth", "fc").new_head.endswith("from zero (the file has no classifier)")
     assert "lacks fc.weight, fc.bias" in refusal(resnet8(), tmp_path / "body.pth")
 
 

@@ -1,6 +1,5 @@
 """What pretrained weights say of themselves: the images that they expect, and the network that they are for."""
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -127,7 +126,8 @@ def _of_torchvision(inner: str, args: Mapping[str, Any], file: Path | None) -> P
 
 
 def _of_timm(inner: str, args: Mapping[str, Any]) -> Pretrained | None:
-    timm = importlib.import_module("timm")
+    import timm
+
     architecture = inner.partition(".")[0]
     if not timm.is_model(architecture):
         return None  # said when it is built
@@ -148,7 +148,8 @@ def _of_hub(name: str, weights: str) -> Pretrained | None:
         f"weights {weights}: they are those of timm:{architecture}, not of {name}; name that network",
     )
     args = dict(about.get("model_args") or {})
-    timm = importlib.import_module("timm")
+    import timm
+
     usual = timm.get_pretrained_cfg(inner) if timm.is_model(architecture) else None
     size = described.get("input_size")
     if described.get("fixed_input_size") and usual is not None and size and tuple(size) != tuple(usual.input_size):
@@ -160,13 +161,15 @@ def _of_hub(name: str, weights: str) -> Pretrained | None:
 def _hub_config(weights: str) -> dict[str, Any]:
     source, _, place = weights.partition(":")
     try:
-        importlib.import_module("timm")
+        import timm  # noqa: F401, it brings huggingface_hub
+
         if source == "local-dir":
             file = Path(place) / "config.json"
         else:
-            hub = importlib.import_module("huggingface_hub")
+            from huggingface_hub import hf_hub_download
+
             repository, _, revision = place.partition("@")
-            file = Path(hub.hf_hub_download(repository, "config.json", revision=revision or None))
+            file = Path(hf_hub_download(repository, "config.json", revision=revision or None))
         about = json.loads(file.read_text())
         str(about["architecture"])
         dict(about.get("pretrained_cfg", about))

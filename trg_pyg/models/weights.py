@@ -70,7 +70,7 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
         model: network with the names and shapes of the weights.
         path: the file.
         head: for a network that is trained further, the path of its classifier, empty where it is not known: where the
-            file has another number of classes, or no classifier of that path, that of the network stays as it is.
+            file has another number of classes, or no classifier of that path, that of the network starts at zero.
 
     Raises:
         InputError: the file is missing, damaged, holds code or no state dict; its weights are those of another network
@@ -267,7 +267,7 @@ def _fitted(state: dict[str, Tensor], own: dict[str, Tensor], origin: object, he
             problems.append((differs, len(prefix), text + (f"; all under {prefix!r}" if prefix else "")))
             continue
         fitted = {names[name]: value for name, value in (kept | under).items()}
-        fitted |= {names[name]: kept[name] for name in new}
+        fitted |= {names[name]: _started(name, kept[name]) for name in new}
         found.append(_Fitted(fitted, prefix, _new_head(under, plain, new)))
     if not found:
         raise InputError(f"weights {origin}: {min(problems)[2]}")
@@ -300,12 +300,20 @@ def _kept_head(state: dict[str, Tensor], own: dict[str, Tensor], head: str | Non
     return {name: own[name] for name in [*(other if classes else []), *(lacks if lacks == of_head else [])]}
 
 
+def _started(name: str, own: Tensor) -> Tensor:
+    """Return what a tensor of a new head begins with: zero, so that no class is likelier (Kolesnikov et al., BiT, 2020).
+
+    Heads at random, those of timm's EfficientNets above all, take a fine-tuning's first epochs to be forgotten.
+    """
+    return torch.zeros_like(own) if name.rpartition(".")[2] in ("weight", "bias") else own
+
+
 def _new_head(state: dict[str, Tensor], own: dict[str, Tensor], new: list[str]) -> str:
     if not new:
         return ""
     classes = _classes(state, own, [name for name in new if name in state])
     why = "the file has no classifier" if classes is None else f"{count(classes[0], 'class')} there, {classes[1]} here"
-    return f"{few(new, _SHOWN)} anew ({why})"
+    return f"{few(new, _SHOWN)} from zero ({why})"
 
 
 def _difference(state: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[int, str]:

@@ -141,8 +141,13 @@ def _headed(model: nn.Module) -> nn.Module:
     # timm gives a network a new head without a word where the number of classes is another one.
     theirs, ours = getattr(model, "pretrained_cfg", {}).get("num_classes"), getattr(model, "num_classes", None)
     if theirs is not None and theirs != ours:
-        head = model.pretrained_cfg.get("classifier")
-        model.new_head = f"{head} anew ({count(theirs, 'class')} there, {ours} here)"  # type: ignore[assignment]
+        named: Any = model.pretrained_cfg.get("classifier")
+        heads = [named] if isinstance(named, str) else list(named or ())
+        for head in map(model.get_submodule, heads):
+            if isinstance(head, (nn.Linear, nn.Conv2d)):
+                for parameter in head.parameters():
+                    nn.init.zeros_(parameter)  # as load_weights does
+        model.new_head = f"{', '.join(heads)} from zero ({count(theirs, 'class')} there, {ours} here)"  # type: ignore
     return model
 
 
