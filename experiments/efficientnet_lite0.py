@@ -25,7 +25,9 @@ def convert(file: Path, output: Path) -> None:
     """Write the weights of a file under timm's names."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != SHA256:
-        raise SystemExit(f"{file}: its sha256 is {digest[:8]}..., not {SHA256[:8]}...: the order of its weights is not known")
+        raise SystemExit(
+            f"{file}: its sha256 is {digest[:8]}..., not {SHA256[:8]}...: the order of its weights is not known"
+        )
     weights = torch.load(file, map_location="cpu", weights_only=True)
     names = timm.create_model("tf_efficientnet_lite0").state_dict()
     for (theirs, tensor), (name, wanted) in zip(weights.items(), names.items(), strict=True):
@@ -43,7 +45,7 @@ def main() -> None:
     found = find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise SystemExit(f"{PACKAGE} is not installed; the first lines of this script say how")
-    convert(Path(list(found.submodule_search_locations)[0]) / FILE, output)
+    convert(Path(next(iter(found.submodule_search_locations))) / FILE, output)
 
 
 if __name__ == "__main__":

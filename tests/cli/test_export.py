@@ -33,6 +33,7 @@ def test_the_folder_has_all_that_it_takes(finished_run, tmp_path, capsys):
     assert metadata == {
         **load(finished_run).weights.metadata,
         **{name: json.dumps(getattr(exported.facts, name)) for name in ("mean", "std")},
+        "format": "pt",
         "network": "resnet8",
         "method": "KD",
         "seed": "0",
@@ -139,7 +140,7 @@ def test_a_network_of_timm_goes_out_and_comes_back_as_timms_own(small, tmp_path,
     (folder,) = tmp_path.glob("runs/ImageFolder/*/Vanilla-*/seed0")
     output = tmp_path / "out"
     assert main([str(folder), "--output", str(output), "--formats", "safetensors"]) == 0
-    assert "timm loads the folder as local-dir:" in capsys.readouterr().out
+    assert "verified: timm loads the folder" in capsys.readouterr().out
     trained, images = load(output), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         expected = trained.network(images).logits

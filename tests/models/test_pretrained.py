@@ -84,7 +84,12 @@ def test_a_hub_with_another_network_or_nothing_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("resnet18", "fc"), ("squeezenet1_1", "classifier.1"), ("googlenet", "fc"), ("mobilenet_v3_small", "classifier.3")],
+    [
+        ("resnet18", "fc"),
+        ("squeezenet1_1", "classifier.1"),
+        ("googlenet", "fc"),
+        ("mobilenet_v3_small", "classifier.3"),
+    ],
 )
 def test_torchvisions_weights_get_a_new_head_for_other_classes(monkeypatch, name: str, head: str) -> None:
     torch.manual_seed(0)

@@ -452,7 +452,10 @@ HEADS: dict[str, tuple[Any, str | None]] = {
     "one behind the other": (Heads(lambda net, x: net.b(net.fc(x).relu()) * 2, b=nn.Linear(2, 2)), "b"),
     "hidden": (Heads(lambda net, x: net.b(net.a(x).relu()), a=nn.Linear(4, 9), b=nn.Linear(9, 2)), "b"),
     "none": (Heads(lambda net, x: x), None),
-    "of one of the tokens": (Heads(lambda net, x: net.fc(x[:, None] * torch.tensor([[1.0], [-2.0], [3.0]]))[:, 0]), None),
+    "of one of the tokens": (
+        Heads(lambda net, x: net.fc(x[:, None] * torch.tensor([[1.0], [-2.0], [3.0]]))[:, 0]),
+        None,
+    ),
     "no tensor": (Heads(lambda net, x: net.fc(input=x)), None),
 }
 

@@ -259,7 +259,9 @@ def test_a_network_that_is_trained_further_starts_with_a_new_head_where_the_file
 def test_a_file_without_a_classifier_is_taken_for_a_network_that_is_trained_further(tmp_path: Path) -> None:
     state = {name: tensor for name, tensor in trained().state_dict().items() if not name.startswith("fc.")}
     torch.save(state, tmp_path / "body.pth")
-    assert load_weights(resnet8(), tmp_path / "body.pth", "fc").new_head.endswith("from zero (the file has no classifier)")
+    assert load_weights(resnet8(), tmp_path / "body.pth", "fc").new_head.endswith(
+        "from zero (the file has no classifier)"
+    )
     assert "lacks fc.weight, fc.bias" in refusal(resnet8(), tmp_path / "body.pth")
 
 

@@ -119,7 +119,7 @@ def spoil_variance(net):
     net.bn1.running_var.fill_(-1)
 
 
-@pytest.mark.parametrize(("spoil", "line"), [(spoil_weight, "conv1.weight is not finite"), (spoil_variance, "its outputs")])
+@pytest.mark.parametrize(("spoil", "line"), [(spoil_weight, "conv1.weight is not"), (spoil_variance, "its outputs")])
 def test_a_teacher_that_is_not_finite_is_refused_when_it_is_measured(from_file, capsys, spoil, line):
     assert from_file(spoil) == 2
     assert line in capsys.readouterr().err
@@ -139,7 +139,9 @@ def of_imagenet(tmp_path):
     return file
 
 
-def test_a_file_of_other_classes_is_trained_further_as_its_library_prepares_images(small, of_imagenet, tmp_path, capsys):
+def test_a_file_of_other_classes_is_trained_further_as_its_library_prepares_images(
+    small, of_imagenet, tmp_path, capsys
+):
     given = [argument for argument in small if not argument.startswith(("--teacher.name", "--data.size"))]
     chosen = ["--teacher.name=timm:test_resnet", f"--teacher.weights={of_imagenet}", "--teacher.trained=false"]
     probe = ["--teacher.train.freeze_epochs=1", "--methods=KD", "--train.epochs=1"]

@@ -206,8 +206,8 @@ def _check_trained(teacher: TeacherConfig) -> None:
     if teacher.weights is not None:
         require(
             teacher.trained is not False or find_published(teacher.weights) is None,
-            f"teacher.trained=false with teacher.weights={teacher.weights}: published weights are used as they are; name "
-            "their file to train it further",
+            f"teacher.trained=false with teacher.weights={teacher.weights}: published weights are used as they are; "
+            "name their file to train it further",
         )
     elif teacher.trained is None:
         require(

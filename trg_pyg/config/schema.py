@@ -40,7 +40,8 @@ class NetworkConfig:
         taps: module paths of the features to distil, shallow ones first, the last one for tokens; null takes what the
             method reads: the last feature map, or one a stage.
         prefix_tokens: class, distillation and register tokens of a transformer; null asks the network.
-        mean: channel means that the network expects, in [0, 1]; null takes those of pretrained weights, else the data's.
+        mean: channel means that the network expects, in [0, 1]; null takes those of pretrained weights, or else the
+            data's.
         std: channel deviations that the network expects; null like mean.
     """
 

@@ -141,9 +141,7 @@ def opened(file: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             yield image, stream
 
 
-def centre_cut(
-    rgb: Image.Image, size: int, shorter: int, interpolation: Interpolation = "bilinear"
-) -> np.ndarray:
+def centre_cut(rgb: Image.Image, size: int, shorter: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
     """Resize the shorter side to ``shorter`` pixels and cut the centre out, uint8 [3, size, size]."""
     width, height = resized(rgb.size, shorter)
     if (width, height) != rgb.size:

@@ -64,7 +64,9 @@ class ImageList(ImageFiles):
         std: tuple[float, float, float] | None = IMAGENET_STD,
         **kwargs: Any,
     ) -> None:
-        super().__init__(root, 224 if size is None else size, crop=crop, crop_share=crop_share, mean=mean, std=std, **kwargs)
+        super().__init__(
+            root, 224 if size is None else size, crop=crop, crop_share=crop_share, mean=mean, std=std, **kwargs
+        )
         self.train_list = Path(train_list).expanduser()
         self.test_list = Path(test_list).expanduser()
         self.class_names = None if class_names is None else Path(class_names).expanduser()

@@ -201,7 +201,7 @@ class Look:
         return [path for path, shape in shapes if len(shape) in (3, 4) and classes in (shape[1], shape[-1])]
 
     def _score_maps(self, run: Callable[[Tensor], Any], images: Tensor) -> set[str]:
-        """Return the paths of maps whose mean or maximum over all places, or that of their positive part, is the logits.
+        """Return the paths of maps whose mean or maximum over places, or that of their positive part, is the logits.
 
         A map of features may be as wide as the logits by chance, so the values have to tell. Those of black images may
         all be zero.

@@ -42,7 +42,9 @@ def is_hub(weights: object) -> bool:
     return str(weights).startswith(HUBS)
 
 
-def pretrained(name: str, args: Mapping[str, Any], weights: str | Path | None, trained_elsewhere: bool) -> Pretrained | None:
+def pretrained(
+    name: str, args: Mapping[str, Any], weights: str | Path | None, trained_elsewhere: bool
+) -> Pretrained | None:
     """Return what the weights of a network say of themselves, ``None`` where there are none or they say nothing.
 
     Nothing but the description of a model on a hub is downloaded for it.
@@ -102,7 +104,9 @@ def torchvision_weights(inner: str, weights: Any) -> Any:
 def _torchvision_args(inner: str, weights: Any) -> dict[str, Any]:
     if inner in ("googlenet", "inception_v3"):
         # Their weights came from TensorFlow. Auxiliary classifiers, which GoogLeNet's have, are taken off.
-        return {"transform_input": True, "init_weights": False} | ({"aux_logits": False} if inner == "googlenet" else {})
+        return {"transform_input": True, "init_weights": False} | (
+            {"aux_logits": False} if inner == "googlenet" else {}
+        )
     if inner.startswith("vit_"):
         return {"image_size": weights.meta["min_size"][0]}
     return {"input_size": weights.meta["min_size"]} if inner.startswith("maxvit") else {}

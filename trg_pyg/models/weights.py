@@ -208,7 +208,8 @@ def _state_of(content: Any, path: Path) -> dict[str, Tensor]:
         )
         return next(iter(states.values()))
     require(
-        bool(own), f"weights {path}: no state dict, bare or under {', '.join(_STATE_KEYS)} or another name; found {found}"
+        bool(own),
+        f"weights {path}: no state dict, bare or under {', '.join(_STATE_KEYS)} or else; found {found}",
     )
     return own
 
@@ -301,7 +302,7 @@ def _kept_head(state: dict[str, Tensor], own: dict[str, Tensor], head: str | Non
 
 
 def _started(name: str, own: Tensor) -> Tensor:
-    """Return what a tensor of a new head begins with: zero, so that no class is likelier (Kolesnikov et al., BiT, 2020).
+    """Return what a tensor of a new head begins with: zero, so that no class is likelier (as in BiT, 2020).
 
     Heads at random, those of timm's EfficientNets above all, take a fine-tuning's first epochs to be forgotten.
     """

@@ -139,9 +139,10 @@ def _build_timm(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
 
 def _headed(model: nn.Module) -> nn.Module:
     # timm gives a network a new head without a word where the number of classes is another one.
-    theirs, ours = getattr(model, "pretrained_cfg", {}).get("num_classes"), getattr(model, "num_classes", None)
+    about: Any = getattr(model, "pretrained_cfg", {})
+    theirs, ours = about.get("num_classes"), getattr(model, "num_classes", None)
     if theirs is not None and theirs != ours:
-        named: Any = model.pretrained_cfg.get("classifier")
+        named = about.get("classifier")
         heads = [named] if isinstance(named, str) else list(named or ())
         for head in map(model.get_submodule, heads):
             if isinstance(head, (nn.Linear, nn.Conv2d)):

@@ -49,6 +49,7 @@ def export(trained: TrainedNetwork, output: Path, formats: Sequence[FormatName])
     about = {"network": trained.name, "classes": json.dumps(facts.classes), **trained.weights.metadata}
     about |= {"method": str(trained.method), "seed": str(trained.seed)}
     about |= {"mean": json.dumps(facts.mean), "std": json.dumps(facts.std)}
+    about["format"] = "pt"  # huggingface_hub reads no other file
     card = model_card(trained, names, tolerance(expected))
     with written(output), made_whole(output) as folder:
         write_about(trained, folder)
@@ -137,7 +138,7 @@ def _write_for_timm(trained: TrainedNetwork, folder: Path, images: Tensor, expec
         raise InputError(f"timm cannot load what was exported for it ({error}): nothing is exported") from error
     most = tolerance(expected)
     require(gap <= most, f"loaded by timm, it gives logits that differ by {gap:.1e}: nothing is exported")
-    say(f"{'config.json':<18} {'':11}  verified: timm loads the folder as local-dir:, logits differ by {gap:.1e} at most")
+    say(f"{'config.json':<18} {'':11}  verified: timm loads the folder, logits differ by {gap:.1e} at most")
 
 
 def _write_verified(
