@@ -196,7 +196,7 @@ CASES["it is no program"] = weights("w.pt", program)
 CASES["it is clear which of several networks in it is meant"] = weights("w.pth", two_networks)
 CASES["they are finite"] = weights("w.pth", not_finite)
 CASES["there is a description of timm"] = studied("--student.name=timm:resnet18", "--student.weights=local-dir:none")
-CASES["the data have the number of classes"] = studied("--student.args={num_classes: 5}")
+CASES["the data have the number of classes"] = studied("--student.args={{num_classes: 5}}")
 
 
 @case("to push, somebody has signed in")
