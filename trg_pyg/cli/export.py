@@ -8,7 +8,7 @@ from typing import get_args
 from trg_pyg._files import check_writable
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
-from trg_pyg.use.export import check, export
+from trg_pyg.use.export import check, export, push
 from trg_pyg.use.formats import FormatName
 from trg_pyg.use.load import Which, load
 
@@ -18,6 +18,7 @@ Export a trained student. The folder that is made holds
   README.md           a model card: what the network is, how good, how it was trained, how to load it
   model.json          network, classes, image size and normalisation, for programs
   model.safetensors   the weights
+  config.json         of a network of timm: timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder
   model.onnx          the network with its normalisation, for ONNX Runtime and others (takes the extra "export")
   model.pt2           the same as a program of torch.export
 
@@ -30,12 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         chosen = _parser().parse_args(argv)
-        check(chosen.output, chosen.formats)  # before the run is loaded, which may take its data
+        check(chosen.output, chosen.formats, chosen.push_to)  # before the run is loaded, which may take its data
         check_writable(chosen.output, "--output")
         export(load(chosen.run, chosen.which), chosen.output, chosen.formats)
         print(
             f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training"
         )
+        if chosen.push_to is not None:
+            print(f"pushed to {push(chosen.output, chosen.push_to)}; where it is new, only you see it")
 
     return exit_code_of(work, "export")
 
@@ -57,5 +60,10 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--which", choices=get_args(Which), default="last", help="weights of the last epoch (default) or the best"
+    )
+    parser.add_argument(
+        "--push_to",
+        metavar="USER/NAME",
+        help="upload the folder to Hugging Face's hub as well, where you have signed in; a new model is private there",
     )
     return parser

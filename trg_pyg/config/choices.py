@@ -22,6 +22,7 @@ from trg_pyg.config.parser import build_parser
 from trg_pyg.config.schema import LOADING_ARGS, Config, TeacherConfig
 from trg_pyg.config.strict import check_none, check_numbers
 from trg_pyg.errors import InputError, near, require
+from trg_pyg.models.pretrained import pretrained
 from trg_pyg.models.published import PublishedTeacher, find_published
 
 _MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
@@ -62,7 +63,7 @@ class Choices:
     def trains_teacher(self) -> bool:
         """Whether a teacher has to be trained here, since no weights of it were named."""
         teacher = self.config.teacher
-        return self.published is None and teacher.weights is None and not teacher.trained
+        return teacher.trained_further or (self.published is None and teacher.weights is None and not teacher.trained)
 
 
 def read_choices(argv: Sequence[str] | None = None) -> Choices:
@@ -100,8 +101,12 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     if given.table is not None:
         _check_table(given.table)
     study = Namespace(**{each.name: given[each.name] for each in fields(Config)})
+    _take_over(study)
     settings = yaml.safe_load(parser.dump(study, skip_unset=False))
     config = Config(**vars(parser.instantiate(study)))
+    images = settings["data"].get("init_args") or {}
+    if "size" in images and images["size"] is None:
+        images["size"] = config.data.size  # type: ignore[attr-defined]
     check_writable(config.output, "output")
     _check_trained(config.teacher)
     published = find_published(config.teacher.weights)
@@ -128,6 +133,23 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         quiet=given.quiet,
         command=" ".join([program("run"), *map(shlex.quote, argv)]),
     )
+
+
+def _take_over(study: Namespace) -> None:
+    """Fill in what pretrained weights expect, where nothing else was chosen: the teacher's images are the student's."""
+    images = study.data.get("init_args") or {}
+    for role in ("teacher", "student"):
+        network = study[role]
+        published = role == "teacher" and find_published(network.weights) is not None
+        elsewhere = role == "student" or network.trained is False
+        known = None if published else pretrained(network.name, network.args, network.weights, elsewhere)
+        if known is None:
+            continue
+        network.args = known.args | network.args
+        network.mean, network.std = network.mean or known.mean, network.std or known.std
+        for option in ("size", "interpolation"):
+            if option in images and images[option] is None:
+                images[option] = getattr(known, option)
 
 
 def _check_table(table: Path) -> None:
@@ -180,9 +202,9 @@ def _check_trained(teacher: TeacherConfig) -> None:
     listed = ", ".join(f"{key}={value}" for key, value in loading.items())
     if teacher.weights is not None:
         require(
-            teacher.trained is not False,
-            f"teacher.trained=false with teacher.weights={teacher.weights}: a teacher from a file is not trained "
-            "further; leave one of them out",
+            teacher.trained is not False or find_published(teacher.weights) is None,
+            f"teacher.trained=false with teacher.weights={teacher.weights}: published weights are used as they are; "
+            "name their file to train it further",
         )
     elif teacher.trained is None:
         require(

@@ -35,12 +35,14 @@ class NetworkConfig:
     Args:
         name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable.
         args: further keyword arguments of the network.
-        weights: file to start from: safetensors, or a PyTorch state dict.
+        weights: to start from: a file, safetensors or a PyTorch state dict, or of timm's networks hf-hub:NAME or
+            local-dir:FOLDER. Where they have another number of classes, the head starts anew.
         taps: module paths of the features to distil, shallow ones first, the last one for tokens; null takes what the
             method reads: the last feature map, or one a stage.
         prefix_tokens: class, distillation and register tokens of a transformer; null asks the network.
-        mean: channel means that the network expects, in [0, 1]; null takes the data's.
-        std: channel deviations that the network expects; null takes the data's.
+        mean: channel means that the network expects, in [0, 1]; null takes those of pretrained weights, or else the
+            data's.
+        std: channel deviations that the network expects; null like mean.
     """
 
     name: str = "resnet8"
@@ -51,6 +53,11 @@ class NetworkConfig:
     mean: Channels | None = None
     std: Channels | None = None
 
+    @property
+    def trained_further(self) -> bool:
+        """Whether weights are where its training begins, so that their head need not be that of the data."""
+        return True
+
 
 @dataclass(kw_only=True)
 class TeacherConfig(NetworkConfig):
@@ -60,13 +67,11 @@ class TeacherConfig(NetworkConfig):
         name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable; by default that
             of the published weights, if any.
         args: further keyword arguments of the network.
-        weights: file to use, or a name of teachers.yaml, such as repdistiller/resnet56_cifar100, which is downloaded
-            once. A file of that name comes first.
-        mean: channel means that the network expects, in [0, 1]; null takes those of the published weights, else the
-            data's.
-        std: channel deviations that the network expects; null like mean.
-        trained: whether args load trained weights (weights of torchvision, pretrained of timm): true uses the network
-            as it is built, false trains it further, null trains a new network and refuses args that load weights.
+        weights: file to use, or of timm's networks hf-hub:NAME or local-dir:FOLDER, or a name of teachers.yaml, such as
+            repdistiller/resnet56_cifar100, which is downloaded once. A file of that name comes first.
+        trained: of weights, and of args that load some (weights of torchvision, pretrained of timm): true uses the
+            network as it is, false trains it further on these data, with a head for their classes; null uses weights
+            as they are, trains a new network without, and refuses args that load some.
         train: recipe by which the teacher is trained where it does not come trained.
         seed: of the teacher's training.
         accuracy_tolerance: points by which the measured test accuracy may differ from what comes with the weights
@@ -82,6 +87,11 @@ class TeacherConfig(NetworkConfig):
     def __post_init__(self) -> None:
         tolerance = self.accuracy_tolerance
         require(tolerance is None or tolerance >= 0, f"teacher.accuracy_tolerance={tolerance}: give 0 or more, or null")
+
+    @property
+    def trained_further(self) -> bool:
+        """Whether weights are where its training begins, and not used as they are."""
+        return self.trained is False
 
 
 @dataclass(kw_only=True)

@@ -32,8 +32,9 @@ def build_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
-            # A step that the loss scale of fp16 skips leaves the momentum of PyTorch's fused SGD uninitialised.
-            fused=config.precision != "fp16",
+            # A step that the loss scale of fp16 skips leaves the momentum of PyTorch's fused SGD uninitialised, and it
+            # can't take a step where some parameters have one and others, frozen until now, have none.
+            fused=config.precision != "fp16" and not config.freeze_epochs,
         )
     # DeiT's recipe: decay pulls a norm's scale to 0, where its output vanishes, and a bias gains nothing from it.
     groups = [
