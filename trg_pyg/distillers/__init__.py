@@ -1,5 +1,6 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.distillers.aekt import AEKT
 from trg_pyg.distillers.annealing_kd import AnnealingKD
 from trg_pyg.distillers.at import AT

@@ -23,6 +23,7 @@ from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.pretrained import Pretrained, is_hub, pretrained, structure, torchvision_weights
 from trg_pyg.models.published import (
     PublishedTeacher,
     fetch,
@@ -34,7 +35,7 @@ from trg_pyg.models.published import (
 )
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.vit import vit_tiny_patch4_32
-from trg_pyg.models.weights import LoadedWeights, load_weights, save_weights
+from trg_pyg.models.weights import LoadedWeights, load_weights, not_finite, save_weights, take_over
 from trg_pyg.models.zoo import build_model
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Networks",
     "Normalize",
     "Outputs",
+    "Pretrained",
     "PublishedTeacher",
     "ShuffleDownV2",
     "ShuffleUnitV1",
@@ -67,9 +69,12 @@ __all__ = [
     "cost",
     "fetch",
     "find_published",
+    "is_hub",
     "is_verified",
     "load_weights",
     "mobilenetv2",
+    "not_finite",
+    "pretrained",
     "published_teachers",
     "record",
     "resnet8",
@@ -86,6 +91,9 @@ __all__ = [
     "sha256_of",
     "shufflenet_v1",
     "shufflenet_v2",
+    "structure",
+    "take_over",
+    "torchvision_weights",
     "vgg8",
     "vgg11",
     "vgg13",
