@@ -57,14 +57,16 @@ def test_the_head_of_the_teacher_learns_alone_and_for_certain(step):
     student, teacher = (TappedModel(build_model("resnet8", 5), []) for _ in range(2))
     infos = [network.describe(16) for network in (student, teacher)]
     teacher.eval().requires_grad_(False)
-    images = torch.randint(256, (24, 3, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    draws = torch.Generator().manual_seed(1)
+    colours = torch.randint(60, (24, 3, 1, 1), generator=draws, dtype=torch.uint8)
+    images = colours + torch.randint(196, (24, 3, 16, 16), generator=draws, dtype=torch.uint8)
 
     def batches():
         yield from ((part, None, None) for part in images.split(10))
 
     before = copy.deepcopy((student.state_dict(), teacher.state_dict()))
     found = []
-    for epochs in (1, 30, 30):
+    for epochs in (1, 100, 100):
         torch.manual_seed(0)
         distiller = SSKD(*infos, head_epochs=epochs, head_batch=8)
         untouched = copy.deepcopy(distiller.terms["similarity"].student.state_dict())
@@ -73,7 +75,7 @@ def test_the_head_of_the_teacher_learns_alone_and_for_certain(step):
         assert all(torch.equal(value, untouched[name]) for name, value in heads.student.state_dict().items())
         assert not any(parameter.requires_grad for parameter in heads.teacher.parameters())
         found.append((told["own_image"], heads.teacher.state_dict()))
-    assert found[0][0] < 50 < found[1][0]
+    assert found[0][0] < 25 < found[1][0]  # 12.5 by chance
     assert all(torch.equal(value, found[2][1][name]) for name, value in found[1][1].items())
     for network, kept in zip((student, teacher), before, strict=True):
         assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())

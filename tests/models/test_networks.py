@@ -39,6 +39,16 @@ def test_the_teacher_goes_on_from_its_own_features_to_its_own_logits(name, count
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
+def test_a_classifier_of_each_place_takes_an_embedding_at_all_of_them():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    teacher = TappedModel(nn.Sequential(*layers)).eval()
+    teacher.describe(8)
+    outputs = teacher(images()[..., :8, :8])
+    assert teacher.classifier == "1"
+    torch.testing.assert_close(teacher.behind(outputs.embedding), outputs.logits)
+
+
 def test_a_feature_that_the_logits_do_not_depend_on_alone_is_refused():
     class Around(nn.Module):
         default_taps = ("a",)
@@ -86,7 +96,7 @@ def test_an_attacker_sees_the_student_in_evaluation_mode_and_leaves_no_trace():
 def test_without_a_teacher_or_a_classifier_it_is_said():
     with pytest.raises(InputError, match="there is none"):
         Networks(network()).teacher(images())
-    bare = TappedModel(nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ["0"])
+    bare = TappedModel(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), ["0"])
     bare.describe(8)
     with pytest.raises(InputError, match="classifier of the student Sequential is not known"):
         Networks(bare).classifier("student")

@@ -9,8 +9,8 @@ from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.losses.fisher import FeatureForm, FisherFeatureLoss, FisherLogitLoss, LogitForm
 from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nn.projection import Projection
 from trg_pyg.step import Step
-from trg_pyg.tokens.normalize import full_precision
 
 
 class GradientKD(TermDistiller):
@@ -78,7 +78,7 @@ class _Features(Term):
     def __init__(self, loss: FisherFeatureLoss, student: int, teacher: int) -> None:
         super().__init__()
         self.loss = loss
-        self.project = nn.Identity() if student == teacher else nn.Linear(student, teacher)
+        self.project = nn.Identity() if student == teacher else Projection(student, teacher)
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the loss of the embeddings."""
@@ -90,5 +90,4 @@ class _Features(Term):
             )
         assert student.embedding is not None
         assert teacher.embedding is not None
-        own = self.project(full_precision(student.embedding))
-        return self.loss(own, teacher.embedding, teacher.logits, layer.weight)
+        return self.loss(self.project(student.embedding), teacher.embedding, teacher.logits, layer.weight)

@@ -13,8 +13,9 @@ from trg_pyg.errors import require
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nn.projection import Projection
 from trg_pyg.step import Step
-from trg_pyg.tokens.normalize import full_precision, l2_normalize
+from trg_pyg.tokens.normalize import l2_normalize
 
 # SGD of the teacher's head, as the public code has it.
 _LR, _MOMENTUM, _DECAY = 0.05, 0.9, 5e-4
@@ -156,8 +157,8 @@ class _Similarity(Term):
         assert student.embedding is not None
         assert teacher.embedding is not None
         with torch.no_grad():
-            heard = _similarities(self.teacher(full_precision(teacher.embedding)), rows)
-        return self.loss(_similarities(self.student(full_precision(student.embedding)), rows), heard, own)
+            heard = _similarities(self.teacher(teacher.embedding), rows)
+        return self.loss(_similarities(self.student(student.embedding), rows), heard, own)
 
     @torch.enable_grad()
     def train_teacher(self, features: Tensor, epochs: int, batch: int, generator: torch.Generator) -> float:
@@ -188,4 +189,4 @@ def _similarities(rows: Tensor, images: int) -> Tensor:
 
 
 def _head(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+    return nn.Sequential(Projection(width, width), nn.ReLU(), Projection(width, width))

@@ -60,7 +60,7 @@ class FisherLogitLoss(DistillationLoss):
 class FisherFeatureLoss(DistillationLoss):
     r"""Embeddings compared where the teacher's classes depend on them (after Hsu et al., arXiv 2203.10163).
 
-    .. math:: L = \frac{1}{2 B} \sum_b \sum_d w_{bd} (f^S - f^T)_{bd}^2, \qquad
+    .. math:: L = \frac{1}{2 B D} \sum_b \sum_d w_{bd} (f^S - f^T)_{bd}^2, \qquad
         w_{bd} = F_{bd} \Big/ \overline{F}, \qquad F_{bd} = \sum_k p_{bk} \big( W_{kd} - \sum_j p_{bj} W_{jd} \big)^2
 
     W is the teacher's linear classifier, p its softmax at temperature tau; F is then the diagonal of the Fisher
@@ -96,7 +96,7 @@ class FisherFeatureLoss(DistillationLoss):
         squares = (full_precision(student) - full_precision(teacher.detach())).square()
         if self.form == "fisher":
             squares = squares * self._weights(full_precision(logits.detach()), full_precision(weight.detach()))
-        return squares.sum(1).mean() / 2
+        return squares.mean() / 2
 
     def _weights(self, logits: Tensor, weight: Tensor) -> Tensor:
         p = softmax(logits / self.tau, dim=1)

@@ -210,7 +210,7 @@ class TappedModel(nn.Module):
             raise InputError(f"the classifier of {self._name} is not known; declare classifier_path in its class")
         module = self.model.get_submodule(path)
         handle = (
-            module.register_forward_pre_hook(lambda module, args: _with_first(args, feature))
+            module.register_forward_pre_hook(lambda module, args: _with_first(args, _at_each_place(feature, args[0])))
             if tap is None
             else module.register_forward_hook(lambda module, args, output: _with_first(output, feature))
         )
@@ -316,6 +316,15 @@ class TappedModel(nn.Module):
                 raise InputError(f"tap {path!r} of {self._name} is not called or gives no tensor; tap another module")
             features.append(output)
         return Outputs(logits, tuple(features), embedding)
+
+
+def _at_each_place(embedding: Tensor, taken: Tensor) -> Tensor:
+    """Return embeddings ``[R, d]`` as a classifier takes them that is applied to each place of a map or a sequence."""
+    if embedding.ndim == taken.ndim:
+        return embedding
+    if taken.ndim == 4 and taken.shape[1] == embedding.shape[1]:
+        return embedding[:, :, None, None].expand(-1, -1, *taken.shape[2:])
+    return embedding.view(len(embedding), *[1] * (taken.ndim - 2), -1).expand(-1, *taken.shape[1:-1], -1)
 
 
 def _with_first(output: Any, tensor: Tensor) -> Any:
