@@ -143,11 +143,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
                 raise
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
-        met = Networks(
-            _extended(distiller, tapped(student, config.student, method.taps), splits.image_size),
-            None if teacher is None else tapped(teacher, config.teacher, method.taps).eval(),
-        )
-        weights = _try(method.name, distiller, pairs[method.taps], met, splits.train, fewest)
+        both = _networks(distiller, student, teacher, config, splits.image_size)
+        weights = _try(method.name, distiller, pairs[method.taps], both, splits.train, fewest)
         seen = _images_at_once(len(splits.train), config.train, world)
         objectives[method.name] = Objective(
             weights,
@@ -297,14 +294,19 @@ def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | recipes
 
 
-def _extended(distiller: Distiller, student: TappedModel, image_size: int) -> TappedModel:
-    """Return the student as a method trains it: itself, or a copy that the method has extended."""
-    if type(distiller).extend is Distiller.extend:
-        return student
-    student = copy.deepcopy(student)
+def _networks(
+    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, image_size: int
+) -> Networks:
+    """Return what a method may ask in a step; a method that changes its student is given a copy."""
+    if type(distiller).extend is not Distiller.extend:
+        student = copy.deepcopy(student)
+    student = tapped(student, config.student, distiller.taps)
     student.describe(image_size)
     distiller.extend(student)
-    return student
+    if teacher is not None:
+        teacher = tapped(teacher, config.teacher, distiller.taps).eval()
+        teacher.describe(image_size)
+    return Networks(student, teacher)
 
 
 @torch.no_grad()
