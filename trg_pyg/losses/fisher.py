@@ -95,7 +95,8 @@ class FisherFeatureLoss(DistillationLoss):
         )
         squares = (full_precision(student) - full_precision(teacher.detach())).square()
         if self.form == "fisher":
-            squares = squares * self._weights(full_precision(logits.detach()), full_precision(weight.detach()))
+            logits = full_precision(logits.detach())
+            squares = squares * self._weights(logits, weight.detach().to(logits.dtype))
         return squares.mean() / 2
 
     def _weights(self, logits: Tensor, weight: Tensor) -> Tensor:
