@@ -173,12 +173,13 @@ def steps(case: Case, world: World, batch: int = BATCH) -> dict[str, Any]:
         losses.total.backward()
         meter = Meter()
         meter.update({**losses.parts, "total": losses.total}, weight=len(index))
-        missing = [name for name, parameter in module.named_parameters() if parameter.grad is None]
+        trained = {name: each for name, each in module.named_parameters() if each.requires_grad}
+        missing = [name for name, parameter in trained.items() if parameter.grad is None]
         assert not missing, missing
         found[f"losses {number}"] = meter.means(world)
         found[f"total {number}"] = losses.total.item()
         found[f"logits {number}"] = logits.detach()
-        found[f"gradients {number}"] = {name: value.grad.clone() for name, value in module.named_parameters()}
+        found[f"gradients {number}"] = {name: value.grad.clone() for name, value in trained.items()}
     found["buffers"] = dict(module.distiller.named_buffers())
     return found
 
