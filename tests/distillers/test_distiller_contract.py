@@ -50,25 +50,23 @@ def made(cls: type[Distiller], networks, **options: Any) -> Distiller:
     return distiller
 
 
-A_STEP = Step(torch.zeros(1, dtype=torch.int64), 0.5, torch.Generator())
-
-
 @pytest.fixture
-def rows(request, networks) -> Callable[[int], tuple[int, ...] | None]:
-    """The rows of the views that the distiller of a test makes of so many images; for most there are no others."""
+def step(step, request, networks) -> Callable[..., Step]:
+    """A step that says of a method with views how many rows they have."""
     parameters = request.node.callspec.params
     method = request.getfixturevalue("distiller") if "distiller" in parameters else made(parameters["cls"], networks)
-    return lambda images: method.see(torch.zeros(images, 3, 16, 16, dtype=torch.uint8), A_STEP)[1]
+
+    def of(images: int = 3, **options: Any) -> Step:
+        black = torch.zeros(images, 3, 16, 16, dtype=torch.uint8)
+        return replace(step(images, **options), rows=method.see(black, step(images))[1])
+
+    return of
 
 
 @pytest.fixture
-def outputs(outputs, rows) -> Callable[..., tuple[Outputs, Outputs]]:
-    return lambda images=3, **options: outputs(sum(rows(images) or (images,)), **options)
-
-
-@pytest.fixture
-def step(step, rows) -> Callable[..., Step]:
-    return lambda images=3, **options: replace(step(images, **options), rows=rows(images))
+def outputs(outputs, step) -> Callable[..., tuple[Outputs, Outputs]]:
+    """Those of all rows of a step."""
+    return lambda images=3, **options: outputs(sum(step(images).rows or (images,)), **options)
 
 
 def value(distiller: Distiller, outputs, step, seed: int = 0) -> Losses:

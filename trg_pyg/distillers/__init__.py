@@ -1,6 +1,7 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
 import trg_pyg._pyg  # noqa: F401
+from trg_pyg.distillers.adversarial_kd import AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.aekt import AEKT
 from trg_pyg.distillers.annealing_kd import AnnealingKD
 from trg_pyg.distillers.at import AT
@@ -42,6 +43,8 @@ __all__ = [
     "SSKD",
     "TRG",
     "VID",
+    "AdversarialKD",
+    "AdversarialTraining",
     "AnnealingKD",
     "Distiller",
     "FitNet",

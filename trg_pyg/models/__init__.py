@@ -1,5 +1,6 @@
 """Networks, their features by module path, and their weights."""
 
+from trg_pyg.models.attack import check_attack, pgd
 from trg_pyg.models.cifar.mobilenetv2 import CifarMobileNetV2, InvertedResidual, mobilenetv2
 from trg_pyg.models.cifar.resnet import (
     BasicBlock,
@@ -66,6 +67,7 @@ __all__ = [
     "WideResNet",
     "WideStage",
     "build_model",
+    "check_attack",
     "cost",
     "fetch",
     "find_published",
@@ -74,6 +76,7 @@ __all__ = [
     "load_weights",
     "mobilenetv2",
     "not_finite",
+    "pgd",
     "pretrained",
     "published_teachers",
     "record",
