@@ -128,7 +128,24 @@ def damaged_image(place: Place) -> int:
     return run.main(place.small)
 
 
-def listed(line: str) -> Work:
+@case("every file is there and can be opened")
+def image_that_is_gone(place: Place) -> int:
+    (place.images / "train" / "red" / "99.png").symlink_to(place.folder / "gone.png")
+    return run.main(place.small)
+
+
+@case("there are two classes or more")
+def single_class(place: Place) -> int:
+    for name in ("green", "blue"):
+        for split in ("train", "test"):
+            shutil.rmtree(place.images / split / name)
+    return run.main(place.small)
+
+
+CASES["the colour below transparency is one"] = studied("--data.background=clear")
+
+
+def listed(line: str | bytes) -> Work:
     def work(place: Place) -> int:
         images = place.file("images.txt", line)
         data = [f"--data.root={place.images}", f"--data.train_list={images}", f"--data.test_list={images}"]
@@ -139,6 +156,8 @@ def listed(line: str) -> Work:
 
 CASES["a line is a path and a label"] = listed("train/red/0.png one")
 CASES["labels count from 0 without a gap"] = listed("train/red/0.png 0\ntrain/blue/0.png 2")
+CASES["folders are parted by slashes"] = listed("train\\red\\0.png 0\ntrain\\blue\\0.png 1")
+CASES["they are UTF-8, with or without a byte order mark"] = listed("train/red/0.png 0".encode("utf-16"))
 CASES["every listed file is there"] = listed("train/red/0.png 0\ntrain/red/99.png 1")
 
 

@@ -14,6 +14,7 @@ from trg_pyg.look import album, pictures
 from trg_pyg.look.networks import load_run_networks
 from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.runs import read_history
+from trg_pyg.use.load import TrainedNetwork
 
 pytest.importorskip("matplotlib")
 
@@ -278,6 +279,14 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(arguments, message, run
     assert re.search(message, error)
     assert not figures
     assert not (tmp_path / "out").exists()
+
+
+def test_images_that_cannot_be_shown_are_said_before_networks_and_data_are_read(runs, monkeypatch, capsys):
+    monkeypatch.setattr(TrainedNetwork, "read_data", lambda self: pytest.fail("data were read"))
+    assert main([str(runs["Vanilla"]), "--images", __file__]) == 2
+    monkeypatch.setattr(album, "load_run_networks", lambda *args: pytest.fail("networks were read"))
+    assert main([str(runs["Vanilla"]), "--images", "no.png"]) == 2
+    assert "no.png: there is no such file" in capsys.readouterr().err
 
 
 def test_a_picture_that_is_asked_for_by_name_must_be_there(runs, capsys):

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,8 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         nonlocal unread
-        # Transparency is left out, as it was of the test images.
-        warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)

@@ -10,16 +10,20 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.errors import InputError
 
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 
 
-def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> tuple[Tensor, list[BadImage]]:
+def decode_images(
+    root: Path, files: Sequence[str], size: int, shorter: int, background: Colour = WHITE
+) -> tuple[Tensor, list[BadImage]]:
     """Decode files to RGB, the shorter side resized to ``shorter`` and the centre cut out.
 
     Args:
@@ -27,6 +31,7 @@ def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> 
         files: N image files, relative to ``root``.
         size: height and width of the result.
         shorter: pixels, at least ``size``.
+        background: colour below what is transparent.
 
     Returns:
         uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
@@ -38,13 +43,17 @@ def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> 
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = centre_cut(read_rgb(root / file), size, shorter)
+        pixels[position] = centre_cut(read_rgb(root / file, background), size, shorter)
 
     return images, attempt_in_threads(files, decode, os.cpu_count() or 1)
 
 
 def decode_into(
-    images: Tensor, root: Path, files: Sequence[str], cut: Callable[[Image.Image, int], np.ndarray]
+    images: Tensor,
+    root: Path,
+    files: Sequence[str],
+    cut: Callable[[Image.Image, int], np.ndarray],
+    background: Colour = WHITE,
 ) -> list[BadImage]:
     """Decode files to RGB and write what ``cut`` makes of each into a tensor.
 
@@ -53,6 +62,7 @@ def decode_into(
         root: folder of the dataset.
         files: n image files, relative to ``root``.
         cut: takes an RGB image and its position in ``files``; returns uint8 [3, S, S].
+        background: colour below what is transparent.
 
     Returns:
         The files that cannot be used.
@@ -63,7 +73,7 @@ def decode_into(
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = cut(read_rgb(root / file), position)
+        pixels[position] = cut(read_rgb(root / file, background), position)
 
     return attempt(files, decode)
 
@@ -99,14 +109,21 @@ def attempt_in_threads(files: Sequence[str], work: Callable[[int, str], None], t
         return [failure for chunk in chunks for failure in chunk]
 
 
-def read_rgb(file: Path) -> Image.Image:
+def read_rgb(file: Path, background: Colour = WHITE) -> Image.Image:
     """Decode a file to RGB, turned upright by the orientation in its EXIF data, as viewers show it.
+
+    What is transparent shows the background: the colours below it are any, black or what an editor has cut away.
 
     Raises:
         Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
     """
     with opened(file) as (image, _):
-        rgb = image.convert("RGB")
+        if has_alpha(image):
+            rgba = image.convert("RGBA")
+            rgb = rgba.convert("RGB")
+            rgb.paste(background, None, ImageChops.invert(rgba.getchannel("A")))
+        else:
+            rgb = image.convert("RGB")
     try:
         ImageOps.exif_transpose(rgb, in_place=True)
     except MemoryError:
@@ -114,6 +131,11 @@ def read_rgb(file: Path) -> Image.Image:
     except Exception:  # of as many classes; the pixels are whole, and EXIF data that are not turn nothing
         pass
     return rgb
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Return whether an image may be transparent, as its header says."""
+    return image.mode.endswith(("A", "a")) or "transparency" in image.info
 
 
 @contextmanager

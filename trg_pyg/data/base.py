@@ -1,6 +1,7 @@
 """What a dataset is to the rest of the package: images, in memory or in files, to train on and to evaluate on."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,10 +25,12 @@ class ImageSet:
     Attributes:
         images: uint8 [N, 3, H, W].
         targets: int64 [N], values in [0, C).
+        digest: hash of the files that they are from, with their names and classes, where there are any.
     """
 
     images: Tensor
     targets: Tensor
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -39,7 +42,7 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""
-        return ImageSet(self.images.to(device), self.targets.to(device))
+        return ImageSet(self.images.to(device), self.targets.to(device), self.digest)
 
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
@@ -157,6 +160,7 @@ class ImageData(ABC):
                 class without a training image.
         """
         train, test, classes = self._read()
+        check_classes(classes, type(self).__name__)
         _check_split(train, "training", classes)
         _check_split(test, "test", classes)
         require(
@@ -178,6 +182,15 @@ class ImageData(ABC):
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
         return self._augment
+
+
+def check_classes(classes: Sequence[str], place: object) -> None:
+    """Raise :class:`InputError` unless there are two classes or more."""
+    require(
+        len(classes) > 1,
+        f"{place}: one class, {few(classes)}, of which every network is right about all images; give images of two "
+        "classes or more, each in a folder of its own or with a label of its own",
+    )
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

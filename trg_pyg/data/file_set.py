@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from trg_pyg.data._decode import WHITE, Colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,8 @@ class FileSet:
         workers: processes that decode; 0 decodes in the calling process; None takes one a CPU core, at most 8, and
             none for a set of less than 512 images, where they start for longer than they work.
         prefetch: batches that each worker keeps ready, >= 1.
+        background: colour below what is transparent, 0..255 each of red, green and blue.
+        digest: hash of names, classes and contents of the files, where it is known.
     """
 
     root: Path
@@ -32,20 +36,19 @@ class FileSet:
     shorter: int
     workers: int | None = None
     prefetch: int = 2
+    background: Colour = WHITE
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device | str) -> "FileSet":
         """Return the set with its targets on ``device``: batches go where the targets are."""
-        return self._with(self.files, self.targets.to(device))
+        return replace(self, targets=self.targets.to(device))
 
     def select(self, index: Tensor) -> "FileSet":
         """Return the files at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        return self._with(self.files[index.cpu().numpy()], self.targets[index])
-
-    def _with(self, files: np.ndarray, targets: Tensor) -> "FileSet":
-        return FileSet(self.root, files, targets, self.image_size, self.shorter, self.workers, self.prefetch)
+        return replace(self, files=self.files[index.cpu().numpy()], targets=self.targets[index], digest=None)
 
 
 def encode_paths(files: Sequence[str]) -> np.ndarray:

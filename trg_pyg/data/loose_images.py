@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trg_pyg.data._decode import decode_images
 from trg_pyg.data.bad_images import BadImage
+from trg_pyg.data.image_files import colour_of
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
 from trg_pyg.errors import InputError, require
 
@@ -33,21 +34,24 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_images(files: Sequence[Path], size: int, shorter: int) -> tuple[Tensor, list[BadImage]]:
+def read_images(
+    files: Sequence[Path], size: int, shorter: int, background: str = "white"
+) -> tuple[Tensor, list[BadImage]]:
     """Decode files as those of a dataset: to RGB, turned upright, resized (bilinear, antialiased), the centre cut out.
 
     Args:
         files: N files.
         size: height and width of the result, in pixels, >= 1.
         shorter: pixels that the shorter side is resized to, at least ``size``.
+        background: colour that shows through what is transparent, by name or as ``"#rrggbb"``.
 
     Returns:
         uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
 
     Raises:
-        InputError: the memory does not suffice.
+        InputError: the colour is unknown, or the memory does not suffice.
     """
-    return decode_images(Path(), [str(file) for file in files], size, shorter)
+    return decode_images(Path(), [str(file) for file in files], size, shorter, colour_of(background))
 
 
 def _below(folder: Path) -> list[Path]:

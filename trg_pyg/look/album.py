@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trg_pyg.data._decode import decode_images
 from trg_pyg.data.base import Splits
 from trg_pyg.data.loader import make_loader
-from trg_pyg.data.loose_images import find_images
+from trg_pyg.data.loose_images import find_images, read_images
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
 from trg_pyg.look.networks import load_run_networks, look
@@ -71,10 +70,15 @@ class Album:
         for option, value in (("test", test), ("edges", edges), ("features", features)):
             require(value >= 1, f"--{option} {value}: give 1 or more")
         check_colours(len(classes or ()))
+        self._given = images
+        if images:
+            _ = self._files  # what is not there is said before networks and data are read
         self.networks = load_run_networks(run, which, teacher)
+        if images:
+            _ = self._images
         self.names = list(dict.fromkeys(names or PICTURES))
         self.lacking: list[str] = []
-        self._given, self._test, self._edges, self._features = images, test, edges, features
+        self._test, self._edges, self._features = test, edges, features
         self._named_token, self._named_classes = token, classes
         self._compared = self._load_others(run, compare, which)
         self._check(may_lack=not names)
@@ -209,7 +213,7 @@ class Album:
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
         trained = self.networks.trained
-        images, bad = decode_images(Path(), [str(file) for file in files], trained.facts.image_size, trained.resize)
+        images, bad = read_images(files, trained.facts.image_size, trained.resize, trained.background)
         listed = few([f"{each.file} ({each.reason})" for each in bad])
         require(not bad, f"--images: cannot be read: {listed}; give other files")
         return images

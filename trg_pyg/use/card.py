@@ -57,8 +57,9 @@ def _facts(trained: TrainedNetwork) -> str:
         ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
         (
             "preparation",
-            f"turned upright by EXIF data, shorter side resized to {trained.resize} pixels (bilinear, antialiased), "
-            f"centre of {facts.image_size} x {facts.image_size} cut out",
+            f"{trained.background} where it is transparent, turned upright by EXIF data, shorter side resized to "
+            f"{trained.resize} pixels (bilinear, antialiased), centre of {facts.image_size} x {facts.image_size} cut "
+            "out",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
         ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
@@ -113,7 +114,7 @@ network = build_model(about["network"], len(about["classes"]), **about["args"])
 load_weights(network, "{FORMATS["safetensors"].file}")
 classifier = ImageClassifier(network, Normalize(tuple(about["mean"]), tuple(about["std"]))).eval()
 
-images, unreadable = read_images([Path("image.png")], about["image_size"], about["resize"])
+images, unreadable = read_images([Path("image.png")], about["image_size"], about["resize"], about["background"])
 probabilities = classifier(images.float() / 255).softmax(dim=1)
 print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())
 ```"""
@@ -128,7 +129,8 @@ from PIL import Image, ImageOps
 
 
 def prepare(file, size={trained.facts.image_size}, resize={trained.resize}):
-    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "{trained.background}"), image).convert("RGB")
     width, height = (resize * side // min(image.size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)

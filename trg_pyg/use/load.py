@@ -12,7 +12,7 @@ from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
 from trg_pyg.data.base import ImageData, Splits
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.data.image_files import ImageFiles
+from trg_pyg.data.image_files import ImageFiles, colour_of
 from trg_pyg.distillers.base import Taps
 from trg_pyg.errors import InputError, few, require
 from trg_pyg.models.taps import TappedModel
@@ -40,6 +40,7 @@ class TrainedNetwork:
         weights: the file that they come from, and what it says.
         facts: of the data that it was trained on.
         resize: pixels that the shorter side of an image is resized to before the centre is cut out.
+        background: colour that shows through what is transparent in an image.
         settings: of its run, as ``config.yaml`` has them; of a teacher that was trained here, the network is the
             student. Empty where no run is known, as of an exported network.
     """
@@ -50,6 +51,7 @@ class TrainedNetwork:
     weights: LoadedWeights
     facts: DataFacts
     resize: int
+    background: str = "white"
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -148,8 +150,10 @@ def _of_run(path: Path, folder: Path, file: Path, taps: Taps) -> TrainedNetwork:
     config = untrained(read_network(NetworkConfig, "student", settings["student"], folder / CONFIG))
     data = _data(settings, folder)
     facts = DataFacts.read(folder) or DataFacts.of(data.load())
-    resize = data.shorter if isinstance(data, ImageFiles) else facts.image_size
-    return TrainedNetwork(path, config, *_built(config, facts, file, taps), facts, resize, settings)
+    built = _built(config, facts, file, taps)
+    if isinstance(data, ImageFiles):
+        return TrainedNetwork(path, config, *built, facts, data.shorter, data.background, settings=settings)
+    return TrainedNetwork(path, config, *built, facts, facts.image_size, settings=settings)
 
 
 def _data(settings: dict[str, Any], folder: Path) -> ImageData:
@@ -189,6 +193,7 @@ def write_about(trained: TrainedNetwork, folder: Path) -> None:
         "classes": list(facts.classes),
         "image_size": facts.image_size,
         "resize": trained.resize,
+        "background": trained.background,
         "mean": list(facts.mean),
         "std": list(facts.std),
     }
@@ -202,6 +207,8 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         if stored["format"] != _FORMAT:
             raise ValueError(f"its format is {stored['format']}, {_FORMAT} is known")
         name, args, resize, facts = stored["network"], stored["args"], stored["resize"], _facts(stored)
+        background = stored.get("background", "white")  # as it is not in older ones
+        colour_of(background)
         if not (isinstance(name, str) and isinstance(args, dict) and _is_size(resize, facts.image_size)):
             raise ValueError("a value of another kind")
     except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
@@ -214,7 +221,7 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         f"{about}: its network is code, {name}, which would be imported and called; add --own_code if you trust it",
     )
     config = NetworkConfig(name=name, args=args, mean=facts.mean, std=facts.std)
-    return TrainedNetwork(path, config, *_built(config, facts, file, "none"), facts, resize)
+    return TrainedNetwork(path, config, *_built(config, facts, file, "none"), facts, resize, background)
 
 
 def _facts(stored: dict[str, Any]) -> DataFacts:
