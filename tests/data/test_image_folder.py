@@ -159,9 +159,7 @@ class TestDecoding:
     def test_transparency_is_said_at_each_start_and_shows_the_background(self, split_root, options):
         Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(split_root / "train" / "cat" / "0.png")
         for _ in range(2):  # the second start reads what was kept
-            with pytest.warns(
-                UserWarning, match="1 of 8 images under .* have an alpha channel: .* shows red; data"
-            ):
+            with pytest.warns(UserWarning, match="1 of 8 images under .* have an alpha channel: .* shows red; data"):
                 train = folder(split_root, background="red", **options).load().train
             images = next(iter(make_loader(train, 6, shuffle=False)))[0]
             assert images[0, :, 0, 0].tolist() == [255, 0, 0]

@@ -111,9 +111,7 @@ def test_images_that_both_lists_name_are_counted(root):
     shutil.copy(root / "d.png", root / "copy of d.png")
     (root / "test.txt").write_text("val/a.png 0\nd.png 1\ncopy of d.png 1\n")
     Image.new("RGB", (20, 16), (4, 5, 6)).save(root / "val" / "a.png")
-    with pytest.warns(
-        UserWarning, match="2 of 3 test images under .* are training images .*: d.png, copy of d.png;"
-    ):
+    with pytest.warns(UserWarning, match="2 of 3 test images under .* are training images .*: d.png, copy of d.png;"):
         listed(root).load()
 
 

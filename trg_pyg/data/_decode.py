@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from trg_pyg.data.bad_images import BadImage
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, require
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -136,6 +136,22 @@ def read_rgb(file: Path, background: Colour = WHITE) -> Image.Image:
 def has_alpha(image: Image.Image) -> bool:
     """Return whether an image may be transparent, as its header says."""
     return image.mode.endswith(("A", "a")) or "transparency" in image.info
+
+
+def colour_of(name: str) -> Colour:
+    """Return red, green and blue, 0..255, of a colour.
+
+    Raises:
+        InputError: it has no such name.
+    """
+    try:
+        red, green, blue, *alpha = ImageColor.getrgb(name)
+        require(not alpha, "it is transparent itself")
+    except ValueError as error:
+        raise InputError(
+            f"background={name}: no such colour ({error}); give a name such as white, or #rrggbb"
+        ) from error
+    return red, green, blue
 
 
 @contextmanager

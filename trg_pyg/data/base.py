@@ -1,12 +1,12 @@
 """What a dataset is to the rest of the package: images, in memory or in files, to train on and to evaluate on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from trg_pyg.data._members import check_classes
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, check_fraction, holdout_indices
@@ -182,15 +182,6 @@ class ImageData(ABC):
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
         return self._augment
-
-
-def check_classes(classes: Sequence[str], place: object) -> None:
-    """Raise :class:`InputError` unless there are two classes or more."""
-    require(
-        len(classes) > 1,
-        f"{place}: one class, {few(classes)}, of which every network is right about all images; give images of two "
-        "classes or more, each in a folder of its own or with a label of its own",
-    )
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from PIL import ImageColor
 from torch import Tensor
 
 from trg_pyg.data._check import Check, check_images
 from trg_pyg.data._contents import Content, cache_folders, digest_of, read_contents
-from trg_pyg.data._decode import decode_images
+from trg_pyg.data._decode import colour_of, decode_images
 from trg_pyg.data._file_cache import FileCache, Found
+from trg_pyg.data._members import check_classes
 from trg_pyg.data._memory import available_memory
 from trg_pyg.data.bad_images import described, unreadable
-from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource, check_classes
+from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource
 from trg_pyg.data.file_set import FileSet, encode_paths
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, check_choice, few, require
@@ -316,22 +316,6 @@ class ImageFiles(ImageData):
         _check_classes_left(listing, listing.select(kept), f"{len(found.bad)} of {among} cannot be read: {named}")
         warnings.warn(f"{len(found.bad)} of {among} cannot be read and are left out: {named}", stacklevel=2)
         return kept
-
-
-def colour_of(name: str) -> tuple[int, int, int]:
-    """Return red, green and blue, 0..255, of a colour.
-
-    Raises:
-        InputError: it has no such name.
-    """
-    try:
-        red, green, blue, *alpha = ImageColor.getrgb(name)
-        require(not alpha, "it is transparent itself")
-    except ValueError as error:
-        raise InputError(
-            f"background={name}: no such colour ({error}); give a name such as white, or #rrggbb"
-        ) from error
-    return red, green, blue
 
 
 def _tell_of_shared(train: Listing, test: Listing, root: Path) -> None:

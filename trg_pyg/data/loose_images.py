@@ -6,9 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trg_pyg.data._decode import decode_images
+from trg_pyg.data._decode import colour_of, decode_images
 from trg_pyg.data.bad_images import BadImage
-from trg_pyg.data.image_files import colour_of
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
 from trg_pyg.errors import InputError, require
 

@@ -10,9 +10,10 @@ from trg_pyg._files import write_text
 from trg_pyg._program import program
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
+from trg_pyg.data._decode import colour_of
 from trg_pyg.data.base import ImageData, Splits
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.data.image_files import ImageFiles, colour_of
+from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.distillers.base import Taps
 from trg_pyg.errors import InputError, few, require
 from trg_pyg.models.taps import TappedModel
