@@ -99,9 +99,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(root):
 def test_an_image_that_is_named_twice_is_taken_twice_with_a_warning(root):
     with (root / "train.txt").open("a") as file:
         file.write("d.png 1\n./d.png 0\n")
-    expected = (
-        r"2 of 8 lines of .*train\.txt name an image that a line before names, 1 of them with another label: d.png on"
-    )
+    expected = r"2 of 8 lines of .*train\.txt name an image that a line before names, 1 of them with another label: "
     with pytest.warns(UserWarning, match=expected + r"d.png on line 7, \./d.png on line 8"):
         assert len(listed(root).load().train) == 8
 

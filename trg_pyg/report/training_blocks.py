@@ -9,7 +9,7 @@ from trg_pyg.metrics import SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
-from trg_pyg.runs import Run
+from trg_pyg.runs import Run, data_shown
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
 from trg_pyg.viz.intervals import Interval, plot_intervals
@@ -23,6 +23,9 @@ _PANEL = (3.8, 2.3)
 def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block:
     """Return the table of results, and the differences to the reference as a picture."""
     lines = list(study.notes)
+    lines.append(
+        f"Data: {', '.join(dict.fromkeys(data_shown(run.settings) for run in [*study.runs, *study.unfinished]))}."
+    )
     if not rows:
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
     lines.append(

@@ -14,16 +14,18 @@ from trg_pyg.config.choices import Choices
 from trg_pyg.config.schema import Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.facts import DataFacts
+from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.long_tail import shots
 from trg_pyg.distillers.base import Distiller, GraphSize, Taps
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.published import sha256_of
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.models.zoo import build_model
-from trg_pyg.runs import READING
+from trg_pyg.runs import PLACES, READING
 from trg_pyg.step import Step
 from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
@@ -219,28 +221,53 @@ def short_name(network: str) -> str:
     return network.rpartition(":")[2].replace("/", "_")
 
 
-def fingerprint(settings: dict[str, Any]) -> str:
-    """Return a short hash of plain settings, the same on every machine; how images are read is no part of it."""
-    settings = without_reading(settings)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+def fingerprint(identity: dict[str, Any]) -> str:
+    """Return a short hash of plain values, the same on every machine."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without those that change no result: how data are read, later options that are off."""
-    settings = _without_off(settings)
-    data = settings.get("data")
-    if not isinstance(data, dict) or "init_args" not in data:
-        return settings
-    options = {name: value for name, value in data["init_args"].items() if name not in READING}
-    return settings | {"data": data | {"init_args": options}}
+def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str, Any]:
+    """Return what the result of a training depends on, as plain values.
+
+    Data and weights are told by what they hold, not by where they lie: data by their
+    :attr:`~trg_pyg.data.base.Splits.digest`, with the options that make splits of them, files of weights by their hash.
+    Settings that change no result are left out: how data are read, what nothing uses, and what is checked beside the
+    training.
+
+    Args:
+        settings: of the training, by part.
+        study: that it belongs to.
+        taps: which features its method reads where none are named.
+    """
+    known = settings | {"data": _identity_of_data(settings["data"], study), "train": without_off(settings["train"])}
+    for role in ("student", "teacher"):
+        if role in settings:
+            known[role] = _identity_of_network(settings[role], taps)
+    if "teacher" in known:
+        recipe = {"train": without_off(settings["teacher"]["train"])}
+        trained_here = study.choices.trains_teacher
+        known["teacher"] = known["teacher"] | recipe if trained_here else _without(known["teacher"], "train", "seed")
+    return known
 
 
-def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
-    recipes = {"train": without_off(settings["train"])} if "train" in settings else {}
-    teacher = settings.get("teacher")
-    if teacher is not None and "train" in teacher:
-        recipes["teacher"] = teacher | {"train": without_off(teacher["train"])}
-    return settings | recipes
+def _identity_of_data(data: dict[str, Any], study: Study) -> dict[str, Any]:
+    options = _without(data.get("init_args") or {}, *READING, *PLACES)
+    if "stream" in options:
+        # All that it changes: without a mean of its own, a stream is normalised by ImageNet's.
+        options["stream"] = isinstance(study.splits.train, FileSet) and options.get("mean") is None
+    return data | {"init_args": options, "digest": study.splits.digest}
+
+
+def _identity_of_network(network: dict[str, Any], taps: Taps) -> dict[str, Any]:
+    idle = ("taps", "prefix_tokens") if taps == "none" else ()
+    known, weights = _without(network, "accuracy_tolerance", *idle), network.get("weights")
+    if weights is not None and Path(weights).is_file():
+        known["weights"] = sha256_of(Path(weights))
+    return known
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
 
 
 @torch.no_grad()

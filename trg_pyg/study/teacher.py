@@ -15,7 +15,7 @@ from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, recor
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.agenda import Agenda, Training
-from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
+from trg_pyg.study.study import Pair, Study, build_network, fingerprint, identity_of, short_name
 from trg_pyg.study.tracking import is_of_wandb
 from trg_pyg.study.train import train_together
 from trg_pyg.training.metrics import evaluate
@@ -177,12 +177,14 @@ def teacher_training(study: Study) -> Training:
         "distiller": vanilla.settings,
         "seeds": [config.seed],
     }
+    identity = identity_of(settings, study, vanilla.taps)
     folder = study.config.output / "teachers" / study.folder.parent.name
     return Training(
         vanilla,
         config.seed,
-        folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
+        folder=folder / f"{short_name(config.name)}-{fingerprint(identity)}",
         settings=settings,
+        identity=identity,
         network=config,
         recipe=config.train,
         # Of what a student is, the classes alone hold for the teacher, which has no taps while it learns.

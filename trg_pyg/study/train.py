@@ -13,7 +13,7 @@ from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.folder import RunFolder, environment, resumable_history
 from trg_pyg.study.graph_probe import graph_probe
 from trg_pyg.study.progress import Bars, Display, make_bars
-from trg_pyg.study.study import Study, build_network, without_reading
+from trg_pyg.study.study import Study, build_network
 from trg_pyg.study.tracking import Tracker
 from trg_pyg.training.loop import Progress, Trainee, fit_together
 from trg_pyg.training.stop import StopRequest
@@ -90,7 +90,7 @@ def _train(
             distiller=distiller,
             teacher=teacher,
             folder=training.folder,
-            identity=flatten(without_reading(training.settings)),
+            identity=flatten(training.identity),
             on_step=report.step,
             on_epoch=_on_epoch(report, None if watch is None else watch(training, network, resume)),
             probe=graph_probe(study, distiller, teacher),
@@ -164,7 +164,7 @@ class Report:
             project=config.wandb_project,
             group=study.name,
             name=training.title,
-            config=_tracked(training.settings),
+            config=_tracked(training.settings, study),
             resume=resume,
         )
         so_far = resumable_history(training.folder) if resume and bars is not None else []
@@ -196,8 +196,12 @@ class Report:
             self._folder.write_history(history)
 
 
-def _tracked(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with a variant's options where other runs have theirs, so that wandb can compare them."""
+def _tracked(settings: dict[str, Any], study: Study) -> dict[str, Any]:
+    """Return settings with the hash of the data, and a variant's options where other runs have theirs.
+
+    So wandb can compare them.
+    """
+    settings = settings | {"data": settings["data"] | {"digest": study.splits.digest}}
     for distiller in settings.get("variants", {}).values():
         return settings | {"distiller": distiller}
     return settings

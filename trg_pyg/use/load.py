@@ -95,6 +95,10 @@ class TrainedNetwork:
         require(bool(self.settings), f"{self.path}: an exported network does not know its data; give --data")
         return _data(self.settings, self.folder)
 
+    def has_data(self, digest: str | None) -> bool:
+        """Return whether data of a hash are those that it was trained on, as far as that is known."""
+        return None in (self.facts.digest, digest) or digest == self.facts.digest
+
     def read_data(self) -> Splits:
         """Read the data that the network was trained and tested on.
 
@@ -106,6 +110,12 @@ class TrainedNetwork:
             splits.classes == self.facts.classes and splits.image_size == self.facts.image_size,
             f"{self.folder} was trained on {_described(self.facts)}; the data that its config.yaml names are now "
             f"{_described(DataFacts.of(splits))}: give it those that it was trained on",
+        )
+        require(
+            self.has_data(splits.digest),
+            f"{self.folder}: the data that its config.yaml names are others now, their hash is {splits.digest[:8]} and "
+            f"was {str(self.facts.digest)[:8]}; give it those that it was trained on, or measure it on these by "
+            f"{program('evaluate')}",
         )
         return splits
 
