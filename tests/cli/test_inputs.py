@@ -214,6 +214,12 @@ def stopped(place: Place) -> int:
         return run.main([*place.small, "--methods=Vanilla"])
 
 
+@case("a run that stopped is not trained anew unasked")
+def run_that_stopped(place: Place) -> int:
+    assert stopped(place) == 75
+    return run.main([*place.small, "--methods=Vanilla"])
+
+
 @case("a checkpoint is whole, or the one before it")
 def damaged_checkpoint(place: Place) -> int:
     file = place.folder / "checkpoint.pt"

@@ -13,9 +13,9 @@ from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.config.variants import WITH_KD, folder_name
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.errors import InputError, count, few
-from trg_pyg.study.folder import RunFolder, finished_history, resumable_history
+from trg_pyg.errors import InputError, count, few, require
 from trg_pyg.runs import History
+from trg_pyg.study.folder import RunFolder, finished_history, resumable_history
 from trg_pyg.study.study import Pair, Study, fingerprint, identity_of
 from trg_pyg.training.checkpoint import has_checkpoint
 from trg_pyg.training.config import TrainConfig
@@ -87,16 +87,16 @@ def _named(settings: dict[str, Any], method: Method) -> dict[str, Any]:
     return settings | ({"methods": [method.name]} if method.name.endswith(WITH_KD) else {})
 
 
-def _refuse(begun: Sequence[tuple[str, Path]]) -> None:
-    if not begun:
-        return
-    for _, folder in begun:
-        with RunFolder(folder).owned():  # one that is under way is another matter
-            pass
-    raise InputError(
-        f"{few([f'{title} in {folder}' for title, folder in begun], 2)} stopped before its end and has a checkpoint: "
-        "--resume goes on with it, --overwrite trains it anew"
-    )
+def _objection(begun: Sequence[Training]) -> str:
+    """Return why runs that stopped before their end are not trained anew; nothing where there are none."""
+    try:
+        for run in begun:
+            with RunFolder(run.folder).owned():  # one that is under way is another matter
+                pass
+    except InputError as error:
+        return str(error)
+    named = few([f"{run.title} in {run.folder}" for run in begun], 2)
+    return f"stopped before its end: {named}; --resume goes on with it, --overwrite trains it anew" if begun else ""
 
 
 class Agenda:
@@ -143,16 +143,20 @@ class Agenda:
         epochs = study.config.train.epochs
         if choices.overwrite:
             return cls(groups, epochs, {})
-        runs = [run for group in groups for run in group]
-        # The main process alone writes, so it alone knows.
-        found = {run.folder: finished_history(run.folder, epochs) for run in runs} if study.world.is_main else {}
-        kept = study.world.broadcast_object({folder: each for folder, each in found.items() if each is not None})
-        rest = [run for run in runs if run.folder not in kept]
-        if not choices.resume:
-            begun = [run for run in rest if has_checkpoint(run.folder / "checkpoint.pt")] if study.world.is_main else []
-            _refuse(study.world.broadcast_object([(run.title, run.folder) for run in begun]))
-            return cls(groups, epochs, {}, kept)
-        return cls(groups, epochs, {run.folder: resumable_history(run.folder) for run in rest}, kept)
+        histories: dict[Path, History] = {}
+        kept: dict[Path, History] = {}
+        objection = ""
+        if study.world.is_main:  # which alone writes, so it alone knows
+            runs = [run for group in groups for run in group]
+            kept = {run.folder: done for run in runs if (done := finished_history(run.folder, epochs)) is not None}
+            begun = [run for run in runs if run.folder not in kept and has_checkpoint(run.folder / "checkpoint.pt")]
+            if choices.resume:
+                histories = {run.folder: resumable_history(run.folder) for run in begun}
+            else:
+                objection = _objection(begun)
+        kept, objection = study.world.broadcast_object((kept, objection))
+        require(not objection, objection)
+        return cls(groups, epochs, histories, kept)
 
     @property
     def runs(self) -> list[Training]:

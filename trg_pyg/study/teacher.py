@@ -15,6 +15,7 @@ from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, recor
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.agenda import Agenda, Training
+from trg_pyg.study.folder import finished_history
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, identity_of, short_name
 from trg_pyg.study.tracking import is_of_wandb
 from trg_pyg.study.train import train_together
@@ -197,6 +198,12 @@ def teacher_training(study: Study) -> Training:
 def _trained_here(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     """Train the teacher by this study's own means, or take up the training that was done before."""
     training = teacher_training(study)
-    ((teacher, history),) = train_together([(training, None)], study, agenda, resume=True, wait=True)
     file = training.folder / "last.safetensors"
+    history = finished_history(training.folder, training.recipe.epochs) if study.world.is_main else None
+    history = study.world.broadcast_object(history)
+    if history is None:
+        ((teacher, history),) = train_together([(training, None)], study, agenda, resume=True, wait=True)
+    else:  # it stays as it is, and what is written down of it too
+        teacher = build_network(training.network, study.splits, training.seed)
+        load_weights(teacher.model, file)
     return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

@@ -151,22 +151,13 @@ class Report:
     """
 
     def __init__(self, training: Training, study: Study, resume: bool, bars: Bars | None = None) -> None:
-        config, main = study.config, study.world.is_main
-        self._folder = RunFolder(training.folder) if main else None
+        self._folder = RunFolder(training.folder) if study.world.is_main else None
         if self._folder is not None:
             self._folder.describe(training.settings, environment(study.choices.command) | training.notes)
             DataFacts.of(study.splits).write(training.folder)
             if not resume:
                 self._folder.write_history([])
-        self._tracker = Tracker(
-            training.folder,
-            config.wandb if main and training.tracked else "disabled",
-            project=config.wandb_project,
-            group=study.name,
-            name=training.title,
-            config=_tracked(training.settings, study),
-            resume=resume,
-        )
+        self._tracker = tracker_of(training, study, resume)
         so_far = resumable_history(training.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
         self._display = Display(training.title, training.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
@@ -194,6 +185,20 @@ class Report:
         """Write all epochs: a run that was killed between a checkpoint and its line in the file lacks that line."""
         if self._folder is not None:
             self._folder.write_history(history)
+
+
+def tracker_of(training: Training, study: Study, resume: bool) -> Tracker:
+    """Return what sends the metrics of a training to wandb; that of another process than the main one does nothing."""
+    config = study.config
+    return Tracker(
+        training.folder,
+        config.wandb if study.world.is_main and training.tracked else "disabled",
+        project=config.wandb_project,
+        group=study.name,
+        name=training.title,
+        config=_tracked(training.settings, study),
+        resume=resume,
+    )
 
 
 def _tracked(settings: dict[str, Any], study: Study) -> dict[str, Any]:
