@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from trg_pyg.data import Digits, ImageSet
 from trg_pyg.errors import require
-from trg_pyg.graphs import KNNGraph, edge_recall
+from trg_pyg.graphs import KNNGraph, chance_recall, corrected_recall, edge_recall
 from trg_pyg.models import Normalize, TappedModel, build_model, load_weights
 from trg_pyg.tokens import Tokenizer
 from trg_pyg.viz.cross_image import thumbnail_corners
@@ -75,7 +75,9 @@ def main(output: Path, runs: Path = Path("runs")) -> None:
         axes.scatter(*points.T.numpy(), s=9, c="white", zorder=3)
         right, bottom = (corners.max(0).values + torch.tensor([width, height])).tolist()
         axes.set(xlim=(-3, right + 2), ylim=(bottom + 2, -3), aspect="equal")
-        axes.set_title(f"{title}\nedge recall {edge_recall(graph, graphs[0]).item():.2f}", color="white", fontsize=11)
+        recall, chance = edge_recall(graph, graphs[0]).item(), chance_recall(graph)
+        told = f"edge recall {recall:.2f}, chance {chance:.2f}, corrected {corrected_recall(recall, chance):.2f}"
+        axes.set_title(f"{title}\n{told}", color="white", fontsize=11)
         axes.set_axis_off()
     about = "2x2 cells a token, two neighbours each; turquoise: edges that the teacher has, red: edges that it has not"
     figure.supxlabel(about, color="white", fontsize=10)

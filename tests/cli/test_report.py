@@ -280,7 +280,7 @@ def test_wandb_gets_the_same_pictures_and_tables(runs, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: RUNS"),
+        ([], "runs: no such folder or file"),
         (["none"], "none: no such folder or file"),
         (["RUNS", "--reference", "TRG"], "reference=TRG: no method of that name has a finished run"),
         (["RUNS", "--output", "report.txt"], "output=report.txt: give a name that ends in .html"),

@@ -1,5 +1,6 @@
 """Report on runs: tables, curves and what the networks predict, in one page.
 
+    trg report
     trg report runs/Digits/resnet20-resnet8 --output report.html
     trg report experiments/studies/results/*.jsonl
 
@@ -48,7 +49,14 @@ class _Parser(ArgumentParser):
 
 def _parser() -> ArgumentParser:
     parser = _Parser(prog=program("report"), description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs, or results files (.jsonl)")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUNS",
+        default=[Path("runs")],
+        help="folders of runs, or results files (.jsonl) (default: runs)",
+    )
     parser.add_argument(
         "--reference",
         help="method that the others are compared with, seed by seed (default: KD where it is there, else the one that "

@@ -276,6 +276,9 @@ class Album:
         )
         if missing:
             self.lacking.append(f"edge_recall has no line of {few(missing)}: no {_METRIC} in metrics.jsonl")
+        old = [name for name, history in having.items() if not any(f"{_METRIC}_chance" in epoch for epoch in history)]
+        if old:
+            self.lacking.append(f"edge_recall has no chance level of {few(old)}: their metrics.jsonl does not say it")
         return having
 
 

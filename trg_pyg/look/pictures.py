@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.knn import KNNGraph
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
 from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph
 from trg_pyg.viz.drawing import importing_matplotlib, pixels_of, weight_norm
@@ -33,7 +33,10 @@ _STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
 }
-BEFORE = "Before training: the initial weights that the run's seed gives, in evaluation mode."
+BEFORE = (
+    "Before training: the initial weights that the run's seed gives, in evaluation mode but for batch normalisation, "
+    "which takes the statistics of the images shown."
+)
 
 
 class Picture(NamedTuple):
@@ -242,7 +245,8 @@ def recall_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Pic
     caption = (
         "Edge recall after each evaluated epoch (graph/edge_recall of metrics.jsonl): share of the edges of the "
         "teacher's token graph that the student's own graph has too, in the graph of the method's scope, on the same "
-        "64 or fewer evaluated images each time."
+        "64 or fewer evaluated images each time. Dashed: what random edges would have; corrected: (recall - chance) / "
+        "(1 - chance), 0 at chance and 1 for all edges."
     )
     return Picture("edge_recall", figure, caption)
 
@@ -256,7 +260,7 @@ def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
     tokenize = networks.graphs.tokenize
     rows, columns = tokenize.token_grid
     try:
-        networks.graphs.builder(scope)(torch.zeros(images, tokenize.num_tokens, 1))
+        networks.graphs.builder(scope)(torch.ones(images, tokenize.num_tokens, 1))
     except InputError as error:
         raise InputError(
             f"{error} ({tokenize.num_tokens} of an image's {rows}x{columns} are sampled); or leave it out with "
@@ -272,11 +276,17 @@ def _graphs(networks: RunNetworks, shown: Shown, scope: Scope) -> list[Any]:
 def _recall(seen: Seen, graph: Data, teacher: Data, networks: RunNetworks) -> list[str]:
     if seen.is_teacher or networks.teacher is None:
         return []
-    return [f"edge recall {edge_recall(graph, teacher).item():.2f}"]
+    recall, chance = edge_recall(graph, teacher).item(), chance_recall(graph)
+    corrected = corrected_recall(recall, chance)
+    above = "" if corrected is None else f", corrected {corrected:.2f}"
+    return [f"edge recall {recall:.2f}", f"chance {chance:.2g}{above}"]
 
 
 def _about_recall(networks: RunNetworks) -> str:
-    recall = " Edge recall: share of the teacher's edges that the student has too."
+    recall = (
+        " Edge recall: share of the teacher's edges that the student has too; chance: what random edges would have; "
+        "corrected: (recall - chance) / (1 - chance), 0 at chance and 1 for all edges."
+    )
     return (recall if networks.teacher is not None else "") + _about_method(networks)
 
 
