@@ -69,14 +69,14 @@ def test_what_is_transparent_shows_the_background_and_not_what_lies_below(tmp_pa
     for colour, expected in (("white", 255), ("#202020", 32)):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            images, bad = read_images([tmp_path / f"a.{ending}"], 16, 16, colour)
+            images, bad = read_images([tmp_path / f"a.{ending}"], 16, 16, background=colour)
         assert bad == []
         assert images[0, 0, 0].tolist() == [expected] * 8 + [200] * 8
 
 
 def test_half_of_a_colour_is_mixed_with_the_background(tmp_path):
     Image.new("RGBA", (16, 16), (100, 0, 200, 51)).save(tmp_path / "a.png")
-    images, _ = read_images([tmp_path / "a.png"], 16, 16, "white")
+    images, _ = read_images([tmp_path / "a.png"], 16, 16, background="white")
     assert images[0, :, 0, 0].tolist() == [224, 204, 244]  # 0.2 of the colour, 0.8 of white
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -16,13 +16,21 @@ from torch import Tensor
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.errors import InputError, require
 
+Interpolation = Literal["bilinear", "bicubic"]
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}  # Pillow's antialias
+
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 
 
 def decode_images(
-    root: Path, files: Sequence[str], size: int, shorter: int, background: Colour = WHITE
+    root: Path,
+    files: Sequence[str],
+    size: int,
+    shorter: int,
+    interpolation: Interpolation = "bilinear",
+    background: Colour = WHITE,
 ) -> tuple[Tensor, list[BadImage]]:
     """Decode files to RGB, the shorter side resized to ``shorter`` and the centre cut out.
 
@@ -31,6 +39,7 @@ def decode_images(
         files: N image files, relative to ``root``.
         size: height and width of the result.
         shorter: pixels, at least ``size``.
+        interpolation: by which it is resized, antialiased.
         background: colour below what is transparent.
 
     Returns:
@@ -43,7 +52,7 @@ def decode_images(
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = centre_cut(read_rgb(root / file, background), size, shorter)
+        pixels[position] = centre_cut(read_rgb(root / file, background), size, shorter, interpolation)
 
     return images, attempt_in_threads(files, decode, os.cpu_count() or 1)
 
@@ -173,11 +182,11 @@ def opened(file: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             yield image, stream
 
 
-def centre_cut(rgb: Image.Image, size: int, shorter: int) -> np.ndarray:
+def centre_cut(rgb: Image.Image, size: int, shorter: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
     """Resize the shorter side to ``shorter`` pixels and cut the centre out, uint8 [3, size, size]."""
     width, height = resized(rgb.size, shorter)
     if (width, height) != rgb.size:
-        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's bilinear antialiases
+        rgb = rgb.resize((width, height), FILTERS[interpolation])
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(rgb.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from trg_pyg._files import replaced_whole
 from trg_pyg.data._check import Check
 from trg_pyg.data._contents import Content
-from trg_pyg.data._decode import Colour
+from trg_pyg.data._decode import Colour, Interpolation
 from trg_pyg.data.bad_images import BadImage
 
 _KEY = "images"
@@ -42,6 +42,7 @@ class FileCache:
         keys: name and content of each.
         size: height and width of the decoded images.
         shorter: pixels that their shorter side was resized to.
+        interpolation: by which it was.
         background: colour below what is transparent.
     """
 
@@ -50,6 +51,7 @@ class FileCache:
     keys: Sequence[bytes]
     size: int
     shorter: int
+    interpolation: Interpolation
     background: Colour
 
     @classmethod
@@ -60,6 +62,7 @@ class FileCache:
         contents: Sequence[Content],
         size: int,
         shorter: int,
+        interpolation: Interpolation,
         background: Colour,
     ) -> "FileCache":
         """Return the cache of files with these contents."""
@@ -67,7 +70,7 @@ class FileCache:
             os.fsencode(file) + f"\0{content.digest or 'unreadable'}\n".encode()
             for file, content in zip(files, contents, strict=True)
         ]
-        return cls(folders, files, keys, size, shorter, background)
+        return cls(folders, files, keys, size, shorter, interpolation, background)
 
     def select(self, kept: Tensor) -> "FileCache":
         """Return the cache of the files that are kept, bool [N]."""
@@ -126,7 +129,8 @@ class FileCache:
         return None, reasons
 
     def _images_name(self) -> str:
-        return f"{self._digest(f'upright on {self.background}, size {self.size} of {self.shorter}')}.safetensors"
+        how = f"upright on {self.background}, size {self.size} of {self.shorter}, {self.interpolation}"
+        return f"{self._digest(how)}.safetensors"
 
     def _record_name(self, check: Check) -> str:
         # Another release of Pillow may read other files.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trg_pyg.data._decode import WHITE, Colour
+from trg_pyg.data._decode import WHITE, Colour, Interpolation
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class FileSet:
         workers: processes that decode; 0 decodes in the calling process; None takes one a CPU core, at most 8, and
             none for a set of less than 512 images, where they start for longer than they work.
         prefetch: batches that each worker keeps ready, >= 1.
+        interpolation: by which images are resized, antialiased.
         background: colour below what is transparent, 0..255 each of red, green and blue.
         digest: hash of names, classes and contents of the files, where it is known.
     """
@@ -36,6 +37,7 @@ class FileSet:
     shorter: int
     workers: int | None = None
     prefetch: int = 2
+    interpolation: Interpolation = "bilinear"
     background: Colour = WHITE
     digest: str | None = None
 

@@ -213,7 +213,8 @@ class Album:
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
         trained = self.networks.trained
-        images, bad = read_images(files, trained.facts.image_size, trained.resize, trained.background)
+        how = trained.facts.image_size, trained.resize, trained.interpolation, trained.background
+        images, bad = read_images(files, *how)
         listed = few([f"{each.file} ({each.reason})" for each in bad])
         require(not bad, f"--images: cannot be read: {listed}; give other files")
         return images
