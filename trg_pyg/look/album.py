@@ -20,7 +20,7 @@ from trg_pyg.runs import History, read_history
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
 
-PICTURES = ("token_graph", "cross_image", "similarity", "embedding", "edge_recall")
+PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding", "edge_recall")
 """The names of all pictures."""
 # Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
 _MAY_LACK = ("cross_image", "edge_recall")
@@ -36,8 +36,8 @@ class Album:
         names: of :data:`PICTURES`; ``None`` for all, without those that the run, or a choice of images, does not have.
         images: image files, and folders of them, to look at.
         test: images of the run's test set, where no files are named: two of a class, >= 1.
-        token: row and column of the token of the similarity maps, counted from 0; ``None`` for the centre.
-        edges: edges between images to draw, the heaviest, >= 1.
+        token: row and column of the token of neighbours and similarity maps, counted from 0; ``None`` for the centre.
+        edges: lines between images to draw, the heaviest, >= 1.
         classes: of the embedding; ``None`` for the first ones.
         features: test images of the embedding at most, >= 1.
         compare: other runs, for embedding and edge_recall.
@@ -61,7 +61,7 @@ class Album:
         images: Sequence[Path] = (),
         test: int = 4,
         token: Sequence[int] | None = None,
-        edges: int = 60,
+        edges: int = 30,
         classes: Sequence[str] | None = None,
         features: int = 1000,
         compare: Sequence[str | Path] = (),
@@ -88,6 +88,7 @@ class Album:
     def _check(self, may_lack: bool) -> None:
         """Refuse what cannot be drawn, and leave out what the run does not have where nobody asked for it by name."""
         checks: dict[str, Callable[[], object]] = {
+            "neighbours": self._check_token,
             "token_graph": self._check_graphs,
             "cross_image": self._check_cross_image,
             "similarity": self._check_token,
@@ -102,11 +103,13 @@ class Album:
                     raise
                 self.names.remove(name)
                 self.lacking.append(f"{name} is left out: {error}")
-        if {"token_graph", "cross_image", "similarity"} & set(self.names):
+        if {"neighbours", "token_graph", "cross_image", "similarity"} & set(self.names):
             _ = self._images
 
     def draw(self, name: str) -> list[Picture]:
         """Return the pictures of a name."""
+        if name == "neighbours":
+            return [pictures.neighbours(self.networks, self._shown, self._token)]
         if name == "token_graph":
             return [pictures.token_graphs(self.networks, self._shown)]
         if name == "cross_image":
