@@ -80,7 +80,7 @@ def _parser() -> ArgumentParser:
         help="token of neighbours and similarity maps, counted from 0 (default: the centre)",
     )
     parser.add_argument(
-        "--edges", metavar="N", type=int, default=30, help="lines between images to draw, the heaviest (default: 30)"
+        "--edges", metavar="N", type=int, default=24, help="lines between images to draw, the heaviest (default: 24)"
     )
     parser.add_argument(
         "--classes",

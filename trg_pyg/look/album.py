@@ -19,6 +19,7 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import History, read_history
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
+from trg_pyg.viz.figure import shown_name
 
 PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding", "edge_recall")
 """The names of all pictures."""
@@ -26,6 +27,7 @@ PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding
 _MAY_LACK = ("cross_image", "edge_recall")
 _METRIC = "graph/edge_recall"
 _MOST_IMAGES = 32
+_LETTERS = 30  # of a label above an image
 
 
 class Album:
@@ -61,7 +63,7 @@ class Album:
         images: Sequence[Path] = (),
         test: int = 4,
         token: Sequence[int] | None = None,
-        edges: int = 30,
+        edges: int = 24,
         classes: Sequence[str] | None = None,
         features: int = 1000,
         compare: Sequence[str | Path] = (),
@@ -203,11 +205,11 @@ class Album:
         """Images, a label for each, and which they are."""
         if self._given:
             files = self._files
-            return self._decoded(files), [file.stem[:24] for file in files], count(len(files), "image file")
+            return self._decoded(files), [_with_folder(file) for file in files], count(len(files), "image file")
         splits = self._splits
         index = pictures.choose_examples(splits.test.targets, self._test)
         images, targets = _load(splits, index)
-        labels = [splits.classes[target][:24] for target in targets.tolist()]
+        labels = [shown_name(splits.classes[target], _LETTERS) for target in targets.tolist()]
         return images, labels, f"{count(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
@@ -264,18 +266,33 @@ class Album:
 
     @cached_property
     def _histories(self) -> dict[str, History]:
-        """Metrics of the runs that have edge recall."""
+        """Metrics of the runs that have edge recall of two epochs or more, which make a curve."""
         found = {name: read_history(each.folder) for name, each in self._compared.items()}
-        having = {name: history for name, history in found.items() if any(_METRIC in epoch for epoch in history)}
-        missing = [name for name in found if name not in having]
+        points = {name: [each for each in history if _METRIC in each] for name, history in found.items()}
+        having = {name: history for name, history in found.items() if len(points[name]) > 1}
+        missing = [name for name, measured in points.items() if not measured]
+        once = [
+            f"{name} (epoch {measured[0]['epoch']}: {measured[0][_METRIC]:.2f})"
+            for name, measured in points.items()
+            if len(measured) == 1
+        ]
         require(
-            bool(having),
+            len(missing) < len(found),
             f"no run has {_METRIC} in its metrics.jsonl: methods without token graphs have none, nor have trainings "
             "with graph_metrics=false",
         )
+        require(bool(having), f"it was measured once, which makes no curve: {few(once)}")
         if missing:
             self.lacking.append(f"edge_recall has no line of {few(missing)}: no {_METRIC} in metrics.jsonl")
+        if once:
+            self.lacking.append(f"edge_recall has no line of {few(once)}: measured once")
         return having
+
+
+def _with_folder(file: Path) -> str:
+    """Return the name of a file with that of its folder, which often is its class; of a long one the end."""
+    name = f"{file.resolve().parent.name}/{file.name}"
+    return name if len(name) <= _LETTERS else f"\u2026{name[1 - _LETTERS :]}"
 
 
 def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:

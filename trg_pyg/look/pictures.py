@@ -135,9 +135,10 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
     graphs = _graphs(networks, shown, "batch")
     columns, images = math.ceil(math.sqrt(len(shown.images))), len(shown.images)
     side = 1.7 * _PANEL
-    figure = _new_figure(len(graphs) * side, side * math.ceil(images / columns) / columns + 1.6)
+    figure = _new_figure(len(graphs) * side, side * math.ceil(images / columns) / columns + 1.2)
     panels = figure.subplots(1, len(graphs), squeeze=False)
     others = cross_image_lines(graphs[0])[0]
+    crossing: list[str] = []
     for axes, seen, graph in zip(panels[0], shown.seen, graphs, strict=True):
         drawn = draw_cross_image_graph(
             axes,
@@ -150,7 +151,8 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
             best=True,
             teacher=graphs[0] if networks.teacher is not None else None,
         )
-        told = [seen.name, f"{100 * len(cross_image_edges(graph)) / graph.num_edges:.0f} % of edges join two images"]
+        told = [seen.name]
+        crossing.append(f"{100 * len(cross_image_edges(graph)) / graph.num_edges:.0f} % ({seen.name})")
         if networks.teacher is not None and not seen.is_teacher:
             common = joined_too(graph, cross_image_lines(graph, strongest)[0], graphs[0], others)
             tokens = graph.num_nodes / images
@@ -168,7 +170,8 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
         f"Edges between images in the graph of all tokens of {shown.origin}: "
         f"{_described(networks, len(shown.images))} of all images. "
         f"Drawn is the heaviest edge of each token that comes from another image, of these the {strongest} heaviest of "
-        "each network, thick where it is so both ways; edges within an image are left out. "
+        "each network, thick where it is so both ways. Edges within an image are left out: between images are "
+        f"{', '.join(crossing)}. "
         f"{_about_colours(networks)}{_about_recall(networks)}{_recalls(networks, shown, graphs)} {BEFORE}"
     )
     return Picture("cross_image", figure, caption)
@@ -189,7 +192,7 @@ def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> P
         node = number * tokens + token[0] * grid[1] + token[1]
         axes = figure.add_subplot(places[first : first + len(graphs), 0])
         draw_patch(axes, image, grid, node % tokens)
-        axes.set_title(shown.labels[number])
+        axes.set_title(f"one patch of: {shown.labels[number]}")
         for place, (seen, graph) in enumerate(zip(shown.seen, graphs, strict=True), start=first):
             row = [figure.add_subplot(places[place, 2 + rank]) for rank in range(most)]
             wanted = graphs[0] if networks.teacher is not None and not seen.is_teacher else None
@@ -204,15 +207,14 @@ def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> P
                 for rank, each in enumerate(row, start=1):
                     each.set_title(_ordinal(rank))
     where = f"the patch in row {token[0]}, column {token[1]} (from 0) of {grid[0]}x{grid[1]}"
-    framed = ""
+    framed, chance = "", None
     if networks.teacher is not None:
         chance = most**2 / (images * tokens - 1)
         framed = f" Framed in turquoise: one of the teacher's {most} too; of random patches {chance:.1g} would be."
-        _hit_key(figure, most)
+    _patch_key(figure, most, chance)
     caption = (
-        f"The {most} nearest patches of {where} of {shown.origin}, each in its image: of all patches of these images, by "
-        f"the weight of their edges in the graph of all tokens, the heaviest first.{framed}{_about_method(networks)} "
-        f"{BEFORE}"
+        f"The {most} nearest patches of {where} of {shown.origin}, each in its image: by the weight of their edges in "
+        f"the graph of all tokens of these images, the heaviest first.{framed}{_about_method(networks)} {BEFORE}"
     )
     return Picture("neighbours", figure, caption)
 
@@ -362,22 +364,25 @@ def _key(figure: Any, networks: RunNetworks, thick: str, thin: str) -> None:
     """Say above the panels what dots and lines are."""
     from matplotlib.lines import Line2D
 
-    grey = {"color": "#555555"}
-    node = {"marker": "o", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "markeredgecolor": "black"}
-    lines = {"a patch of the image (a token)": Line2D([], [], **node)}
-    lines |= {thick: Line2D([], [], linewidth=2.6, **grey), thin: Line2D([], [], linewidth=1.1, **grey)}
+    node = Line2D([], [], marker="o", markersize=5, linestyle="", markerfacecolor="white", markeredgecolor="black")
+    lines = {"a patch of the image (a token)": node}
+    lines |= {told: Line2D([], [], color="#555555", linewidth=width) for told, width in ((thick, 2.6), (thin, 1.1))}
     if networks.teacher is not None:
         lines["the teacher has the line too"] = Line2D([], [], color=SHARED, linewidth=2)
         lines["the teacher has it not"] = Line2D([], [], color=OWN, linewidth=2, linestyle=(0, (3, 1.2)))
     figure.legend(lines.values(), lines, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
 
 
-def _hit_key(figure: Any, most: int) -> None:
+def _patch_key(figure: Any, most: int, chance: float | None) -> None:
+    """Say above the panels what frames are; without a chance of hits there are none."""
     from matplotlib.patches import Patch
 
-    frame = Patch(fill=False, edgecolor=SHARED, linewidth=4)
-    told = f"the teacher has it among its {most} nearest too"
-    figure.legend([frame], [told], loc="outside upper right", frameon=False, fontsize=9)
+    frames = {"a patch of an image (a token)": Patch(facecolor="#333333", edgecolor="white", linewidth=1.5)}
+    if chance is not None:
+        told = f"the teacher has it among its {most} nearest too (by chance {chance:.1g} of {most})"
+        frames[told] = Patch(facecolor="#333333", edgecolor=SHARED, linewidth=3)
+    square = {"handlelength": 1.3, "handleheight": 1.3}
+    figure.legend(frames.values(), frames, loc="outside upper left", ncols=2, frameon=False, fontsize=9, **square)
 
 
 def _scale(figure: Any, drawn: Any, axes: Any, label: str) -> None:

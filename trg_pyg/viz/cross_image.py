@@ -11,8 +11,8 @@ from torch_geometric.data import Data
 from trg_pyg.errors import require
 from trg_pyg.viz.drawing import (
     check_positions,
-    dimmed,
     draw_edges,
+    faded,
     joined_too,
     patch_centres,
     pixels_of,
@@ -117,7 +117,7 @@ def draw_cross_image_graph(
     height, width = images.shape[-2:]
     for number, (left, top) in enumerate(corners.tolist()):
         axes.imshow(
-            (dimmed if best else pixels_of)(images[number]),
+            (faded if best else pixels_of)(images[number]),
             extent=(left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5),
             interpolation="nearest",
         )

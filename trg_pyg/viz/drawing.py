@@ -56,6 +56,11 @@ def dimmed(image: Tensor) -> Any:
     return pixels_of(0.2 + 0.42 * grey)
 
 
+def faded(image: Tensor) -> Any:
+    """Return an image in half its brightness, to know it by beside what is bright, as an array ``[H, W, 3]``."""
+    return 0.5 * pixels_of(image) / (255 if image.dtype == torch.uint8 else 1)
+
+
 def patch_centres(grid: tuple[int, int], height: int, width: int) -> Tensor:
     """Return the centres of the patches that a token grid cuts an image in.
 

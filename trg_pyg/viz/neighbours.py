@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -12,12 +11,9 @@ from trg_pyg.viz.drawing import (
     SHARED,
     check_positions,
     edge_weights,
+    faded,
     importing_matplotlib,
-    pixels_of,
 )
-
-# Of an image around the patch: enough to know it by.
-_DIM = 0.5
 
 
 def ranked_neighbours(graph: Data, token: int, most: int | None = None) -> Tensor:
@@ -54,10 +50,9 @@ def draw_patch(axes: Any, image: Tensor, grid: tuple[int, int], place: int) -> N
     top, left = row * height, column * width
     with importing_matplotlib():
         from matplotlib.patches import Rectangle
-    bright = pixels_of(image) / (255 if image.dtype == torch.uint8 else 1)
-    shown = _DIM * bright
+    shown = faded(image)
     patch = np.s_[round(top) : round(top + height), round(left) : round(left + width)]
-    shown[patch] = bright[patch]
+    shown[patch] *= 2
     axes.imshow(shown, interpolation="nearest")
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="white", linewidth=1.5))
     axes.set_axis_off()
