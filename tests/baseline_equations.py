@@ -19,8 +19,8 @@ def kl(p: Tensor, q: Tensor) -> Tensor:
 
 
 def unit(vector: Tensor) -> Tensor:
-    """A vector of length up to 1e-6 has no direction: zero."""
-    return vector * 0 if vector.detach().norm() <= 1e-6 else vector / vector.norm()
+    """A zero vector has no direction: zero."""
+    return vector * 0 if vector.detach().norm() == 0 else vector / vector.norm()
 
 
 def pooled(feature_map: Tensor, height: int, width: int) -> Tensor:
@@ -90,13 +90,13 @@ def batch_normalised(x: Tensor) -> Tensor:
 
 
 def attention(student: Tensor, teacher: Tensor) -> Tensor:
-    """mean((a_S - a_T)^2), a the unit vector of the channels' mean square; a map up to 1e-6 long is zero."""
+    """mean((a_S - a_T)^2), a the unit vector of the channels' mean square; a map of zeros has a = 0."""
     squares = []
     for f_s, f_t in zip(*on_coarser_grid(student, teacher), strict=True):
         a = []
         for f in (f_s, f_t):
             v = f.square().mean(0).flatten()
-            a.append(v * 0 if f.detach().norm() <= 1e-6 else v / v.norm())
+            a.append(v * 0 if f.detach().norm() == 0 else v / v.norm())
         squares.append((a[0] - a[1]).square())
     return stack(squares).mean()
 

@@ -17,8 +17,8 @@ def kl(p: Tensor, q: Tensor) -> Tensor:
 
 
 def unit(vector: Tensor) -> Tensor:
-    """A vector of length up to 1e-6 has no direction: zero."""
-    if vector.detach().norm() <= 1e-6:
+    """A zero vector has no direction: zero."""
+    if vector.detach().norm() == 0:
         return vector * 0
     return vector / vector.norm()
 

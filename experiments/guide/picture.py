@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from trg_pyg.data import Digits, ImageSet
 from trg_pyg.errors import require
-from trg_pyg.graphs import KNNGraph, edge_recall
+from trg_pyg.graphs import KNNGraph, chance_recall, corrected_recall, edge_recall
 from trg_pyg.models import Normalize, TappedModel, build_model, load_weights
 from trg_pyg.tokens import Tokenizer
 from trg_pyg.viz.figure import new_figure, to_png
@@ -54,7 +54,7 @@ def main(output: Path, runs: Path = Path("runs")) -> None:
     images = test.images[:IMAGES]
     graphs, grid = graphs_of(images, runs)
     node = IMAGE * grid[0] * grid[1] + TOKEN
-    figure = new_figure(10, 4)
+    figure = new_figure(10, 4.2)
     places = figure.add_gridspec(3, 2 + NEAREST, width_ratios=[3, 1.7, *[1] * NEAREST])
     whole = figure.add_subplot(places[:, 0])
     draw_patch(whole, images[IMAGE], grid, TOKEN)
@@ -63,17 +63,22 @@ def main(output: Path, runs: Path = Path("runs")) -> None:
         row = [figure.add_subplot(places[number, 2 + rank]) for rank in range(NEAREST)]
         hits = draw_neighbours(row, images, graph, grid, node, teacher=graphs[0] if number else None)
         name = figure.add_subplot(places[number, 1])
-        recall = 100 * edge_recall(graph, graphs[0]).item()
-        found = f"\n{hits} of {NEAREST} are the teacher's,\nof all patches {recall:.0f} %" if number else ""
-        name.text(1, 0.5, title + found, ha="right", va="center", transform=name.transAxes)
+        recall, chance = edge_recall(graph, graphs[0]).item(), chance_recall(graph)
+        corrected = corrected_recall(recall, chance) or 0.0
+        found = [
+            f"{hits} of {NEAREST} are the teacher's,",
+            f"of all patches {100 * recall:.0f} %,",
+            f"corrected {100 * corrected:.0f} %",
+        ]
+        told = "\n".join([title, *(found if number else [])])
+        name.text(1, 0.5, told, ha="right", va="center", transform=name.transAxes)
         name.set_axis_off()
         if number == 0:
             for rank, axes in enumerate(row, start=1):
                 axes.set_title("nearest" if rank == 1 else str(rank), loc="center")
-    chance = 100 * NEAREST / (graphs[0].num_nodes - 1)
     figure.supxlabel(
         f"The {NEAREST} nearest among the patches of {IMAGES} digits; framed in turquoise: the teacher's too "
-        f"(by chance {chance:.1f} %)",
+        f"(by chance {100 * chance_recall(graphs[0]):.1f} %)",
         fontsize=10,
     )
     # Few colours make a small file.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
+from torch_geometric.data import Data
 
 from trg_pyg.cli import compare_cost, evaluate, export, predict, report, run, sweep, table, visualize
 from trg_pyg.cli._exit import exit_code_of
@@ -278,6 +279,17 @@ CASES["images are held out"] = swept()
 @case("their shape and type")
 def odd_tokens(place: Place) -> int:
     return exit_code_of(lambda: KNNGraph(4)(torch.zeros(8, 16, dtype=torch.int64)) and None, "run")
+
+
+@case("it is one graph or a batch")
+def a_slice_of_a_batch(place: Place) -> int:
+    return exit_code_of(lambda: KNNGraph(4)(KNNGraph(4)(torch.randn(3, 8, 2))[1:]) and None, "run")
+
+
+@case("which graph a node is of")
+def a_batch_of_other_nodes(place: Place) -> int:
+    graph = Data(x=torch.randn(8, 2), batch=torch.zeros(7, dtype=torch.long))
+    return exit_code_of(lambda: KNNGraph(4)(graph) and None, "run")
 
 
 def pattern(says: str) -> str:

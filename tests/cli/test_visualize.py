@@ -101,7 +101,9 @@ def test_token_graphs_are_those_of_the_run_before_and_after(runs, figures, tmp_p
             assert lines.get_array().tolist() == pytest.approx(weights.tolist())
             title = axes[4 * row + 1 + column].get_title()
             if column > 0:
-                assert f"edge recall {edge_recall(graph[row], graphs[0][row]).item():.2f}" in title
+                recall = edge_recall(graph[row], graphs[0][row]).item()
+                corrected = (recall - 4 / 9) / (1 - 4 / 9)
+                assert f"edge recall {recall:.2f}\nchance 0.44, corrected {corrected:.2f}" in title
     assert [axes[i].get_title().split("\n")[0] for i in (1, 2, 3)] == list(networks.names())
     assert "10 of the 16 tokens" in figures["token_graph"].caption
     assert "K = 4" in figures["token_graph"].caption
@@ -184,11 +186,15 @@ def test_edge_recall_is_that_of_metrics_and_runs_without_it_are_named(runs, figu
     given = [str(runs["TRG"]), "--compare", str(runs["TRGPaper"]), str(runs["KD"]), "--pictures", "edge_recall"]
     assert main([*given, "--output", str(tmp_path)]) == 0
     lines = panels(figures["edge_recall"])[0].lines
+    chances, lines = lines[::2], lines[1::2]
+    for line, chance, method in zip(lines, chances, ("TRG", "TRGPaper"), strict=True):
+        assert set(chance.get_ydata()) == {read_history(runs[method])[-1]["graph/edge_recall_chance"]}
+        assert ", corrected " in line.get_label()
     for line, method in zip(lines, ("TRG", "TRGPaper"), strict=True):
         history = read_history(runs[method])
         assert line.get_xdata().tolist() == [1, 2]
         assert line.get_ydata().tolist() == [epoch["graph/edge_recall"] for epoch in history]
-        assert line.get_label() == f"resnet8 after {method}"
+        assert line.get_label().startswith(f"resnet8 after {method}: ")
     reason = "edge_recall has no line of resnet8 after KD: no graph/edge_recall in metrics.jsonl"
     assert reason in capsys.readouterr().out
     assert reason in (tmp_path / "index.md").read_text()

@@ -14,9 +14,9 @@ def zero(like: Tensor) -> Tensor:
 
 
 def unit(vector: Tensor) -> Tensor:
-    """A vector of length up to 1e-6 has no direction: zero."""
+    """A zero vector has no direction: zero."""
     square = (vector * vector).sum()
-    return vector * 0 if square.item() ** 0.5 <= 1e-6 else vector / square**0.5
+    return vector * 0 if square.item() == 0 else vector / square**0.5
 
 
 def smooth_l1(first: Tensor, second: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inputs import HARD
+from inputs import HARD, draw
 from pairs import pairs
 from torch import Tensor
 from torch_geometric.data import Data
@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 import trg_pyg.divergences.kl
 from trg_pyg.divergences import KL
 from trg_pyg.errors import InputError
-from trg_pyg.graphs import CompleteGraph
+from trg_pyg.graphs import CompleteGraph, KNNGraph
 from trg_pyg.relations import Angle, Cosine, Distance, DotProduct, Gaussian, GivenWeight, NodeFeatures, Scaled, Softmax
 
 DIRECTIONS, REDUCTIONS = ["teacher", "student"], ["mean", "sum", "entries"]
@@ -174,6 +174,23 @@ def test_zero_with_zero_gradient_where_the_graphs_are_equal(direction, relation,
     assert loss.item() == pytest.approx(0, abs=1e-12)
     # An eps moves the least of the divergence by as much.
     assert student.edge_weight.grad.abs().max() < (1e-12 if eps == 0 else 1e-5)
+
+
+@pytest.mark.parametrize("of", ["shares", "neighbors", "all"])
+def test_values_of_nearly_equal_distributions_keep_their_digits(of, compare):
+    """Features with a large mean in common: differences of logarithms have few digits left, or none."""
+    relation, eps = DISTRIBUTIONS["shares"] if of == "shares" else (Softmax(Cosine(), support=of), 0.0)
+    features = [10 * draw(0, 1, 64) + draw(seed, 64, 64) for seed in (1, 2)]
+    edges = KNNGraph(50, None)(features[1][None]).edge_index
+    losses = []
+    for dtype in (torch.float64, torch.float32):
+        student, teacher = (Data(x=x.to(dtype), edge_index=edges) for x in features)
+        student.x.requires_grad_()
+        loss = compare(KL(eps=eps), relation, student, teacher)
+        losses.append((loss.item(), torch.autograd.grad(loss, student.x)[0].double()))
+    (expected, slope), (found, found_slope) = losses
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert (found_slope - slope).norm() < 1e-2 * slope.norm()
 
 
 def test_only_over_all_nodes_edges_may_differ():

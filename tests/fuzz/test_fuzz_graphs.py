@@ -1,10 +1,12 @@
+from typing import Any
+
 import hypothesis.strategies as st
 import torch
 from contracts import PLACES, builders, divergences, relations
 from fuzzing import fuzz, judged
 from odd_tensors import Odd, check_finite, labels, odd, shapes
 from torch import Tensor
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, HeteroData
 
 from trg_pyg.divergences import Divergence
 from trg_pyg.graphs import CompleteGraph, GraphBuilder, KNNGraph
@@ -60,7 +62,7 @@ def edges(draw: st.DrawFn, nodes: int) -> Tensor:
 def graphs(draw: st.DrawFn, *usual: int) -> Data:
     """Mostly what a builder makes of tokens, or a graph of two images made by hand, of anything."""
     x = draw(odd).make(*draw(shapes(*usual)))
-    form = draw(st.sampled_from(["built", "built", "complete", "hand", "hand", "no edges", "batch"]))
+    form = draw(st.sampled_from(["built", "built", "complete", "hand", "hand", "no edges", "batch", *HANDED]))
     try:
         if form == "built":
             return KNNGraph(2)(x.view(2, -1, x.shape[-1]))
@@ -75,17 +77,48 @@ def graphs(draw: st.DrawFn, *usual: int) -> Data:
     if draw(st.booleans()):
         graph.edge_weight = draw(odd).make(*draw(shapes(graph.edge_index.shape[-1])))
     try:
-        return Batch.from_data_list([graph, graph.clone()]) if form == "batch" else graph
+        batch = Batch.from_data_list([graph, graph.clone()])
+        return draw(handed_over(form, batch)) if form in HANDED else batch if form == "batch" else graph
     except Exception:  # PyG's, of what is no graph
         return graph
 
 
+HANDED = ["vector", "by hand", "subgraph", "no ptr", "no vector", "empty", "slice", "hetero"]
+
+
+@st.composite
+def handed_over(draw: st.DrawFn, form: str, batch: Batch) -> Any:
+    """What PyG hands over beside a batch as it made it: parts of one, one by hand, graphs without nodes, none."""
+    nodes = len(batch.x)
+    if form in ("vector", "by hand"):
+        numbers = draw(labels(nodes, most=2))
+        edge_index = batch.edge_index
+        if draw(st.booleans()) and numbers.shape == (nodes,):  # within the graphs, as edges of a batch are
+            edge_index = edge_index[:, numbers[edge_index[0]] == numbers[edge_index[1]]]
+        return (Data if form == "vector" else Batch)(x=batch.x, edge_index=edge_index, batch=numbers)
+    if form == "subgraph":
+        generator = torch.Generator().manual_seed(draw(st.integers(0, 9)))
+        return batch.subgraph(torch.randperm(nodes, generator=generator)[: draw(st.integers(1, nodes))])
+    if form == "empty":
+        none = Data(x=batch.x[:0], edge_index=batch.edge_index[:, :0])
+        return Batch.from_data_list([none, *batch.to_data_list(), none])
+    if form == "slice":
+        return batch[draw(st.integers(0, 2)) :]
+    if form == "hetero":
+        return HeteroData(token={"x": batch.x})
+    del batch["ptr" if form == "no ptr" else "batch"]
+    return batch
+
+
 @fuzz(15, 600, builder=st.sampled_from(builders()), graph=graphs(32, 4), classes=st.one_of(st.none(), labels(32)))
 def test_a_builder_rebuilds_a_graph_or_refuses(builder: GraphBuilder, graph: Data, classes: Tensor | None) -> None:
-    if classes is not None:
+    if classes is not None and isinstance(graph, Data):
         graph.y = classes
     with judged("builders, graphs"):
-        check_batch(builder(graph), graph.x)
+        check_batch(built := builder(graph), graph.x)
+        if builder.scope == "image" and graph.batch is not None:
+            source, target = graph.batch[built.edge_index]
+            assert torch.equal(source, target)
 
 
 @fuzz(15, 500, builder=st.sampled_from(builders()), shape=shapes(3, 16, 4), make=odd)
@@ -119,7 +152,7 @@ def test_a_divergence_of_any_two_graphs_is_finite_or_refused(
     sizes = (8, 128 if hasattr(divergence, "memory") else 4)
     divergence.bind(LABELS, torch.Generator().manual_seed(0))
     student, teacher = data.draw(graphs(*sizes)), data.draw(graphs(*sizes))
-    if data.draw(st.booleans()):
+    if data.draw(st.booleans()) and isinstance(student, Data) and isinstance(teacher, Data):
         teacher.edge_index = student.edge_index
     index = st.one_of(st.none(), labels(sizes[0], most=39), labels(sizes[0], most=39))
     known = data.draw(st.one_of(st.none(), st.tuples(labels(sizes[0]), index), st.tuples(labels(sizes[0]), index)))

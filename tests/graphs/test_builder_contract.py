@@ -6,10 +6,11 @@ import pytest
 import torch
 from pairs import pairs
 from torch import Tensor
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data, HeteroData
 
 import trg_pyg.graphs
 from trg_pyg._discover import subclasses
+from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder
 
 HEIGHT, WIDTH = 4, 4
@@ -141,3 +142,83 @@ def test_reweight_keeps_the_very_same_edges(builder):
 def test_repr_names_the_class_and_scope(builder):
     assert str(builder).startswith(f"{type(builder).__name__}(weight=")
     assert f"scope={builder.scope}" in str(builder)
+
+
+def three() -> list[Data]:
+    y = torch.arange(HEIGHT * WIDTH) % 3
+    return [Data(x=x, y=y.roll(i), edge_index=RING) for i, x in enumerate(make_tokens("random", 3))]
+
+
+def whole(*without: str) -> Batch:
+    batch = Batch.from_data_list(three())
+    for name in without:
+        del batch[name]
+    return batch
+
+
+ORDER = torch.randperm(3 * HEIGHT * WIDTH, generator=torch.Generator().manual_seed(0))
+NUMBERS = torch.arange(3).repeat_interleave(HEIGHT * WIDTH)
+NO_NODES = Data(x=torch.empty(0, 6), y=torch.empty(0, dtype=torch.long), edge_index=RING[:, :0])
+# Whatever PyG hands over, and the number of the graph that each node is of.
+HANDED = {
+    "batch": (whole(), NUMBERS),
+    "vector": (Data(x=whole().x, y=whole().y, batch=NUMBERS), NUMBERS),
+    "any order": (Data(x=whole().x[ORDER], y=whole().y[ORDER], batch=NUMBERS[ORDER].int()), NUMBERS[ORDER]),
+    "numbers with gaps": (Data(x=whole().x, y=whole().y, batch=NUMBERS * 10**15), NUMBERS),
+    "batch by hand": (Batch(x=whole().x[ORDER], y=whole().y[ORDER], batch=NUMBERS[ORDER]), NUMBERS[ORDER]),
+    "batch without ptr": (whole("ptr"), NUMBERS),
+    "batch without vector": (whole("batch"), NUMBERS),
+    "subgraph": (whole().subgraph(NUMBERS > 0), NUMBERS[NUMBERS > 0]),
+    "subgraph turned round": (whole().subgraph(torch.arange(len(NUMBERS)).flip(0)), NUMBERS.flip(0)),
+    "subgraph of edges": (whole().edge_subgraph(torch.arange(5)), NUMBERS),
+    "graphs without nodes": (Batch.from_data_list([NO_NODES, *three()[:2], NO_NODES]), NUMBERS[: -HEIGHT * WIDTH]),
+}
+
+
+@pytest.mark.parametrize("form", HANDED)
+def test_whatever_pyg_hands_over_is_joined_as_each_graph_alone(builder, form):
+    data, numbers = HANDED[form]
+    given = data.clone()
+    graph = builder(data)
+    expected = {}
+    for number in numbers.unique() if builder.scope == "image" else [None]:
+        nodes = torch.arange(len(numbers)) if number is None else (numbers == number).nonzero().flatten()
+        alone = builder(Data(x=data.x[nodes], y=data.y[nodes]))
+        expected |= zip(map(tuple, nodes[alone.edge_index].T.tolist()), alone.edge_weight.tolist(), strict=True)
+    found = dict(zip(map(tuple, graph.edge_index.T.tolist()), graph.edge_weight.tolist(), strict=True))
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert len(found) == graph.num_edges
+    assert (graph.edge_index[1].diff() >= 0).all()
+    assert type(graph) is type(data)
+    assert builder.scope == "image" or torch.equal(graph.image, data.batch if "batch" in data else numbers)
+    # What is taken out again is a graph's own, or PyG says that it cannot be.
+    if isinstance(graph, Batch) and builder.scope == "image" and form != "graphs without nodes":
+        try:
+            part = graph[0]
+        except RuntimeError:
+            assert form in ("batch by hand", "subgraph", "subgraph turned round")
+        else:
+            assert torch.equal(part.edge_index, builder(three()[0]).edge_index)
+    assert all(torch.equal(data[name], given[name]) for name in given.to_dict() if isinstance(given[name], Tensor))
+    torch.testing.assert_close(builder.reweight(graph, graph.x).edge_weight, graph.edge_weight)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (whole()[1:], "a list where one graph is needed.*Batch.from_data_list of the list"),
+        (whole().index_select([0]), "a list where"),
+        (HeteroData(), "a HeteroData where one graph is needed"),
+        (Batch.from_data_list([HeteroData()]), "a HeteroDataBatch where"),
+        (None, "a NoneType where"),
+        (Batch(x=whole().x), "Batch without batch and ptr"),
+        (Data(x=whole().x, batch=NUMBERS[1:]), r"batch of shape \(47,\).*for 48 nodes"),
+        (Data(x=whole().x, batch=NUMBERS.float()), "batch of shape.*float32"),
+        (Data(x=whole().x, batch=3), "batch of shape None and type int"),
+        (Data(x=whole().x, batch=NUMBERS - 1), "batch names graph -1"),
+        (Data(x=whole().x, ptr=torch.tensor([0, 16, 47])), "ptr.*of 48 nodes"),
+    ],
+)
+def test_what_is_no_graph_or_does_not_say_whose_its_nodes_are_is_refused(builder, graph, message):
+    with pytest.raises(InputError, match=message):
+        builder(graph)

@@ -156,3 +156,23 @@ def test_tokens_of_another_shape_or_type_are_named(tokens):
         KNNGraph(2)(tokens)
     assert str(tuple(tokens.shape)) in str(error.value)
     assert str(tokens.dtype) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
+def test_tokens_of_a_network_without_training_have_their_own_neighbours(name):
+    """In evaluation mode they are 1e-8 and 1e-13 long; as zero vectors all had tokens 0 to 8 as neighbours."""
+    torchvision = pytest.importorskip("torchvision")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = getattr(torchvision.models, name)(weights=None).eval()
+        with torch.no_grad():
+            x = network.features(torch.rand(1, 3, 128, 128)).flatten(2).transpose(1, 2)
+    assert x.norm(dim=2).max() < 1e-6
+    unit = x[0].double() / x[0].double().norm(dim=1, keepdim=True)
+    apart = torch.cdist(unit, unit).fill_diagonal_(torch.inf)
+    expected = apart.topk(8, largest=False).indices.sort(1).values
+    assert not (expected == torch.arange(8)).all(1).any()
+    found = KNNGraph(8)(x).edge_index[0].view(16, 8).sort(1).values
+    # Where two distances are nearly equal, float32 may take the other token.
+    assert (found == expected).all(1).float().mean() > 0.9
+    assert torch.equal(KNNGraph(8)(x * 2.0**30).edge_index, KNNGraph(8)(x).edge_index)

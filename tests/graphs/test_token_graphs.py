@@ -40,6 +40,8 @@ def test_shares_are_those_of_a_loop_over_edges(tokens):
         )
         assert measures[f"recall/{scope}"] == pytest.approx(len(own & wanted) / len(wanted))
         assert measures[f"recall/{scope}_chance"] == k / others
+        corrected = (measures[f"recall/{scope}"] - k / others) / (1 - k / others) if k < others else None
+        assert measures[f"recall/{scope}_corrected"] == corrected
 
 
 def test_a_complete_graph_has_the_shares_of_chance(tokens):

@@ -238,6 +238,7 @@ def test_the_table_has_the_first_middle_and_last_line_with_chance_beside():
             "k": 8,
             "recall/batch": epoch / 10,
             "recall/batch_chance": 0.125,
+            "recall/batch_corrected": (epoch / 10 - 0.125) / 0.875,
             "cross/share_chance": 0.75,
             "cross/student": 1.0,
             "cosine/kd": None,
@@ -248,6 +249,7 @@ def test_the_table_has_the_first_middle_and_last_line_with_chance_beside():
     assert rows[0] == ["measure", "epoch 0", "epoch 2", "epoch 5", "chance"]
     assert rows[2:] == [
         ["recall/batch", "0", "0.2", "0.5", "0.125"],
+        ["recall/batch_corrected", "-0.143", "0.0857", "0.429", "0"],
         ["cross/student", "1", "1", "1", "0.75"],
         ["cosine/kd", "", "", "", ""],
     ]

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from trg_pyg.cli.run import main
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.errors import InputError
-from trg_pyg.look.networks import load_run_networks
+from trg_pyg.look.networks import load_run_networks, use_batch_statistics
 from trg_pyg.training.loop import fit_together
 from trg_pyg.use.load import load
 
@@ -63,6 +63,40 @@ def test_before_is_what_the_training_began_with_and_after_what_it_ended_with(met
     assert not any(module.training for network in networks.names().values() for module in network.modules())
     names = ["resnet8 before training", f"resnet8 after {method}"]
     assert list(networks.names()) == (names if method == "Vanilla" else ["teacher resnet14", *names])
+
+
+def test_before_takes_the_statistics_of_the_images_shown_and_looking_changes_nothing(runs, initial):
+    networks = load_run_networks(runs["KD"])
+    images = networks.trained.read_data().test.images[:3]
+    state = {name: value.clone() for name, value in networks.before.model.state_dict().items() if "tracked" not in name}
+    training = load_run_networks(runs["KD"]).before.train()
+    for _ in range(2):
+        _, before, _ = networks.see(images)
+        torch.testing.assert_close(before.features, training(images).features[-1])
+    now = networks.before.model.state_dict()
+    assert all(torch.equal(now[name], value) for name, value in state.items())
+    # Those that were loaded, as with weights of a file, are taken as they are.
+    use_batch_statistics(networks.after)
+    torch.testing.assert_close(networks.see(images[:1])[2].features, networks.see(images)[2].features[:1])
+
+
+def test_statistics_of_a_single_value_are_not_taken():
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.BatchNorm1d(3)).eval()
+    use_batch_statistics(network)
+    assert torch.equal(network[0](torch.ones(1, 3, 1, 1)), torch.nn.BatchNorm2d(3).eval()(torch.ones(1, 3, 1, 1)))
+    assert network[0](torch.randn(1, 3, 4, 4) * 1e3).std() < 2
+    assert network[1](torch.randn(8, 3) * 1e3).std() < 2
+
+
+def test_zero_tokens_are_told_of_by_the_networks_name(runs, monkeypatch):
+    monkeypatch.setattr("trg_pyg.tokens.normalize._told", set())
+    networks = load_run_networks(runs["KD"])
+    images = networks.trained.read_data().test.images[:2]
+    with torch.no_grad():
+        for parameter in networks.after.parameters():
+            parameter.zero_()
+    with pytest.warns(UserWarning, match="32 of 32 tokens of resnet8 after KD are zero vectors"):
+        networks.see(images)
 
 
 def test_the_teacher_is_that_of_the_run(runs):

@@ -124,3 +124,16 @@ def test_messages():
     ]:
         with pytest.raises(InputError, match=message):
             GraphMatch(4, 3, **options)
+
+
+def test_a_subgraph_is_read_by_its_own_vector_and_an_empty_graph_is_refused():
+    torch.manual_seed(0)
+    loss = GraphMatch(4, 3)
+    student, teacher = draw(0, 3, 5, 4).float(), draw(1, 3, 5, 3).float()
+    graphs = BUILDER(student), BUILDER(teacher)
+    order = torch.arange(15).view(3, 5).flip(1).flatten()  # nodes of each graph turned round
+    torch.testing.assert_close(loss(*(graph.subgraph(order) for graph in graphs)), loss(*graphs))
+    with pytest.raises(InputError, match=r"graph \[1\] of the batch has no node"):
+        loss(*(graph.subgraph(graph.batch != 1) for graph in graphs))
+    with pytest.raises(InputError, match="Batch without batch and ptr"):
+        loss(*(Batch(x=graph.x, edge_index=graph.edge_index) for graph in graphs))

@@ -1,10 +1,11 @@
 import pytest
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data, HeteroData
 
 from trg_pyg.divergences import MSE
 from trg_pyg.errors import InputError
+from trg_pyg.graphs import edge_recall
 from trg_pyg.losses import RelationalLoss
 from trg_pyg.relations import Angle, Cosine, Distance, GivenWeight, NodeFeatures, Relation, Scaled, Softmax
 
@@ -35,6 +36,14 @@ def graph(x: Tensor | None, edge_index: Tensor | None) -> Data:
 def test_what_is_no_graph_is_refused(relation: Relation, x: Tensor, edge_index: Tensor | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         relation(graph(x, edge_index))
+
+
+@ALL
+@pytest.mark.parametrize("given", [[Data()], HeteroData(), Batch.from_data_list([HeteroData()]), None], ids=str)
+def test_what_is_not_one_graph_is_refused(relation: Relation, given: object) -> None:
+    for read in (relation, RelationalLoss(Distance(), MSE()), lambda graph: edge_recall(graph, graph)):
+        with pytest.raises(InputError, match=f"a {type(given).__name__} where one graph is needed"):
+            read(*[given] * (2 if isinstance(read, RelationalLoss) else 1))
 
 
 @pytest.mark.parametrize("relation", [Distance(), Angle(), NodeFeatures()], ids=lambda one: type(one).__name__)

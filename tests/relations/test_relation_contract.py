@@ -172,6 +172,36 @@ def test_graphs_of_a_batch_do_not_see_each_other(relation, builder, hard):
     torch.testing.assert_close(relation(graph), alone)
 
 
+@across(PER_GRAPH, EDGES, ["subgraph", "vector", "any order", "no ptr"])
+def test_whatever_pyg_hands_over_is_read_as_each_graph_alone(relation, builder, made, hard):
+    whole = builder(hard("random", 12, WIDTH).view(3, 4, WIDTH))
+    alone = torch.cat([relation(one) for one in whole.to_data_list()[1:]])
+    kept = whole.batch > 0
+    part = whole.subgraph(kept)
+    if made == "vector":
+        part = Data(**{name: part[name] for name in ("x", "edge_index", "edge_weight", "batch")})
+    elif made == "no ptr":
+        del part["ptr"]
+    elif made == "any order":
+        if relation.on != "edges":
+            pytest.skip("values come in the order of nodes")
+        order = torch.tensor([6, 1, 4, 3, 2, 5, 0, 7])
+        part.x, part.batch, part.edge_index = part.x[order], part.batch[order], order.argsort()[part.edge_index]
+    torch.testing.assert_close(relation(part), alone)
+
+
+@EACH
+def test_edges_between_graphs_of_a_batch_count_as_they_are(relation, hard):
+    """Sizes are equal, but that no edge joins two graphs is not so."""
+    x = hard("random", 8, WIDTH)
+    across_all = CompleteGraph(Gaussian())(x[None])[0]
+    batch = KNNGraph(2)(x.view(2, 4, WIDTH))
+    batch.edge_index, batch.edge_weight = across_all.edge_index, across_all.edge_weight
+    if getattr(relation, "by", "") in ("mean", "max"):
+        pytest.skip("over a graph's own values")
+    torch.testing.assert_close(relation(batch), relation(across_all))
+
+
 @across([each for each in PER_GRAPH if each.distribution], EDGES)
 def test_a_distribution_sums_to_one_over_the_edges_into_a_node(relation, builder, hard):
     graph = graph_of(builder, hard("random", 8, WIDTH))

@@ -14,6 +14,7 @@ from trg_pyg.study.train import Report
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 NAMES = ("graph/edge_recall", "graph/edge_recall_image")
+ALL = [f"{name}{of}" for name in NAMES for of in ("", "_chance", "_corrected")]
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_recall_is_that_of_a_loop_over_edges(study):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training for module in teacher.modules())
     assert measured == probe(student)
-    assert set(measured) == set(NAMES)
+    assert list(measured) == ALL
     # The same images and tokens, drawn as the probe draws them.
     generator = torch.Generator().manual_seed(0)
     images = study.splits.test.images[torch.randperm(12, generator=generator)]
@@ -57,7 +58,11 @@ def test_recall_is_that_of_a_loop_over_edges(study):
         own, wanted = (edges(x, scope) for x in tokens)
         assert 0 < len(own & wanted) < len(wanted)
         assert measured[name] == pytest.approx(len(own & wanted) / len(wanted))
-    assert graph_probe(study, distiller, teacher)(teacher.eval()) == dict.fromkeys(NAMES, 1.0)
+        chance = 3 / (107 if scope == "batch" else 8)
+        assert measured[f"{name}_chance"] == chance
+        assert measured[f"{name}_corrected"] == pytest.approx((measured[name] - chance) / (1 - chance))
+    of_itself = graph_probe(study, distiller, teacher)(teacher.eval())
+    assert {of_itself[name] for name in ALL if not name.endswith("chance")} == {1.0}
 
 
 def test_a_graph_of_too_few_tokens_has_no_recall_and_the_scope_is_the_methods(study):
@@ -66,7 +71,7 @@ def test_a_graph_of_too_few_tokens_has_no_recall_and_the_scope_is_the_methods(st
     for k, scope, names in ((9, "batch", NAMES[:1]), (3, "image", NAMES[:1]), (3, "batch", NAMES), (108, "batch", ())):
         graphs = TokenGraphs(Tokenizer(info, info, tokens_per_image=9), KNNGraph(k, scope=scope))
         measured = GraphProbe(study.splits.test, graphs, teacher, study.device)(student)
-        assert tuple(measured) == names, (k, scope)
+        assert tuple(measured)[::3] == names, (k, scope)
 
 
 def test_methods_without_token_graphs_and_those_that_are_not_asked_have_no_probe(small, study):
@@ -98,7 +103,7 @@ def test_a_training_is_the_same_with_and_without_but_for_the_metric(small, tmp_p
     # In the same folders, that of the same settings.
     assert found.keys() == expected.keys()
     for folder, (weights, history, rest) in found.items():
-        plain = [{name: value for name, value in line.items() if name not in NAMES} for line in history]
+        plain = [{name: value for name, value in line.items() if name not in ALL} for line in history]
         assert same((weights, plain, rest), expected[folder])
 
 

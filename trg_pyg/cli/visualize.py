@@ -134,6 +134,9 @@ def _save(picture: Picture, folder: Path, formats: Sequence[str]) -> list[str]:
     for ending in dict.fromkeys(formats):
         file = folder / f"{picture.name}.{ending}"
         with written(file):
-            picture.figure.savefig(file, dpi=130, metadata={"Date": None} if ending == "svg" else None)
+            # Without the empty margins that panels of a fixed shape leave.
+            picture.figure.savefig(
+                file, dpi=130, bbox_inches="tight", pad_inches=0.1, metadata={"Date": None} if ending == "svg" else None
+            )
         print(file)
     return [f"![{picture.name}]({picture.name}.{formats[0]})", "", picture.caption, ""]

@@ -115,7 +115,7 @@ class Relational(Term):
             )
         if nodes.num_tokens is not None and edges.scope == "image":
             # A builder that needs other numbers of nodes says so here and not in the first step.
-            edges(torch.zeros(1, nodes.num_tokens, 1), torch.zeros(1, nodes.num_tokens, dtype=torch.long))
+            edges(torch.ones(1, nodes.num_tokens, 1), torch.zeros(1, nodes.num_tokens, dtype=torch.long))
         self.nodes, self.edges, self.edge_nodes, self.on = nodes, edges, edge_nodes, on
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:

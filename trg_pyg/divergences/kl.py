@@ -12,6 +12,9 @@ from trg_pyg.relations.base import Relation
 from trg_pyg.relations.softmax import Softmax, SparseRows
 from trg_pyg.step import Step
 
+# Up to here five terms of a series have the digits of float32, and what it is the series of loses them.
+_NEAR = 0.1
+
 
 class KL(Divergence):
     r"""KL divergence of two distributions for each node.
@@ -84,14 +87,57 @@ class KL(Divergence):
             return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
         if isinstance(p, Softmax) and isinstance(q, Softmax) and self.eps == 0:
             log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
-            probability = log_p.exp()
+            per_edge = _with_value(log_p.exp() * (log_p - log_q), _terms(log_p, log_q, log_p - log_q))
         else:
-            probability = first.values()
-            log_p, log_q = (probability + self.eps).log(), (second.values() + self.eps).log()
-        per_edge = probability * (log_p - log_q)
+            per_edge = _with_eps(first.values(), second.values(), first.graph.edge_index[1], nodes, self.eps)
         if self.reduction == "entries":
             return per_edge.sum() / max(per_edge.numel(), 1)
         return reduce(scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum"), self.reduction)
+
+
+def _terms(log_p: Tensor, log_q: Tensor, difference: Tensor) -> Tensor:
+    """Return p log(p / q) - p + q: since p and q both sum to 1, the sum is that of p log(p / q).
+
+    Where they are nearly equal each term is as small as it should be, while those of p log(p / q) are large beside
+    their sum, of which rounding leaves nothing.
+    """
+    near = difference.abs() < _NEAR
+    small = torch.where(near, difference, 0.0)
+    series = small.square() * (1 / 2 - small * (1 / 6 - small * (1 / 24 - small * (1 / 120 - small / 720))))
+    p = log_p.exp()
+    return torch.where(near, p * series, p * difference - p + log_q.exp())
+
+
+def _with_value(gradient: Tensor, value: Tensor) -> Tensor:
+    """Return the value of one formula with the gradient of another, which has no digits to lose."""
+    return gradient + (value - gradient).detach()
+
+
+def _with_eps(p: Tensor, q: Tensor, node: Tensor, nodes: int, eps: float) -> Tensor:
+    r"""Terms of each edge that sum to the divergence of each node.
+
+    Where p and q are nearly equal, the terms p log(p / q) are large beside their sum: what is linear in p - q cancels.
+    Since both sum to 1, it is left out beforehand: with :math:`d = (p - q) / (q + \epsilon)`,
+
+    .. math:: \sum p \log(1 + d) = \sum (q + \epsilon) \big((1 + d) \log(1 + d) - d\big)
+        - \epsilon \log(1 + d) + \sum (p - q)
+
+    Args:
+        p: probability of each edge, ``[E]``.
+        q: the same.
+        node: whose neighbours' probability it is, ``[E]``.
+        nodes: number of nodes.
+        eps: positive.
+    """
+    d, ratio = (p - q) / (q + eps), (p + eps) / (q + eps)
+    near = d.abs() < _NEAR
+    small, large = torch.where(near, d, 0.0), torch.where(near, 1.0, ratio)
+    series = small.square() * (1 / 2 - small * (1 / 6 - small * (1 / 12 - small * (1 / 20 - small / 30))))
+    convex = torch.where(near, series, large * large.log() - d)
+    per_edge = (q + eps) * convex - eps * torch.where(near, small.log1p(), large.log())
+    # A row of nothing but zeros sums to 0.
+    empty_p, empty_q = (scatter(x.detach(), node, dim_size=nodes, reduce="max") == 0 for x in (p, q))
+    return per_edge + torch.where((empty_p != empty_q)[node], p - q, 0.0)
 
 
 def _is_over_all(relation: Relation) -> bool:
@@ -101,18 +147,32 @@ def _is_over_all(relation: Relation) -> bool:
 def _over_all(p: SparseRows, q: SparseRows, nodes: int, same_edges: bool) -> Tensor:
     """KL of each row, ``[M]``, of softmaxes over all nodes."""
     # At the other graph's edges a value is 0 unless the graph has that edge too.
-    p_at_q = p.logit if same_edges else _look_up(p, q, nodes)
+    p_at_q, known = (p.logit, torch.ones_like(p.row, dtype=torch.bool)) if same_edges else _look_up(p, q, nodes)
     # log_z is relative to log M, hence the probabilities to 1 / M.
     own = scatter((p.logit - p.log_z[p.row]).exp() * p.logit, p.row, dim_size=nodes, reduce="sum")
     other = scatter((p_at_q - p.log_z[q.row]).exp() * q.logit, q.row, dim_size=nodes, reduce="sum")
-    return (own - other) / nodes + q.log_z - p.log_z
+    closed = (own - other) / nodes + q.log_z - p.log_z
+    with torch.no_grad():
+        q_at_p = q.logit if same_edges else _look_up(q, p, nodes)[0]
+        # The edges of p, those that only q has, and the zeros that are left of a row.
+        shift = p.log_z - q.log_z
+        of_p = _terms(p.logit - p.log_z[p.row], q_at_p - q.log_z[p.row], p.logit - q_at_p - shift[p.row])
+        of_q = _terms(-p.log_z[q.row], q.logit - q.log_z[q.row], -q.logit - shift[q.row])
+        zeros = nodes - scatter(torch.ones_like(p.logit), p.row, dim_size=nodes, reduce="sum")
+        zeros -= scatter((~known).to(zeros.dtype), q.row, dim_size=nodes, reduce="sum")
+        rest = torch.where(zeros > 0, zeros * _terms(-p.log_z, -q.log_z, -shift), 0.0)
+        terms, row = torch.cat([of_p, torch.where(known, 0.0, of_q)]), torch.cat([p.row, q.row])
+        value = (scatter(terms, row, dim_size=nodes, reduce="sum") + rest) / nodes
+    return _with_value(closed, value)
 
 
-def _look_up(have: SparseRows, wanted: SparseRows, nodes: int) -> Tensor:
-    """Return the values of one matrix at the entries of another, 0 where it has none."""
+def _look_up(have: SparseRows, wanted: SparseRows, nodes: int) -> tuple[Tensor, Tensor]:
+    """Return the values of one matrix at the entries of another, 0 where it has none, and whether it has one."""
     if have.row.numel() == 0:
-        return have.logit.new_zeros(wanted.row.numel())
+        none = have.logit.new_zeros(wanted.row.numel())
+        return none, none.bool()
     key, order = (have.row * nodes + have.column).sort()
     wanted_key = wanted.row * nodes + wanted.column
     place = torch.searchsorted(key, wanted_key).clamp_max(key.numel() - 1)
-    return torch.where(key[place] == wanted_key, have.logit[order[place]], 0.0)
+    known = key[place] == wanted_key
+    return torch.where(known, have.logit[order[place]], 0.0), known

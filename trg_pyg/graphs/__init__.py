@@ -3,6 +3,7 @@
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import (
     detach_graph,
+    forget_parts,
     graph_sizes,
     join_graphs,
     make_batch,
@@ -18,7 +19,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.label import LabelGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.neighbours import nearest_neighbours
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 
 __all__ = [
@@ -30,8 +31,11 @@ __all__ = [
     "LabelGraph",
     "LayerGraph",
     "TokenGraphs",
+    "chance_recall",
+    "corrected_recall",
     "detach_graph",
     "edge_recall",
+    "forget_parts",
     "graph_sizes",
     "join_graphs",
     "make_batch",

@@ -11,8 +11,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.batch import graph_sizes, join_graphs, make_batch, replace_nodes, set_edges
-from trg_pyg.relations.base import EdgeRelation, equal_graphs
+from trg_pyg.graphs.batch import forget_parts, join_graphs, make_batch, replace_nodes, set_edges
+from trg_pyg.relations.base import EdgeRelation, check_kind, equal_graphs, graph_numbers
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 Scope = Literal["image", "batch"]
@@ -24,10 +24,12 @@ class GraphBuilder(BaseTransform):
     A builder says in :meth:`connect` which nodes are joined, or in :meth:`connect_labelled` if that depends on the
     classes of the images; this class does the rest. Called on tokens
     ``[B, N, D]`` it returns a ``Batch``; called on a PyG ``Data`` or ``Batch`` that carries ``x`` it works as any
-    transform of PyG, graphs of unequal sizes included, and replaces the edges.
+    transform of PyG and replaces the edges. The vector ``batch``, of a plain ``Data`` too, says which graph a node is
+    of: each is joined as if it were alone, whatever their sizes and the order of their nodes.
 
-    Edges are sorted by target, hence grouped by image. Indices carry no gradient; weights are a differentiable
-    function of the tokens. Edges run from ``edge_index[0]`` to ``edge_index[1]``, PyG's source to target.
+    Edges are sorted by target, hence grouped by image where the nodes are. Indices carry no gradient; weights are a
+    differentiable function of the tokens. Edges run from ``edge_index[0]`` to ``edge_index[1]``, PyG's source to
+    target.
 
     Args:
         weight: relation of the two ends of an edge; ``None`` builds a graph without ``edge_weight``.
@@ -113,18 +115,31 @@ class GraphBuilder(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         """Set the edges of ``data``, in place."""
+        check_kind(data)
         x = data.x
         require(
             isinstance(x, Tensor) and x.dim() == 2 and x.is_floating_point() and x.numel() > 0,
             f"{data}: a builder needs floating-point node features x of shape [nodes, width], none of them 0",
         )
-        labels = _node_labels(data)
-        if self.scope == "batch" and isinstance(data, Batch):
-            data = join_graphs(data)
-        sizes = graph_sizes(data)
+        numbers, graphs = graph_numbers(data)
+        labels = _node_labels(data, numbers, graphs)
+        if self.scope == "batch" and numbers is not None:
+            data, numbers = join_graphs(data), None
+        sizes = [len(x)] if numbers is None else torch.bincount(numbers, minlength=graphs).tolist()
         features = self._features(x)
-        edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes, labels)
-        edge_weight = self._weigh(features, edge_index, equal_graphs(data))
+        if numbers is None or bool((numbers.diff() >= 0).all()):
+            edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes, labels)
+            equal = len(sizes) if len(set(sizes)) == 1 else 1
+        else:
+            # Graph after graph for the search, then back to the nodes' own order.
+            order, equal = numbers.argsort(stable=True), 1
+            labels = None if labels is None else labels[order]
+            edge_index, edges_per_graph = self._connect_ragged(features.detach()[order], sizes, labels)
+            edge_index = order[edge_index]
+            edge_index = edge_index[:, edge_index[1].argsort(stable=True)]
+            if isinstance(data, Batch):
+                forget_parts(data)
+        edge_weight = self._weigh(features, edge_index, equal)
         set_edges(data, edge_index, edge_weight, edges_per_graph)
         return data
 
@@ -183,7 +198,8 @@ class GraphBuilder(BaseTransform):
         of_size: dict[int, list[int]] = defaultdict(list)
         for number, size in enumerate(sizes):
             of_size[size].append(number)
-        edges: list[Tensor] = [torch.empty(2, 0, dtype=torch.long)] * len(sizes)
+        edges: list[Tensor] = [torch.empty(2, 0, dtype=torch.long, device=x.device)] * len(sizes)
+        of_size.pop(0, None)
         for size, numbers in of_size.items():
             nodes = torch.cat([torch.arange(starts[g], starts[g] + size, device=x.device) for g in numbers])
             stacked = x[nodes].view(len(numbers), size, -1)
@@ -200,11 +216,11 @@ class GraphBuilder(BaseTransform):
         return f"{type(self).__name__}(weight={weight}, {options})"
 
 
-def _node_labels(data: Data) -> Tensor | None:
-    """Return the class of each node, if the graph or each graph of the batch says it."""
+def _node_labels(data: Data, numbers: Tensor | None, graphs: int) -> Tensor | None:
+    """Return the class of each node, if each node or each graph of the batch says it."""
     y = data.y
     if not isinstance(y, Tensor) or y.dim() != 1:
         return None
     if len(y) == data.num_nodes:
         return y
-    return y[data.batch] if isinstance(data, Batch) and len(y) == data.num_graphs else None
+    return y[numbers] if numbers is not None and len(y) == graphs else None

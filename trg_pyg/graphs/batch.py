@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from trg_pyg.errors import require
+from trg_pyg.relations.base import check_kind, graph_numbers, graph_starts
 
 
 def make_batch(
@@ -60,6 +61,8 @@ def set_edges(
         edge_index: ``[2, E]``, grouped by graph.
         edge_weight: ``[E]``, or ``None`` to leave no weights.
         edges_per_graph: number of edges of each graph of a batch; ``None`` where they are as many as before.
+
+    A batch whose bookkeeping is not of its nodes loses it, see :func:`forget_parts`.
     """
     # By name: PyG guesses from sizes whose attribute a tensor is, and takes one label for that of a single edge.
     old = {name for name in data.to_dict() if name.startswith("edge_") and name != "edge_index"}
@@ -70,10 +73,14 @@ def set_edges(
         data.edge_weight = edge_weight
     if not isinstance(data, Batch):
         return
-    node_starts = data._slice_dict["x"][:-1]
-    edge_starts = (
-        data._slice_dict["edge_index"] if edges_per_graph is None else torch.tensor([0, *accumulate(edges_per_graph)])
-    )
+    starts = graph_starts(data)
+    edge_starts = None if starts is None else data._slice_dict.get("edge_index")
+    if starts is not None and edges_per_graph is not None:
+        edge_starts = torch.tensor([0, *accumulate(edges_per_graph)])
+    if starts is None or edge_starts is None or int(edge_starts[-1]) != edge_index.shape[1]:
+        forget_parts(data)
+        return
+    node_starts = starts[:-1]
     # The dictionaries may be shared with the batch that this one was copied from.
     data._slice_dict = {name: value for name, value in data._slice_dict.items() if name not in old}
     data._inc_dict = {name: value for name, value in data._inc_dict.items() if name not in old}
@@ -83,21 +90,43 @@ def set_edges(
 
 
 def graph_sizes(data: Data) -> list[int]:
-    """Numbers of nodes of the graphs in ``data``; one number for a plain ``Data``."""
-    if isinstance(data, Batch):
-        return torch.as_tensor(data.ptr).diff().tolist()
-    return [int(data.num_nodes)]
+    """Numbers of nodes of the graphs in ``data``, as :func:`~trg_pyg.relations.base.graph_numbers` counts them."""
+    numbers, graphs = graph_numbers(data)
+    return [int(data.num_nodes)] if numbers is None else torch.bincount(numbers, minlength=graphs).tolist()
 
 
-def join_graphs(batch: Batch) -> Batch:
+def join_graphs(data: Data) -> Data:
     """Make one graph of all nodes of a batch, without edges; node attribute ``image`` keeps the old graph numbers.
 
     What the batch holds for each of its graphs, such as labels, stays as it is.
+
+    Args:
+        data: a ``Batch``, or a ``Data`` whose vector ``batch`` says which graph a node is of.
     """
-    kept = {name: value for name, value in batch.to_dict().items() if not name.startswith("edge_")}
+    numbers, _ = graph_numbers(data)
+    kept = {name: value for name, value in data.to_dict().items() if not name.startswith("edge_")}
     for name in ("batch", "ptr", "image"):
         kept.pop(name, None)
-    return Batch.from_data_list([Data(**kept, image=batch.batch)])
+    joined = Data(**kept, image=numbers if data.batch is None else data.batch.long())
+    return Batch.from_data_list([joined]) if isinstance(data, Batch) else joined
+
+
+def forget_parts(batch: Batch) -> None:
+    """Drop PyG's bookkeeping of a batch that is not of its nodes, in place: of a subgraph, or of nodes in any order.
+
+    ``batch[i]`` would cut out wrong nodes; without it PyG says that the graphs cannot be taken apart. The vector
+    ``batch`` stays, and ``ptr`` becomes that of the nodes, or goes where they do not lie graph after graph.
+    """
+    for name in ("_slice_dict", "_inc_dict"):
+        if hasattr(batch, name):
+            delattr(batch, name)
+    if batch.batch is None or "ptr" not in batch:
+        return
+    if bool((batch.batch.diff() >= 0).all()):
+        sizes = torch.tensor([0, *graph_sizes(batch)])
+        batch.ptr = sizes.cumsum(0).to(batch.batch.device)
+    else:
+        del batch["ptr"]
 
 
 def node_batch(tokens: Tensor) -> Batch:
@@ -118,6 +147,7 @@ def replace_nodes(graph: Data, x: Tensor) -> Data:
     Raises:
         InputError: there are more or fewer than M rows.
     """
+    check_kind(graph)
     require(
         x.shape[0] == graph.num_nodes,
         f"{x.shape[0]} tokens for a graph of {graph.num_nodes} nodes: both networks need the same tokens",

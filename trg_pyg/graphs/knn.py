@@ -9,13 +9,16 @@ from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.neighbours import nearest_neighbours
 from trg_pyg.relations.base import EdgeRelation
 from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.tokens.normalize import tell_of_zeros
 
 
 class KNNGraph(GraphBuilder):
     r"""Each token receives edges from its K nearest tokens by Euclidean distance (TRG, arXiv 2306.12442).
 
     :math:`A_{ij} = w(t_i, t_j)` if :math:`i \in \mathrm{kNN}(j)`, else 0: a directed graph without self loops in
-    which every node has exactly K incoming edges, nearest first, duplicates and zero vectors included.
+    which every node has exactly K incoming edges, nearest first, duplicates and zero vectors included. Zero
+    vectors have neighbours by index alone: that there are some is warned of once, on the CPU, where looking costs no
+    wait.
 
     Args:
         k: neighbours of a token, 1 <= k < number of tokens of a graph, or less than that where ``at_most`` is set.
@@ -59,6 +62,8 @@ class KNNGraph(GraphBuilder):
         """Return the kNN edges of B graphs of N nodes each, sorted by target, nearest source first."""
         graphs, nodes, _ = x.shape
         k = self.neighbours(nodes)
+        if x.device.type == "cpu":
+            tell_of_zeros(x)
         neighbours = nearest_neighbours(x, k, chunk_bytes=self.chunk_bytes)
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
         source = (neighbours + first.view(-1, 1, 1)).flatten()

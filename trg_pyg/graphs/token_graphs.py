@@ -11,8 +11,9 @@ from trg_pyg._transfer import in_double
 from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.knn import KNNGraph
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.tokens.normalize import tell_of_zeros
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 Measures = dict[str, float | None]
@@ -69,6 +70,7 @@ class TokenGraphs:
             scope: of each image, or of the batch.
             reverses: keep the reverses of edges that a symmetric kNN graph adds.
         """
+        tell_of_zeros(tokens)
         builder = self.builder(scope)
         builder.weight = None
         if isinstance(builder, KNNGraph):
@@ -100,10 +102,10 @@ class TokenGraphs:
             own, wanted = (self.graph(x, scope, reverses=False) for x in (student, teacher))
             if own is None or wanted is None:
                 continue
-            measures[f"recall/{scope}"] = edge_recall(own, wanted).item() if wanted.num_edges else None
-            # Random edges, as many as the student has, among all pairs of nodes of a graph.
-            graphs, nodes = (images, tokens) if scope == "image" else (1, images * tokens)
-            measures[f"recall/{scope}_chance"] = own.num_edges / (graphs * nodes * max(nodes - 1, 1))
+            recall = edge_recall(own, wanted).item() if wanted.num_edges else None
+            measures[f"recall/{scope}"] = recall
+            measures[f"recall/{scope}_chance"] = chance = chance_recall(own)
+            measures[f"recall/{scope}_corrected"] = None if recall is None else corrected_recall(recall, chance)
         if own is None or wanted is None:
             return measures
         seen = {"": _cross_edges(wanted, target, tail), "_student": _cross_edges(own, target, tail)}

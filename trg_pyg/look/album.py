@@ -205,7 +205,11 @@ class Album:
         """Images, a label for each, and which they are."""
         if self._given:
             files = self._files
-            return self._decoded(files), [_with_folder(file) for file in files], count(len(files), "image file")
+            return (
+                self._decoded(files),
+                [f"{file.resolve().parent.name}/{file.name}" for file in files],
+                count(len(files), "image file"),
+            )
         splits = self._splits
         index = pictures.choose_examples(splits.test.targets, self._test)
         images, targets = _load(splits, index)
@@ -271,11 +275,7 @@ class Album:
         points = {name: [each for each in history if _METRIC in each] for name, history in found.items()}
         having = {name: history for name, history in found.items() if len(points[name]) > 1}
         missing = [name for name, measured in points.items() if not measured]
-        once = [
-            f"{name} (epoch {measured[0]['epoch']}: {measured[0][_METRIC]:.2f})"
-            for name, measured in points.items()
-            if len(measured) == 1
-        ]
+        once = [f"{name} (epoch {each[0]['epoch']:.0f})" for name, each in points.items() if len(each) == 1]
         require(
             len(missing) < len(found),
             f"no run has {_METRIC} in its metrics.jsonl: methods without token graphs have none, nor have trainings "
@@ -286,13 +286,10 @@ class Album:
             self.lacking.append(f"edge_recall has no line of {few(missing)}: no {_METRIC} in metrics.jsonl")
         if once:
             self.lacking.append(f"edge_recall has no line of {few(once)}: measured once")
+        old = [name for name, history in having.items() if not any(f"{_METRIC}_chance" in epoch for epoch in history)]
+        if old:
+            self.lacking.append(f"edge_recall has no chance level of {few(old)}: their metrics.jsonl does not say it")
         return having
-
-
-def _with_folder(file: Path) -> str:
-    """Return the name of a file with that of its folder, which often is its class; of a long one the end."""
-    name = f"{file.resolve().parent.name}/{file.name}"
-    return name if len(name) <= _LETTERS else f"\u2026{name[1 - _LETTERS :]}"
 
 
 def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:

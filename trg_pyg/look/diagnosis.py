@@ -160,7 +160,8 @@ class Diagnosis:
     * ``cross/share``, ``cross/student``: share of the edges of the batch graph, of teacher and student, between images;
       of these, ``cross/same_class`` join images of one class and ``cross/tail`` come from a token of a class of medium
       or few training images; the student's with ``_student``;
-    * ``<measure>_chance``: what random edges would have;
+    * ``<measure>_chance``: what random edges would have, for recall k of the n - 1 others in a graph; and
+      ``recall/<scope>_corrected``: (recall - chance) / (1 - chance), 0 at chance and 1 for all edges;
     * ``value``, ``grad``, ``grad_logits`` and ``cosine`` of each part: see :func:`gradient_measures`; the feature is
       the student's last tap, the gradient that of the mean over a batch.
 
@@ -311,7 +312,7 @@ def diagnosis_table(lines: Sequence[Mapping[str, Any]]) -> str:
     for name in last:
         if "/" not in name or name.endswith("_chance"):
             continue
-        of = last.get(f"{chance.get(name, name)}_chance")
+        of = 0.0 if name.endswith("_corrected") else last.get(f"{chance.get(name, name)}_chance")
         rows.append([name, *(_cell(line.get(name)) for line in chosen), _cell(of)])
     return markdown_table(rows)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trg_pyg.config.messages import class_at
 from trg_pyg.config.schema import DistillerFactory, NetworkConfig, TeacherConfig
@@ -19,6 +20,7 @@ from trg_pyg.models.weights import load_weights
 from trg_pyg.runs import CONFIG, method_of, read_environment
 from trg_pyg.study.study import build_network, tapped
 from trg_pyg.study.teacher import digest_of
+from trg_pyg.tokens.normalize import tell_of_zeros
 from trg_pyg.use.load import TrainedNetwork, Which, load, untrained
 
 _IMAGES_AT_ONCE = 256
@@ -47,7 +49,8 @@ class RunNetworks:
     Attributes:
         trained: what is known of the student and its run.
         after: the student that the run trained.
-        before: the same network with the weights that its training began with, which the seed gives.
+        before: the same network with the weights that its training began with, which the seed gives; its batch
+            normalisation has no statistics yet, and takes those of the images shown, as the training's first step does.
         teacher: ``None`` where the method has none.
         graphs: the token graphs of the method; of a method without, those of TRG by default.
     """
@@ -72,8 +75,11 @@ class RunNetworks:
 
     @torch.no_grad()
     def see(self, images: Tensor) -> list[Seen]:
-        """Show images, uint8 ``[N, 3, H, W]``, to all networks."""
-        return [look(name, network, images, network is self.teacher) for name, network in self.names().items()]
+        """Show images, uint8 ``[N, 3, H, W]``, to all networks; tokens that are zero vectors are warned of."""
+        seen = [look(name, network, images, network is self.teacher) for name, network in self.names().items()]
+        for each in seen:
+            tell_of_zeros(self.tokens(each), each.name)
+        return seen
 
     def tokens(self, seen: Seen, positions: Tensor | None = None) -> Tensor:
         """Return a network's tokens ``[N, n, D]`` at positions ``[N, n]``, or all of them."""
@@ -85,7 +91,8 @@ class RunNetworks:
 @torch.no_grad()
 def look(name: str, network: TappedModel, images: Tensor, is_teacher: bool = False) -> Seen:
     """Show images, uint8 ``[N, 3, H, W]``, to a network, some at a time."""
-    outputs = [network(part) for part in images.split(_IMAGES_AT_ONCE)]
+    # Parts of one size: statistics of a part that is left over would be others.
+    outputs = [network(part) for part in images.chunk(-(-len(images) // _IMAGES_AT_ONCE))]
     features = torch.cat([each.features[-1] for each in outputs]) if outputs[0].features else images.new_empty(0)
     embeddings = [each.embedding for each in outputs if each.embedding is not None]
     return Seen(name, features, torch.cat(embeddings) if embeddings else None, is_teacher)
@@ -117,6 +124,7 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
     before = build_network(student, facts, settings["seeds"][0], taps).eval().requires_grad_(False)
     info = _described(after, student.name, facts.image_size)
     before.describe(facts.image_size)
+    use_batch_statistics(before)
     if not method.needs_teacher:
         require(teacher is None, f"--teacher {teacher}: {name} has no teacher; leave it out")
         graphs = build(info, None).token_graphs or default_token_graphs(info.features[-1], info.features[-1])
@@ -126,6 +134,30 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
     info_t = _described(network, config.name, facts.image_size)
     graphs = build(info, info_t).token_graphs or default_token_graphs(info.features[-1], info_t.features[-1])
     return RunNetworks(trained, after, before, network, graphs)
+
+
+def use_batch_statistics(network: nn.Module) -> None:
+    """Let batch normalisation that has seen no image take the statistics of what it is shown, in evaluation mode too.
+
+    Those that it begins with, mean 0 and variance 1, let the activations of a deep network without training die away
+    layer by layer. Layers with statistics of their own, as of weights that were loaded, keep them.
+    """
+    for module in network.modules():
+        if not isinstance(module, _BatchNorm) or module.running_mean is None or module.running_var is None:
+            continue
+        if not module.running_mean.any() and (module.running_var == 1).all():
+            module.momentum = 0.0  # so that looking changes nothing
+            module.register_forward_pre_hook(_take_batch_statistics)
+            module.register_forward_hook(_back_to_evaluation)
+
+
+def _take_batch_statistics(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    # A single value a channel has no variance.
+    module.training = args[0].numel() > args[0].shape[1]
+
+
+def _back_to_evaluation(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    module.training = False
 
 
 def _described(network: TappedModel, name: str, image_size: int) -> NetworkInfo:

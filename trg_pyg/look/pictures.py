@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.knn import KNNGraph
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
 from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph
 from trg_pyg.viz.drawing import OWN, SHARED, importing_matplotlib, joined_too, pixels_of, strong_lines, weight_norm
@@ -38,7 +38,10 @@ _STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
 }
-BEFORE = "Before training: the initial weights that the run's seed gives, in evaluation mode."
+BEFORE = (
+    "Before training: the initial weights that the run's seed gives, in evaluation mode but for batch normalisation, "
+    "which takes the statistics of the images shown."
+)
 
 
 class Picture(NamedTuple):
@@ -97,7 +100,7 @@ def picture_style() -> Iterator[None]:
 def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
     """Draw the strongest edges of each image's graph over it, a row an image, a column a network."""
     graphs = _graphs(networks, shown, "image")
-    figure, panels = _panels(len(shown.images), 1 + len(graphs))
+    figure, panels, bars = _panels(len(shown.images), 1 + len(graphs), scales=networks.teacher is None)
     for number, (row, image) in enumerate(zip(panels, shown.images, strict=True)):
         _show_image(row[0], image, shown.labels[number])
     for column, (seen, graph) in enumerate(zip(shown.seen, graphs, strict=True), start=1):
@@ -114,7 +117,7 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
                 told.append(_in_common(joined_too(graph[number], own, wanted, others), len(others), pairs))
             axes.set_title("\n".join(told))
         if networks.teacher is None:
-            _scale(figure, lines, panels[:, column], "edge weight")
+            _scale(figure, lines, bars[column], "edge weight")
     _key(
         figure,
         networks,
@@ -134,12 +137,14 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
     """Draw the strongest edges between images of the graph of all tokens, a panel a network."""
     graphs = _graphs(networks, shown, "batch")
     columns, images = math.ceil(math.sqrt(len(shown.images))), len(shown.images)
-    side = 1.7 * _PANEL
-    figure = _new_figure(len(graphs) * side, side * math.ceil(images / columns) / columns + 1.2)
-    panels = figure.subplots(1, len(graphs), squeeze=False)
+    # Thumbnails are an inch wide or more, so that their names can be read.
+    side = max(1.7 * _PANEL, 1.5 * columns)
+    shape = math.ceil(images / columns) / columns
+    figure, panels, bars = _panels(1, len(graphs), side, shape * side, scales=networks.teacher is None)
+    labels = [_in_lines(label, int(16 * side / columns / 1.25)) for label in shown.labels]
     others = cross_image_lines(graphs[0])[0]
     crossing: list[str] = []
-    for axes, seen, graph in zip(panels[0], shown.seen, graphs, strict=True):
+    for axes, bar, seen, graph in zip(panels[0], bars, shown.seen, graphs, strict=True):
         drawn = draw_cross_image_graph(
             axes,
             shown.images,
@@ -147,7 +152,7 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
             networks.graphs.tokenize.token_grid,
             shown.positions,
             strongest=strongest,
-            labels=shown.labels,
+            labels=labels,
             best=True,
             teacher=graphs[0] if networks.teacher is not None else None,
         )
@@ -157,9 +162,9 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
             common = joined_too(graph, cross_image_lines(graph, strongest)[0], graphs[0], others)
             tokens = graph.num_nodes / images
             told.append(_in_common(common, len(others), images * (images - 1) / 2 * tokens**2))
-        axes.set_title("\n".join(told))
+        axes.set_title("\n".join(told), pad=6 + 10 * max(label.count("\n") for label in labels))
         if networks.teacher is None and drawn is not None:
-            _scale(figure, drawn, axes, "edge weight")
+            _scale(figure, drawn, bar, "edge weight")
     _key(
         figure,
         networks,
@@ -192,7 +197,7 @@ def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> P
         node = number * tokens + token[0] * grid[1] + token[1]
         axes = figure.add_subplot(places[first : first + len(graphs), 0])
         draw_patch(axes, image, grid, node % tokens)
-        axes.set_title(f"one patch of: {shown.labels[number]}")
+        axes.set_title(f"a patch of\n{_in_lines(shown.labels[number], _LETTERS)}")
         for place, (seen, graph) in enumerate(zip(shown.seen, graphs, strict=True), start=first):
             row = [figure.add_subplot(places[place, 2 + rank]) for rank in range(most)]
             wanted = graphs[0] if networks.teacher is not None and not seen.is_teacher else None
@@ -260,7 +265,7 @@ def _maps(
     label: str,
     caption: str,
 ) -> Picture:
-    figure, panels = _panels(len(shown.images), 1 + len(values))
+    figure, panels, bars = _panels(len(shown.images), 1 + len(values), scales=True)
     grid = networks.graphs.tokenize.token_grid
     bare = torch.full((grid[0] * grid[1],), torch.nan)
     for number, (axes, image) in enumerate(zip(panels[:, 0], shown.images, strict=True)):
@@ -275,7 +280,7 @@ def _maps(
             drawn = draw_similarity(axes, shown.images[number], value, grid, token, norm)
             largest = f"at most {value[~value.isnan()].max():.2g}" if label == "probability" else None
             axes.set_title("\n".join(filter(None, [_wrapped(seen.name) if number == 0 else None, largest])))
-        _scale(figure, drawn, panels[:, column], label)
+        _scale(figure, drawn, bars[column], label)
     return Picture(name, figure, caption)
 
 
@@ -289,7 +294,7 @@ def embeddings(features: Mapping[str, Tensor], targets: Tensor, classes: Sequenc
         origin: which images they are of.
     """
     columns = min(3, len(features))
-    figure, panels = _panels(-(-len(features) // columns), columns, 1.5 * _PANEL)
+    figure, panels, _ = _panels(-(-len(features) // columns), columns, 1.5 * _PANEL)
     for axes in panels.flat[len(features) :]:
         axes.set_axis_off()
     for axes, (name, values) in zip(panels.flat, features.items(), strict=False):
@@ -314,7 +319,8 @@ def recall_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Pic
     caption = (
         "Edge recall after each evaluated epoch (graph/edge_recall of metrics.jsonl): share of the edges of the "
         "teacher's token graph that the student's own graph has too, in the graph of the method's scope, on the same "
-        "64 or fewer evaluated images each time."
+        "64 or fewer evaluated images each time. Dashed: what random edges would have; corrected: (recall - chance) / "
+        "(1 - chance), 0 at chance and 1 for all edges."
     )
     return Picture("edge_recall", figure, caption)
 
@@ -328,7 +334,7 @@ def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
     tokenize = networks.graphs.tokenize
     rows, columns = tokenize.token_grid
     try:
-        networks.graphs.builder(scope)(torch.zeros(images, tokenize.num_tokens, 1))
+        networks.graphs.builder(scope)(torch.ones(images, tokenize.num_tokens, 1))
     except InputError as error:
         raise InputError(
             f"{error} ({tokenize.num_tokens} of an image's {rows}x{columns} are sampled); or leave it out with "
@@ -385,9 +391,10 @@ def _patch_key(figure: Any, most: int, chance: float | None) -> None:
     figure.legend(frames.values(), frames, loc="outside upper left", ncols=2, frameon=False, fontsize=9, **square)
 
 
-def _scale(figure: Any, drawn: Any, axes: Any, label: str) -> None:
-    """Add a network's own scale of colours below its panels."""
-    figure.colorbar(drawn, ax=axes, label=label, location="bottom", aspect=25)
+def _scale(figure: Any, drawn: Any, bar: Any, label: str) -> None:
+    """Fill the place below a network's panels with its own scale of colours."""
+    bar.set_axis_on()
+    figure.colorbar(drawn, cax=bar, label=label, orientation="horizontal")
 
 
 def _ordinal(rank: int) -> str:
@@ -402,11 +409,17 @@ def _graphs(networks: RunNetworks, shown: Shown, scope: Scope) -> list[Any]:
 def _recall(seen: Seen, graph: Data, teacher: Data, networks: RunNetworks) -> list[str]:
     if seen.is_teacher or networks.teacher is None:
         return []
-    return [f"edge recall {edge_recall(graph, teacher).item():.2f}"]
+    recall, chance = edge_recall(graph, teacher).item(), chance_recall(graph)
+    corrected = corrected_recall(recall, chance)
+    above = "" if corrected is None else f", corrected {corrected:.2f}"
+    return [f"edge recall {recall:.2f}", f"chance {chance:.2g}{above}"]
 
 
 def _about_recall(networks: RunNetworks) -> str:
-    recall = " Edge recall: share of the teacher's edges that the student has too."
+    recall = (
+        " Edge recall: share of the teacher's edges that the student has too; chance: what random edges would have; "
+        "corrected: (recall - chance) / (1 - chance), 0 at chance and 1 for all edges."
+    )
     return (recall if networks.teacher is not None else "") + _about_method(networks)
 
 
@@ -439,9 +452,19 @@ def _described(networks: RunNetworks, images: int) -> str:
     return f"{which}{cells} of each image; {edges}"
 
 
-def _panels(rows: int, columns: int, side: float = _PANEL) -> tuple[Any, Any]:
-    figure = _new_figure(columns * side, rows * (side + _TITLE) + 0.8)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _panels(
+    rows: int, columns: int, width: float = _PANEL, height: float | None = None, *, scales: bool = False
+) -> tuple[Any, Any, Any]:
+    """Return a figure, its panels by row and column, and below each column the place of a scale, if there are any."""
+    height = width if height is None else height
+    title = _TITLE / 2 if scales else _TITLE  # where the scale is, lines of text are not
+    figure = _new_figure(columns * width, rows * (height + title) + (1.4 if scales else 1))
+    ratios = [1.0] * rows + [0.1 / height] * scales
+    every = figure.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios)
+    for bar in every[rows:].flat:
+        bar.set_label("<colorbar>")
+        bar.set_axis_off()
+    return figure, every[:rows], every[-1]
 
 
 def _new_figure(width: float, height: float) -> Any:
@@ -452,7 +475,7 @@ def _new_figure(width: float, height: float) -> Any:
 
 def _show_image(axes: Any, image: Tensor, label: str) -> None:
     axes.imshow(pixels_of(image), interpolation="nearest")
-    axes.set_title(label)
+    axes.set_title(_in_lines(label, _LETTERS))
     axes.set_axis_off()
 
 
@@ -490,6 +513,13 @@ def choose_examples(targets: Tensor, images: int) -> Tensor:
     # First two images of every class, then the next two: the sort keeps the order of the classes.
     pairs.sort(key=lambda pair: pair[0] // 2)
     return torch.tensor([index for _, index in pairs[:images]])
+
+
+def _in_lines(label: str, letters: int) -> str:
+    """Return a label in lines of so many letters: a long one broken after the folder, of long names the end."""
+    if len(label) <= letters:
+        return label
+    return "/\n".join(part if len(part) <= letters else f"\u2026{part[1 - letters :]}" for part in label.split("/"))
 
 
 def _wrapped(name: str) -> str:

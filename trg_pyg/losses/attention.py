@@ -16,8 +16,8 @@ class AttentionLoss(DistillationLoss):
     .. math:: a = \frac{v}{\lVert v \rVert}, \quad v = \mathrm{flatten}\Big(\frac{1}{C} \sum_c F_c^2\Big), \qquad
         L = \mathrm{mean}\big((a_S - a_T)^2\big)
 
-    over all entries of all images. The finer map is first average-pooled to the coarser one's grid. A map no longer
-    than 1e-6 counts as zero, has a = 0 and receives no gradient.
+    over all entries of all images. The finer map is first average-pooled to the coarser one's grid. A map of
+    zeros has a = 0 and receives no gradient.
 
     Shapes:
         - student map ``[B, C_S, H_S, W_S]``, teacher map ``[B, C_T, H_T, W_T]``
@@ -39,7 +39,7 @@ class AttentionLoss(DistillationLoss):
 def _attention(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
     """Unit-length attention ``[B, H * W]``."""
     x = pool_to_grid(full_precision(feature_map), grid).flatten(2)
-    # Only the direction counts. At unit length the squares of small activations stay well above what l2_normalize
-    # takes for zero, and those of large ones do not overflow; for the same reason the channels are summed.
+    # Only the direction counts. At unit length the squares of small activations do not underflow, and those of large
+    # ones do not overflow; for the same reason the channels are summed.
     unit = l2_normalize(x.flatten(1)).view_as(x)
     return l2_normalize(unit.square().sum(1))

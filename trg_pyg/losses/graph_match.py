@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
@@ -11,7 +12,7 @@ from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
-from trg_pyg.relations.base import check_graph, equal_graphs, features_of, weights_of
+from trg_pyg.relations.base import check_graph, equal_graphs, features_of, graph_numbers, weights_of
 
 
 class GraphMatch(DistillationLoss):
@@ -63,10 +64,8 @@ class GraphMatch(DistillationLoss):
         for graph in (student, teacher):
             require(isinstance(graph, Batch), f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
             check_graph(graph)
-        require(
-            student.num_graphs == teacher.num_graphs,
-            f"{student.num_graphs} student graphs and {teacher.num_graphs} teacher graphs: build both from one batch",
-        )
+        graphs, graphs_t = (graph_numbers(graph)[1] for graph in (student, teacher))
+        require(graphs == graphs_t, f"{graphs} student graphs and {graphs_t} teacher graphs: build both from one batch")
         return info_nce(
             self.project_student(self._read(student, self.pass_student)),
             self.project_teacher(self._read(detach_graph(teacher), self.pass_teacher)),
@@ -77,4 +76,9 @@ class GraphMatch(DistillationLoss):
         nodes = features_of(graph), graph.edge_index, weights_of(graph)
         # PyG's layers take no number of graphs.
         passed = propagate(*nodes, equal_graphs(graph)) if isinstance(propagate, Propagation) else propagate(*nodes)
-        return self.readout(passed, graph.batch, graph.num_graphs)
+        numbers, graphs = graph_numbers(graph)
+        assert numbers is not None  # of a Batch
+        if numbers.device.type == "cpu":
+            empty = (torch.bincount(numbers, minlength=graphs) == 0).nonzero().flatten().tolist()
+            require(not empty, f"graph {empty[:1]} of the batch has no node to read out: leave it out of both batches")
+        return self.readout(passed, numbers, graphs)

@@ -1,7 +1,17 @@
 """What an edge or a node of a graph stands for: a differentiable function of the graph."""
 
 from trg_pyg.relations.angle import Angle
-from trg_pyg.relations.base import EdgeRelation, Relation, check_graph, equal_graphs, features_of, weights_of
+from trg_pyg.relations.base import (
+    EdgeRelation,
+    Relation,
+    check_graph,
+    check_kind,
+    equal_graphs,
+    features_of,
+    graph_numbers,
+    graph_starts,
+    weights_of,
+)
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
 from trg_pyg.relations.edges import absolute_distances, dot_products, squared_distances
 from trg_pyg.relations.kernels import Cosine, Distance, DotProduct, Gaussian, Laplace, TaylorGaussian
@@ -25,9 +35,12 @@ __all__ = [
     "TaylorGaussian",
     "absolute_distances",
     "check_graph",
+    "check_kind",
     "dot_products",
     "equal_graphs",
     "features_of",
+    "graph_numbers",
+    "graph_starts",
     "segment_log_softmax",
     "squared_distances",
     "weights_of",

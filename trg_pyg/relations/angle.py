@@ -4,11 +4,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from torch_geometric.utils import to_dense_batch
 
 from trg_pyg.errors import require
-from trg_pyg.relations.base import Place, Relation, check_graph, features_of
+from trg_pyg.relations.base import Place, Relation, check_graph, features_of, graph_numbers
 from trg_pyg.tokens.normalize import l2_normalize
 
 
@@ -64,8 +64,9 @@ class Angle(Relation):
 
 
 def _check_size(graph: Data) -> None:
-    sizes = graph._slice_dict["x"].diff() if isinstance(graph, Batch) else torch.tensor([graph.num_nodes])
-    smallest = int(sizes.min())
+    numbers, graphs = graph_numbers(graph)
+    sizes = torch.tensor([graph.num_nodes]) if numbers is None else torch.bincount(numbers, minlength=graphs)
+    smallest = int(sizes[sizes > 0].min())  # one without nodes has no angles and asks for none
     require(
         smallest >= 3,
         f"angles on a graph of {smallest} nodes: an angle needs an anchor and two others; "

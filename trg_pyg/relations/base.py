@@ -102,9 +102,11 @@ def check_graph(graph: Data, *, edges: bool = True) -> None:
         edges: whether it needs edges.
 
     Raises:
-        InputError: it has features other than ``[M, D]``, M and D at least 1; no edges or other ones than int64
-            ``[2, E]``; or an edge of a node that there is not.
+        InputError: it is no ``Data`` and no ``Batch`` of these, such as a list or a ``HeteroData``; it has features
+            other than ``[M, D]``, M and D at least 1; no edges or other ones than int64 ``[2, E]``; or an edge of a
+            node that there is not.
     """
+    check_kind(graph)
     x, edge_index = graph.x, graph.edge_index
     require(
         x is None or (isinstance(x, Tensor) and x.dim() == 2 and x.numel() > 0),
@@ -130,15 +132,99 @@ def check_graph(graph: Data, *, edges: bool = True) -> None:
         )
 
 
+def check_kind(graph: Any) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` for a list of graphs, nodes of several types, and so on."""
+    many = isinstance(graph, list | tuple)
+    require(
+        isinstance(graph, Data),
+        f"a {type(graph).__name__} where one graph is needed: give a PyG Data or Batch"
+        + (", such as Batch.from_data_list of the list" if many else ""),
+    )
+
+
 def _shape(x: Any) -> tuple[int, ...] | None:
     return tuple(x.shape) if isinstance(x, Tensor) else None
 
 
+def graph_numbers(graph: Data) -> tuple[Tensor | None, int]:
+    """Return the number of the graph that each node is of, ``[M]``, and how many graphs there are.
+
+    The vector ``batch`` says it, of a plain ``Data`` as of a ``Batch``, in any order; without one ``ptr`` does. What is
+    taken out of a ``Batch`` (``subgraph``) has a vector of its own beside the ``ptr`` of the whole, so the vector
+    counts. Its values are looked at on the CPU only, as in :func:`check_graph`.
+
+    Returns:
+        ``None`` and 1 where a ``Data`` has neither: it is a single graph.
+
+    Raises:
+        InputError: it is not one whole number a node, at least 0; or a ``Batch`` has neither.
+    """
+    nodes, numbers, known = int(graph.num_nodes), graph.batch, int(getattr(graph, "_num_graphs", 0))
+    if numbers is None:
+        if "ptr" not in graph:
+            require(
+                not isinstance(graph, Batch),
+                "a Batch without batch and ptr does not say which graph a node is of: make it by Batch.from_data_list",
+            )
+            return None, 1
+        ptr = torch.as_tensor(graph["ptr"])
+        require(
+            ptr.dim() == 1
+            and len(ptr) > 1
+            and int(ptr[0]) == 0
+            and int(ptr[-1]) == nodes
+            and bool((ptr.diff() >= 0).all()),
+            f"ptr {ptr.tolist()} of {nodes} nodes: it begins with 0, ends with the number of nodes and never falls",
+        )
+        sizes = ptr.diff()
+        return torch.arange(len(sizes), device=ptr.device).repeat_interleave(sizes), len(sizes)
+    whole = isinstance(numbers, Tensor) and not (numbers.is_floating_point() or numbers.is_complex())
+    require(
+        whole and numbers.shape == (nodes,) and numbers.dtype != torch.bool,
+        f"batch of shape {_shape(numbers)} and type {getattr(numbers, 'dtype', type(numbers).__name__)} for {nodes} "
+        "nodes: give the number of the graph of each node, int64 [nodes]",
+    )
+    numbers = numbers.long()
+    if nodes == 0 or (known and numbers.device.type != "cpu"):
+        return numbers, max(known, 1)
+    low, high = (int(bound) for bound in numbers.aminmax())
+    require(low >= 0, f"batch names graph {low}: graphs are numbered from 0")
+    if high >= max(known, nodes):  # numbers of a data set, as large as they may be
+        return numbers.unique(return_inverse=True)[1], len(numbers.unique())
+    return numbers, max(known, high + 1)
+
+
+def graph_starts(graph: Data) -> Tensor | None:
+    """Return the first node of each graph of a ``Batch`` and the number of nodes, ``[B + 1]``, on the CPU.
+
+    ``None`` for a ``Data``, and where PyG's bookkeeping is not of these nodes or they do not lie graph after graph, as
+    in a subgraph. The bookkeeping lies on the CPU, so that asking does not wait for a GPU.
+    """
+    starts = getattr(graph, "_slice_dict", {}).get("x")
+    if not isinstance(graph, Batch) or starts is None or int(starts[-1]) != graph.num_nodes:
+        return None
+    numbers = graph.batch
+    if isinstance(numbers, Tensor) and numbers.device.type == "cpu":
+        expected = torch.arange(len(starts) - 1).repeat_interleave(starts.diff())
+        if numbers.shape != expected.shape or not bool((numbers == expected).all()):
+            return None
+    return starts
+
+
 def equal_graphs(graph: Data) -> int:
-    """Return how many graphs of equal size a batch holds; 1 where it is not known that they are equal."""
-    if not isinstance(graph, Batch) or graph.num_graphs < 2:
+    """Return how many graphs of equal size the nodes form, in their order; 1 where it is not known that they are equal.
+
+    On the CPU it is seen that no edge joins two of them.
+    """
+    starts = graph_starts(graph)
+    if starts is None or len(starts) < 3:
         return 1
-    # The bookkeeping lies on the CPU, so that asking does not wait for a GPU.
-    starts = graph._slice_dict["x"]
     sizes = starts.diff()
-    return graph.num_graphs if bool((sizes == sizes[0]).all()) else 1
+    size = int(sizes[0])
+    if size == 0 or not bool((sizes == size).all()):
+        return 1
+    if graph.edge_index.device.type == "cpu":
+        source, target = graph.edge_index // size
+        if not torch.equal(source, target):
+            return 1
+    return len(sizes)

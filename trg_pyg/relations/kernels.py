@@ -3,6 +3,7 @@
 from math import exp, factorial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from trg_pyg.errors import check_positive, require
@@ -94,9 +95,11 @@ class Gaussian(EdgeRelation):
     def between(self, x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
         """Return values in (0, 1], ``[E]``."""
         squared = squared_distances(x, edge_index, num_graphs)
-        # The floor keeps a graph of nothing but duplicates at weight 1 instead of 0 / 0.
-        sigma = squared.detach().mean().clamp_min(1e-12) if self.sigma == "auto" else self.sigma
-        return (-squared / (2 * sigma)).exp()
+        if self.sigma != "auto":
+            return (-squared / (2 * self.sigma)).exp()
+        mean = squared.detach().mean()
+        # A graph of nothing but duplicates has weight 1 instead of 0 / 0, and so have squares that underflow.
+        return (-squared / (2 * torch.where(mean < 2**20 * torch.finfo(mean.dtype).tiny, 1.0, mean))).exp()
 
 
 class Laplace(EdgeRelation):

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from trg_pyg.errors import check_choice, require
-from trg_pyg.relations.base import Relation
+from trg_pyg.relations.base import Relation, graph_numbers
 
 
 class Scaled(Relation):
@@ -39,10 +39,9 @@ class Scaled(Relation):
         value, target = self.of(graph), graph.edge_index[1]
         if self.by in ("norm", "sum"):
             group, groups = target, graph.num_nodes
-        elif graph.batch is None:
-            group, groups = torch.zeros_like(target), 1
         else:
-            group, groups = graph.batch[target], graph.num_graphs
+            numbers, groups = graph_numbers(graph)
+            group = torch.zeros_like(target) if numbers is None else numbers[target]
         if self.by == "mean":
             positive = value > 0
             count = scatter(positive.to(value.dtype), group, dim_size=groups, reduce="sum")

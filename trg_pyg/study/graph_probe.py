@@ -9,7 +9,7 @@ from torch_geometric.data import Batch
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.graphs.recall import edge_recall
+from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.study.study import Study
@@ -42,7 +42,9 @@ class GraphProbe:
     teacher's edges that the student has too:
 
     * ``graph/edge_recall``: of the graph of the method's scope, by default over all tokens of the images;
-    * ``graph/edge_recall_image``: of the images' own graphs, where the scope is the batch.
+    * ``graph/edge_recall_image``: of the images' own graphs, where the scope is the batch;
+    * each with ``_chance``: what random edges would have, K of the n - 1 others in the graph; and with ``_corrected``:
+      how far the share is from chance to all, (recall - chance) / (1 - chance), which compares whatever K and n are.
 
     A graph of K tokens or fewer, or without an edge, has none. Nothing is drawn from a generator that others use.
 
@@ -65,7 +67,14 @@ class GraphProbe:
         images, positions, graphs = self._seen
         tokens = self._graphs.tokenize.of_student(student(images).features[-1].float(), positions)
         built = self._build(tokens)
-        return {name: edge_recall(built[name], wanted).item() for name, wanted in graphs.items() if name in built}
+        metrics = {}
+        for name, wanted in graphs.items():
+            if name in built:
+                metrics[name] = recall = edge_recall(built[name], wanted).item()
+                metrics[f"{name}_chance"] = chance = chance_recall(built[name])
+                if (corrected := corrected_recall(recall, chance)) is not None:
+                    metrics[f"{name}_corrected"] = corrected
+        return metrics
 
     def _look(self) -> _Seen:
         generator = torch.Generator().manual_seed(_SEED)

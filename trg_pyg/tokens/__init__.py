@@ -1,7 +1,7 @@
 """Tokens: patches of feature maps and of transformers' sequences, the same ones of both networks."""
 
 from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
-from trg_pyg.tokens.normalize import check_type, full_precision, l2_normalize
+from trg_pyg.tokens.normalize import check_type, full_precision, l2_normalize, tell_of_zeros
 from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, take_tokens
 from trg_pyg.tokens.tokenizer import Tokenizer
 
@@ -17,4 +17,5 @@ __all__ = [
     "pool_to_grid",
     "sample_positions",
     "take_tokens",
+    "tell_of_zeros",
 ]

@@ -1,5 +1,6 @@
 """Length and precision of token vectors."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trg_pyg.errors import require
+
+# Of whose zero vectors it was told already.
+_told: set[str] = set()
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -29,15 +33,36 @@ def check_type(x: Tensor, factor: Tensor) -> None:
     )
 
 
-def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """Scale vectors to unit length along the last axis, in float32 at least.
+def tell_of_zeros(tokens: Tensor, of: str = "") -> None:
+    """Warn, once in a process, that some of the tokens are zero vectors: their neighbours are chosen by index alone.
 
-    A vector no longer than ``eps`` has no direction: it becomes zero and passes no gradient back.
-    (Dividing by a clamped norm would multiply its gradient by 1 / eps, and a ReLU network does make exact zeros.)
+    It waits for the tokens, so on a GPU it is for callers who wait anyway.
+
+    Args:
+        tokens: ``[..., D]``.
+        of: whose tokens they are; each is told of once, and after one of them nobody without a name.
+    """
+    if of in _told:
+        return
+    zero = (tokens == 0).all(-1)
+    if found := int(zero.sum()):
+        _told.update({of, ""})
+        warnings.warn(
+            f"{found} of {zero.numel()} tokens{of and ' of ' + of} are zero vectors: they have no direction, so that "
+            "which neighbours they have says nothing; float16 makes zeros of what is below 3e-8",
+            stacklevel=3,
+        )
+
+
+def l2_normalize(x: Tensor) -> Tensor:
+    """Scale vectors to unit length along the last axis, in float32 at least, however short they are.
+
+    A zero vector has no direction: it stays zero and passes no gradient back, and a ReLU network does make exact zeros.
+    The gradient of a vector is as large as the vector is short; where its reciprocal would overflow (in float32 at a
+    length of 1e-32) none is passed.
 
     Args:
         x: ``[..., D]``.
-        eps: length up to which a vector counts as zero.
 
     Returns:
         ``[..., D]``, differentiable once.
@@ -46,7 +71,7 @@ def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
         InputError: the vectors have no coordinate, or are no floating-point numbers.
     """
     require(x.dim() >= 1 and x.shape[-1] >= 1, f"vectors of shape {tuple(x.shape)}: give [..., D] with D at least 1")
-    out: Tensor = _Direction.apply(full_precision(x), eps)
+    out: Tensor = _Direction.apply(full_precision(x))
     return out
 
 
@@ -54,23 +79,24 @@ class _Direction(torch.autograd.Function):
     """One function, because its dozen of small steps, each recorded, cost more than what they compute."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        # Squares of long vectors overflow, so the largest coordinate is divided out first.
-        # On a CPU the norm of order infinity takes ten times as long.
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        # Squares of long vectors overflow and those of short ones underflow, so the largest coordinate is divided out
+        # first. On a CPU the norm of order infinity takes ten times as long.
         scale = torch.maximum(x.amax(-1, keepdim=True), x.amin(-1, keepdim=True).neg_())
+        # A NaN is not below it and stays to be seen.
+        short = scale < 2**20 * torch.finfo(x.dtype).tiny
         scale = scale.masked_fill(scale == 0, 1.0)
         out = x / scale
         length = torch.linalg.vector_norm(out, dim=-1, keepdim=True)
-        # Asked this way round, a NaN is not a zero vector and stays to be seen. Over infinity all else becomes 0.
-        length.masked_fill_(scale * length <= eps, torch.inf)
-        out /= length
-        ctx.save_for_backward(out, scale, length)
+        out /= length.masked_fill(length == 0, 1.0)
+        # Over infinity all of a gradient becomes 0.
+        ctx.save_for_backward(out, scale, length.masked_fill_(short, torch.inf))
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         out, scale, length = ctx.saved_tensors
         # What of the gradient is along the vector would change its length alone.
         along = (grad * out).sum(-1, keepdim=True)
-        return torch.addcmul(grad, out, along, value=-1).div_(length).div_(scale), None
+        return torch.addcmul(grad, out, along, value=-1).div_(length).div_(scale)
