@@ -1,6 +1,5 @@
 """A report: what it is made of, as one HTML page that needs nothing else, and as Markdown."""
 
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -123,7 +122,6 @@ class Page:
             trim_blocks=True,
             keep_trailing_newline=True,
         )
-        environment.filters["parts"] = _parts
         return environment.get_template("page.html.jinja").render(page=self)
 
     def markdown(self) -> str:
@@ -139,11 +137,6 @@ class Page:
                     parts += [_markdown(table) for table in block.tables]
             parts.append("\n".join(f"    {line}" for line in section.commands))
         return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _parts(text: str) -> list[str]:
-    """Return a cell in parts between which its line may break: within paths and options, never in a word."""
-    return re.split(r"(?<=[/.=,])(?=[^\W\d])", text)
 
 
 def _markdown(table: Table) -> str:
