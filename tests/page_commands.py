@@ -122,6 +122,8 @@ class Place:
         torch.manual_seed(0)
         for file, network in (("teacher.pth", "torchvision:resnet50"), ("resnet56.pth", "resnet56")):
             torch.save(build_model(network, len(_CLASSES)).state_dict(), folder / file)
+        imagenet = build_model("timm:tf_efficientnet_lite0", 1000)
+        torch.save(imagenet.state_dict(), folder / "tf_efficientnet_lite0.pth")
         assert trg(["run", "--methods", "KD", "TRG", *_SMALL, "--wandb=offline", "--quiet"]) == 0
         (self._run,) = Path("runs").glob("Digits/resnet20-resnet8/TRG-*/seed0")
         self._run_of: dict[Path, Path] = {}

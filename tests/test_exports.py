@@ -79,8 +79,9 @@ def test_names_that_are_loaded_when_asked_for_are_those_that_a_type_checker_sees
     [
         "import sys, trg_pyg; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)",
         "from trg_pyg import *; import sys; sys.exit(TRG.__name__ != 'TRG' or 'trg_pyg.data' in sys.modules)",
+        "import trg_pyg, warnings; warnings.resetwarnings(); warnings.simplefilter('error'); trg_pyg.KNNGraph",
     ],
-    ids=["the package loads nothing", "a name loads what it needs"],
+    ids=["the package loads nothing", "a name loads what it needs", "PyG says nothing whoever sets filters"],
 )
 def test_an_import_says_nothing(program):
     command = [sys.executable, "-W", "error::FutureWarning", "-c", program]

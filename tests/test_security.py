@@ -64,7 +64,7 @@ ALLOWED = {
     ("trg_pyg/cli/__init__.py", "importlib.import_module"): "the commands beside it, by their files' names",
     ("trg_pyg/config/messages.py", "importlib.import_module"): "classes that jsonargparse has imported already",
     ("experiments/benchmarks/neighbours.py", "importlib.import_module"): "libraries to compare with, by fixed names",
-    ("trg_pyg/models/weights.py", "torch.serialization.safe_globals"): "argparse.Namespace, which holds data only",
+    ("trg_pyg/models/weights.py", "torch.serialization.safe_globals"): "a Namespace and numbers of numpy, data only",
     ("trg_pyg/training/distributed.py", "torch.distributed.broadcast_object_list"): "between processes of one training",
     ("trg_pyg/training/distributed.py", "torch.distributed.all_gather_object"): "between processes of one training",
     ("trg_pyg/models/published.py", "urllib.request.build_opener"): "published teachers, held to a hash",

@@ -14,7 +14,7 @@ ORDER = [
     *("config", "study", "use", "look", "report", "cli"),  # the laboratory
 ]
 # To the left of everything.
-BASE = {"errors", "step", "metrics", "runs", "_discover", "_files", "_program", "_transfer"}
+BASE = {"errors", "step", "metrics", "runs", "_discover", "_files", "_program", "_pyg", "_transfer"}
 # What the pieces must not import, and where in the laboratory it may be.
 FORBIDDEN: dict[str, set[str]] = {
     "experiments": set(),
@@ -119,6 +119,12 @@ def test_an_arrow_that_points_back_is_seen(module, line):
 )
 def test_an_arrow_that_points_forward_is_fine(module, line):
     assert violations(LIBRARY / module, line) == []
+
+
+def test_a_package_that_uses_pyg_imports_it_without_its_warning():
+    using = {part_of(path) for path in sources(LIBRARY) if "from torch_geometric" in path.read_text()}
+    first = {part: (LIBRARY / part / "__init__.py").read_text().partition("\nfrom ")[0] for part in using}
+    assert [part for part, text in first.items() if "import trg_pyg._pyg" not in text] == []
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:

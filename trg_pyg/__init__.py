@@ -9,7 +9,6 @@ with its losses, KD, and the error that bad input gets. Everything else is in th
 are asked for, since PyTorch and PyG take seconds to import.
 """
 
-import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -40,9 +39,6 @@ __all__ = [
     "build_model",
     "patchify",
 ]
-
-# PyG calls torch.jit.script when it is imported: a warning that nobody who sees it here can do anything about.
-warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
 
 if not TYPE_CHECKING:  # to a type checker, a module with this function has every name
 

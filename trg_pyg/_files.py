@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,28 @@ def write_text(path: Path, text: str) -> None:
     """
     with written(path), replaced_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def check_writable(path: Path, name: str, file: bool = False) -> None:
+    """Refuse a file or folder that could not be written, before any work is done for it.
+
+    Args:
+        path: what is to be made, with the folders above it, or written to.
+        name: of the option that names it, for the message.
+        file: whether it is one.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    folder = path.absolute().parent if file else path.absolute()
+    try:
+        folder = next(each for each in (folder, *folder.parents) if each.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{name}={path}: nothing can be written in {folder} ({error.strerror}); name one that can be written to"
+        ) from error
 
 
 @contextlib.contextmanager

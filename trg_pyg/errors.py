@@ -27,12 +27,35 @@ def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
         otherwise: returned where no name is near; by default the known names, if they are few.
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = nearest(name, known)
     if close:
         return f"; did you mean {', '.join(close)}?"
     if otherwise is not None:
         return otherwise
     return f"; known: {', '.join(known)}" if 0 < len(known) <= 20 else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names nearest to ``name``, three at most, the nearest first.
+
+    Case does not count, nor whether words are joined by ``-`` or ``_``; a name without a dot is looked for in groups
+    too, so that ``lr`` finds ``train.lr``.
+    """
+    given, scores = _folded(name), {}
+    for each in known:
+        whole = _folded(each)
+        scores[each] = difflib.SequenceMatcher(None, whole, given).ratio()
+        if "." in whole and "." not in name:
+            last = difflib.SequenceMatcher(None, whole.rpartition(".")[2], given).ratio()
+            scores[each] = max(scores[each], 0.95 * last)
+    best = max(scores.values(), default=0.0)
+    least = 1.0 if best == 1 else max(best - 0.2, 0.5)
+    ranked = sorted(scores, key=lambda each: (-scores[each], len(each), each))
+    return [each for each in ranked if scores[each] >= least][:3]
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_")
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
@@ -61,3 +84,17 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 def check_positive(name: str, value: float) -> None:
     """Raise :class:`InputError` unless ``value`` is above 0."""
     require(value > 0, f"{name}={value}: it must be positive")
+
+
+def check_channels(mean: Sequence[float] | None, std: Sequence[float] | None, owner: str = "") -> None:
+    """Raise :class:`InputError` unless channel statistics are those of pixels in [0, 1]; ``None`` is not looked at.
+
+    Args:
+        mean: of each channel.
+        std: of each channel.
+        owner: what their names begin with in the message, such as ``"teacher."``.
+    """
+    for name, values in (("mean", mean), ("std", std)):
+        sound = values is None or all(0 <= value <= 1 and (value > 0 or name == "mean") for value in values)
+        bounds = "[0, 1]" if name == "mean" else "(0, 1]"
+        require(sound, f"{owner}{name} {values} is outside {bounds}; divide values for pixels of 0..255 by 255")

@@ -22,8 +22,9 @@ def copy(run, place, old, new):
 def test_a_student_stands_beside_its_teacher(finished_run, capsys):
     # Twice, as several seeds would be.
     assert main([str(finished_run), str(finished_run), *QUICK]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert out.startswith("images of 16x16, cpu (")
+    assert "batch 4: student resnet8 takes " in err
     assert first_cells(out) == ["", "teacher resnet14", "student resnet8", "gain"]
 
 
@@ -51,7 +52,14 @@ def test_what_cannot_be_compared_is_refused(finished_run, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--batches", "0"], "--batches 0: give 1 or more"), (["--rounds", "0"], "--rounds 0: give 1 or more")],
+    [
+        (["--batches", "0"], "--batches 0: give 1 or more"),
+        (["--rounds", "0"], "--rounds 0: give 1 or more"),
+        (["--minutes", "0"], "--minutes 0: give more than 0"),
+        (["--round", "2"], "unknown option --round; did you mean --rounds?"),
+        (["--rounds", "few"], "--rounds few: expected int"),
+        (["--rounds"], "--rounds: one argument expected; --help describes it"),
+    ],
 )
 def test_odd_numbers_are_refused(finished_run, capsys, arguments, message):
     assert main([str(finished_run), *arguments]) == 2

@@ -114,7 +114,7 @@ def test_long_tailed_digits_by_the_command_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--probe_images=many", "probe_images: invalid int value: 'many'"),
+        ("--probe_images=many", "--probe_images many: expected int"),
         ("--probe_images=999", "the training set has 36 images"),
         ("--probe_image=4", "probe_image"),
     ],

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from trg_pyg.cli.export import export, main
+from trg_pyg.cli.run import main as run_study
 from trg_pyg.models import resnet8
 from trg_pyg.use import formats
 from trg_pyg.use.load import load
@@ -31,6 +32,8 @@ def test_the_folder_has_all_that_it_takes(finished_run, tmp_path, capsys):
     assert json.loads(metadata.pop("classes")) == ["blue", "green", "red"]
     assert metadata == {
         **load(finished_run).weights.metadata,
+        **{name: json.dumps(getattr(exported.facts, name)) for name in ("mean", "std")},
+        "format": "pt",
         "network": "resnet8",
         "method": "KD",
         "seed": "0",
@@ -127,3 +130,47 @@ def test_outputs_that_are_not_finite_are_refused(finished_run, tmp_path):
     with pytest.raises(formats.InputError, match="its outputs are not finite; the training diverged"):
         export(trained, tmp_path / "exported", ["safetensors"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_timm_goes_out_and_comes_back_as_timms_own(small, tmp_path, capsys):
+    timm, hub = pytest.importorskip("timm"), pytest.importorskip("huggingface_hub")
+    given = [argument for argument in small if not argument.startswith(("--student.name", "--data.size"))]
+    chosen = [*given, "--methods=Vanilla", "--train.epochs=1", "--student.name=timm:test_vit"]
+    assert run_study([*chosen, "--data.size=32", "--student.args={img_size: 32}", "--data.interpolation=bicubic"]) == 0
+    (folder,) = tmp_path.glob("runs/ImageFolder/*/Vanilla-*/seed0")
+    output = tmp_path / "out"
+    assert main([str(folder), "--output", str(output), "--formats", "safetensors"]) == 0
+    assert "verified: timm loads the folder" in capsys.readouterr().out
+    trained, images = load(output), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = trained.network(images).logits
+        network = timm.create_model(f"local-dir:{output}", pretrained=True).eval()
+        prepared = timm.data.resolve_model_data_config(network)
+        mean, std = (torch.tensor(prepared[name]).view(3, 1, 1) for name in ("mean", "std"))
+        assert torch.allclose(network((images - mean) / std), expected, atol=1e-5)
+    assert (prepared["input_size"], prepared["interpolation"], prepared["crop_pct"]) == ((3, 32, 32), "bicubic", 1.0)
+    hub.load_torch_model(network, output)
+    assert hub.ModelCard.load(output / "README.md").data.library_name == "timm"
+    # And in again, with the same classes and with others.
+    (tmp_path / "images" / "train" / "blue").rename(tmp_path / "blue")
+    (tmp_path / "images" / "test" / "blue").rename(tmp_path / "blue_too")
+    assert run_study([*chosen, f"--student.weights=local-dir:{output}", "--dry_run"]) == 0
+    printed = capsys.readouterr().out
+    assert "of 32x32, 2 classes" in printed
+    assert f"from weights local-dir:{output}, head from zero (3 classes there, 2 here), mean" in printed
+
+
+def test_a_push_asks_for_a_token_before_any_work_and_uploads_the_folder(finished_run, tmp_path, monkeypatch, capsys):
+    hub = pytest.importorskip("huggingface_hub")
+    given = [str(finished_run), "--output", str(tmp_path / "out"), "--formats", "safetensors", "--push_to", "me/net"]
+    monkeypatch.setattr(hub, "get_token", lambda: None)
+    assert main(given) == 2
+    assert "--push_to me/net: no token of Hugging Face is there; run hf auth login" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(hub, "get_token", lambda: "token")
+    sent: list[tuple] = []
+    monkeypatch.setattr(hub.HfApi, "create_repo", lambda api, name, **given: sent.append((name, given["private"])))
+    monkeypatch.setattr(hub.HfApi, "upload_folder", lambda api, **given: sent.append((given["folder_path"],)))
+    assert main(given) == 0
+    assert sent == [("me/net", True), (tmp_path / "out",)]
+    assert "pushed to https://huggingface.co/me/net" in capsys.readouterr().out

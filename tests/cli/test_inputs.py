@@ -95,6 +95,16 @@ CASES["it is there"] = typed("--config=no.yaml")
 CASES["it is UTF-8 text"] = configured(b"seeds: [0]  # \xff")
 CASES["it is YAML"] = configured("train: {epochs: 1")
 CASES["it holds keys with values"] = configured("- 1")
+CASES["no key stands twice"] = configured("train: {lr: 0.1}\ntrain: {epochs: 2}")
+CASES["a number is what it looks like"] = configured("train: {epochs: 010}")
+CASES["a key that must have a value has one"] = configured("train: {lr: }")
+CASES["it is none of a sweep"] = configured("method: grid\nparameters: {train.lr: {value: 0.1}}")
+CASES["their options are used"] = typed("--methods", "KD", "--distiller=TRG")
+CASES["something can be written there"] = lambda place: run.main([f"--output={place.file('file', '')}"])
+CASES["an option has a value"] = typed("--train.compile")
+CASES["a group is set by its keys"] = typed("--student", "resnet20")
+CASES["an option is known by its whole name"] = lambda place: predict.main(["run", "a.jpg", "--to=3"])
+CASES["mean and std are of pixels in [0, 1]"] = typed("--teacher.mean=[123.7, 116.3, 103.5]")
 CASES["a key is known"] = typed("--trian.epochs=3")
 CASES["a key of a group is known"] = configured("train: {epoch: 1}")
 CASES["an option of a method or data set is known"] = typed("--distiller=TRG", "--distiller.alfa=1")
@@ -175,7 +185,37 @@ CASES["it is of this network"] = weights("w.pth", lambda place: torch_file(nn.Li
 def other_number_of_classes(place: Place) -> int:
     file = place.folder / "five.safetensors"
     save_weights(build_model("resnet8", 5), file, {})
-    return run.main([*place.small, f"--student.weights={file}"])
+    return run.main([*place.small, "--methods=KD", f"--teacher.weights={file}"])
+
+
+def program(place: Place) -> bytes:
+    torch.jit.script(nn.Linear(2, 3)).save(str(place.folder / "program.pt"))
+    return (place.folder / "program.pt").read_bytes()
+
+
+def two_networks(place: Place) -> bytes:
+    state = build_model("resnet8", 3).state_dict()
+    return torch_file({f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()})
+
+
+def not_finite(place: Place) -> bytes:
+    state = build_model("resnet8", 3).state_dict()
+    return torch_file(state | {"fc.bias": torch.full((3,), torch.nan)})
+
+
+CASES["it is no program"] = weights("w.pt", program)
+CASES["it is clear which of several networks in it is meant"] = weights("w.pth", two_networks)
+CASES["they are finite"] = weights("w.pth", not_finite)
+CASES["there is a description of timm"] = studied("--student.name=timm:resnet18", "--student.weights=local-dir:none")
+CASES["the data have the number of classes"] = studied("--student.args={{num_classes: 5}}")
+
+
+@case("to push, somebody has signed in")
+def nobody_signed_in(place: Place) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.get_token", lambda: None)
+        given = ["--formats", "safetensors", "--push_to", "me/net"]
+        return export.main([str(place.run), "--output", str(place.folder / "out"), *given])
 
 
 @case("its accuracy is the one that comes with it")
@@ -257,6 +297,15 @@ CASES["a class is one of the run's"] = lambda place: visualize.main([str(place.r
 @case("images fit on a picture")
 def many_images(place: Place) -> int:
     return visualize.main([str(place.run), "--images", str(place.images)])
+
+
+@case("edge recall was measured twice or more, where its picture is asked for")
+def a_single_point(place: Place) -> int:
+    copy = shutil.copytree(place.run, place.folder / "run")
+    metrics = copy / "metrics.jsonl"
+    last = json.loads(metrics.read_text().splitlines()[-1]) | {"graph/edge_recall": 0.5}
+    metrics.write_text(json.dumps(last))
+    return visualize.main([str(copy), "--pictures", "edge_recall"])
 
 
 CASES["there are runs or results"] = lambda place: report.main([str(place.folder)])

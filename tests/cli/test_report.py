@@ -296,7 +296,7 @@ def test_wandb_gets_the_same_pictures_and_tables(runs, tmp_path, capsys, monkeyp
         (["none"], "none: no such folder or file"),
         (["RUNS", "--reference", "TRG"], "reference=TRG: no method of that name has a finished run"),
         (["RUNS", "--output", "report.txt"], "output=report.txt: give a name that ends in .html"),
-        (["RUNS", "--wandb", "on"], "invalid choice: 'on'"),
+        (["RUNS", "--wandb", "on"], "--wandb on: choose offline, online, disabled; did you mean online?"),
     ],
 )
 def test_mistakes_end_in_one_line(trained, arguments, message, capsys, monkeypatch, tmp_path):

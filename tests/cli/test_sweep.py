@@ -212,7 +212,7 @@ def test_a_signal_is_passed_on_and_the_sweep_goes_on_from_there(place, capsys):
         ({}, ["--table=x.md"], "--table=x.md: the sweep sets table"),
         ({}, ["--trial=1"], "trial=1: the sweep has 1, numbered from 0"),
         ({}, ["--count=0"], "count=0: give 1 or more"),
-        ({}, ["--count=few"], "invalid int value: 'few'"),
+        ({}, ["--count=few"], "--count few: expected int"),
         ({}, ["--seed=-1"], "seed=-1: give 0 or more"),
         ({}, ["--trian.epochs=3"], "unknown key trian.epochs; did you mean train.epochs"),
     ],

@@ -157,6 +157,7 @@ def test_every_tenth_of_a_range_is_as_probable(sweep, given, values):
         ({"min": 1, "max": 4}, {1: 0.25, 2: 0.25, 3: 0.25, 4: 0.25}),
         ({"distribution": "q_uniform", "min": 0.1, "max": 0.3, "q": 0.1}, {0.1: 1 / 3, 0.2: 1 / 3, 0.3: 1 / 3}),
         ({"distribution": "q_uniform", "min": 2, "max": 8.5, "q": 2.5}, {2.5: 1 / 3, 5.0: 1 / 3, 7.5: 1 / 3}),
+        ({"distribution": "q_uniform", "min": 4.0, "max": 12.0, "q": 4.0}, {4: 1 / 3, 8: 1 / 3, 12: 1 / 3}),
         ({"values": ["a", True, [1]]}, {"a": 1 / 3, True: 1 / 3, "[1]": 1 / 3}),
         ({"values": ["a", "b", "c"], "probabilities": [0.7, 0, 0.3]}, {"a": 0.7, "c": 0.3}),
         ({"values": ["a"], "probabilities": [1]}, {"a": 1}),
@@ -268,7 +269,15 @@ def test_a_grid_that_is_far_too_large_is_refused(sweep):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"method: [", "no YAML"), (b"\xff", "no YAML"), (b"- 1", "it holds no keys"), (None, "No such file")],
+    [
+        (b"method: [", "no YAML"),
+        (b"\xff", "byte 0 is no UTF-8"),
+        (b"method: grid\nmethod: random", "method stands twice, on lines 1 and 2"),
+        (b"run_cap: 010", "line 1: 010 would be read as 8"),
+        (b"train: {epochs: 1}", "that is a configuration; give it to trg run --config"),
+        (b"- 1", "it holds no keys"),
+        (None, "No such file"),
+    ],
 )
 def test_a_file_that_is_none_is_refused(content, message, tmp_path):
     file = tmp_path / "sweep.yaml"

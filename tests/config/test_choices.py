@@ -176,7 +176,68 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--methods", "TRG", "--reference=KD"], "reference=KD: not among the methods; known: TRG; name one of them"),
         (["--table=x.jsonl"], "table=x.jsonl: the results lie beside the table as .jsonl; name it x.md"),
         (["--table=experiments"], "table=experiments: that is a folder; name a file, such as experiments/table.md"),
-        (["--table=README.md/table.md"], "README.md; name one in a folder that can be written to"),
+        (["--table=README.md/table.md"], "README.md (Not a directory); name one that can be written to"),
+        (["--output=README.md/runs"], "output=README.md/runs: nothing can be written in "),
+        (["--student.mean=[124, 116, 104]"], "student.mean (124.0, 116.0, 104.0) is outside [0, 1]; divide values for"),
+        (["--teacher.std=[58.4, 57.1, 57.4]"], "teacher.std (58.4, 57.1, 57.4) is outside (0, 1]; divide values for"),
+        (["--teacher.std=[0, 0.2, 0.2]"], "teacher.std (0.0, 0.2, 0.2) is outside (0, 1]"),
+        (
+            ["--student", "resnet20"],
+            "student=resnet20: write --student.name resnet20, or in a file student: {name: res",
+        ),
+        (["--teacher=mine.pth"], "teacher=mine.pth: write --teacher.weights mine.pth"),
+        (["--train", "5"], "train=5: it has keys of its own, which --help shows; set those, such as --train.epochs 30"),
+        (["--methods", "trg"], "methods=trg: no such class; did you mean TRG?"),
+        (["--methods", "rkd+kd"], "methods=rkd+kd: no such class; did you mean RKD+KD?"),
+        (
+            ["--methods", "KD TRG"],
+            "methods=KD TRG: separate names by spaces, such as KD TRG, or in a file as [KD, TRG]",
+        ),
+        (["--data", "cifar100"], "data=cifar100: no such class; did you mean CIFAR100?"),
+        (["--root", "photos"], "unknown key root; did you mean data.root?"),
+        (["--lr", "1"], "unknown key lr; did you mean train.lr, teacher.train.lr?"),
+        (["--k", "4"], "unknown key k; did you mean distiller.k?"),
+        (["--Train.LR", "1"], "unknown key Train.LR; did you mean train.lr?"),
+        (
+            ["--data.root", "x"],
+            "unknown option root of Digits; CIFAR10, CIFAR100, FashionMNIST, ImageFolder, ImageList",
+        ),
+        (
+            ["--distiller", "KD", "--distiller.sigma", "1"],
+            "sigma of KD; TRG, TRGPaper have it: name the class first, as",
+        ),
+        (
+            ["--distiller.K", "4"],
+            "distiller.K: of which method? Name it first, as --distiller TRG --distiller.k, or in",
+        ),
+        (["--distiller", "TRG", "--distiller.K", "4"], "unknown option K of TRG; did you mean k?"),
+        (["--train.compile"], "train.compile: it needs a value, such as --train.compile true"),
+        (["--seeds"], "seeds: it needs a value, such as --seeds 0 1 2"),
+        (["--data=ImageFolder", "--data.root"], "data.root: it needs a value, such as --data.root VALUE"),
+        (["--resume=true"], "resume=true: it takes no value; write --resume, or leave it out"),
+        (["--seeds", "0..2"], "seeds=0..2: expected int; write out the numbers, such as 0 1 2"),
+        (["--train.epochs", "3.0"], "train.epochs=3.0: expected int; write 3"),
+        (["--train.epochs", "1:30"], "train.epochs=1:30: it would be read in base 60; write the number that is meant"),
+        (["--train.optimizer", "sgd"], "train.optimizer=sgd: expected SGD, AdamW; did you mean SGD?"),
+        (["--student.mean", "[1, 2]"], "student.mean=[1, 2]: expected tuple of 3, such as [0.5, 0.5, 0.5]"),
+        (["--student.args={depth: 8, depth: 14}"], "student.args: depth stands twice; keep one of them"),
+        (
+            ["--student.args={depth: 010}"],
+            "student.args: line 1: 010 would be read as 8; write the number that is meant",
+        ),
+        (["--train.epoch", "3"], "unknown key train.epoch; did you mean train.epochs?"),
+        (
+            ["--methods", "KD", "--distiller=TRG", "--distiller.k=4"],
+            "distiller=TRG: nothing uses it, the methods are KD",
+        ),
+        (["--methods", "KD", "--method_options={SP: {}}"], "method_options.SP: nothing uses it; name SP in methods"),
+        (["--method_options.SP.weight=2"], "method_options.SP: nothing uses it; name SP in methods, or leave it out"),
+        (["--distiller=TRG", "--method_options={KD: {}}"], "method_options.KD: nothing uses it; name KD in methods"),
+        (
+            ["--methods", "KD", "--variants={a: TRG}"],
+            "variants.a: nothing uses it; name it in methods, or leave it out",
+        ),
+        (["--wandb_steps=0"], "wandb_steps=0: give 1 or more, or null"),
         (["--distiller=TRG+KD"], "distiller=TRG+KD: no such class; name it in methods"),
         (["--method_options={TRGG: {}}"], "method_options.TRGG: distiller=TRGG: no such class; did you mean TRG"),
         (["--method_options={TRG: {alfa: 1}}"], "method_options.TRG: unknown option alfa of TRG; did you mean alpha"),
@@ -254,12 +315,63 @@ def test_a_class_of_ones_own_that_cannot_be_had_is_one_line(arguments, line, tmp
         ("train: []", r"train=\[\]: it has keys of its own, which --help shows"),
         ("teacher: {train: null}", "teacher.train=None: it has keys of its own"),
         ("distiller: {class_path: TRG, init_args: {alfa: 1}}", "unknown option alfa of TRG; did you mean alpha"),
+        ("train: {lr: 1}\nseeds: 1\ntrain: {epochs: 2}", "bad.yaml: train stands twice, on lines 1 and 3; keep one"),
+        ("distiller: {class_path: TRG, init_args: {k: 4, k: 5}}", "bad.yaml: k stands twice; keep one of them"),
+        ("train.lr: 1\ntrain: {epochs: 2}", "bad.yaml: train.lr on line 1 stands beside train on line 2; write it in"),
+        ("teacher: {train.lr: 1, train: {epochs: 2}}", "train.lr on line 1 stands beside train on line 1; write it in"),
+        ("train:\n  epochs: 010", "bad.yaml: line 2: 010 would be read as 8; write the number that is meant without a"),
+        ("seeds: [1:30]", "bad.yaml: line 1: 1:30 would be read as 90"),
+        ("train: {lr: }", "train.lr: it has no value; give one, or leave the key out"),
+        ("data: {class_path: Digits, init_args: {subset_seed: }}", "data.subset_seed: it has no value; give one"),
+        ("method_options: {TRG: {alpha: }}", "method_options.TRG: distiller.alpha: it has no value; give one"),
+        ("train:", "bad.yaml: train without a value; give one, or leave it out"),
+        ("seeds: 0..2", "seeds=0..2: expected int; write out the numbers"),
+        ("seeds: {a: 1}", r"seeds: write a list, such as \[0, 1, 2\]"),
+        ("seeds: []", "seeds: the list is empty; name at least one, such as 0"),
+        ("methods: []", "methods: the list is empty; name at least one, such as KD"),
+        ("methods: KD TRG", "methods=KD TRG: separate names by spaces"),
+        ("methods: [KD]\ndistiller: TRG", "distiller=TRG: nothing uses it, the methods are KD"),
+        ("data: {class_path: CIFAR100, root: x}", "write a class and its options as {class_path: NAME, init_args: "),
+        ("output: 5", "output: a path is expected, not int; write it in quotes"),
+        (
+            "student: resnet20",
+            "student=resnet20: write --student.name resnet20, or in a file student: {name: resnet20}",
+        ),
+        ("method: grid\nparameters: {}", "bad.yaml: that is the file of a sweep; give it to trg sweep"),
     ],
 )
-def test_an_unknown_key_in_a_file_names_the_nearest(tmp_path, text, line):
+def test_a_key_in_a_file_that_is_unknown_or_can_be_misread_is_named(tmp_path, text, line):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(InputError, match=line.replace("?", r"\?")):
         read_choices([f"--config={tmp_path / 'bad.yaml'}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds", "methods"),
+    [
+        ("seeds: 3  # one", [3], ["Vanilla", "KD", "TRG"]),
+        ("methods: RKD+KD\nseeds:\n  4\n", [4], ["RKD+KD"]),
+        ("seeds: 0, 1\nmethods: KD, TRG", [0, 1], ["KD", "TRG"]),
+        ("methods: 'KD'\nseeds: [2]", [2], ["KD"]),
+    ],
+)
+def test_a_single_seed_or_method_of_a_file_needs_no_list(text, seeds, methods, tmp_path):
+    (tmp_path / "study.yaml").write_text(text)
+    choices = read_choices([f"--config={tmp_path / 'study.yaml'}"])
+    assert (choices.seeds, names(choices)) == (seeds, methods)
+    assert read_choices(["--wandb_project=1:30", "--output=1:30"]).config.wandb_project == "1:30"
+
+
+def test_the_command_line_picks_rows_of_a_files_table_but_its_own_options_are_used(tmp_path):
+    file = tmp_path / "table.yaml"
+    file.write_text(
+        "methods: [KD, TRG, four]\nmethod_options: {TRG: {alpha: 3}}\ndistiller: KD\n"
+        "variants: {four: {class_path: TRG, init_args: {k: 4}}}\n"
+    )
+    for picked in ("KD", "TRG", "four"):
+        assert names(read_choices([f"--config={file}", "--methods", picked])) == [picked]
+    with pytest.raises(InputError, match=r"method_options\.TRG: nothing uses it"):
+        read_choices([f"--config={file}", "--methods", "KD", "--method_options.TRG.alpha=4"])
 
 
 @pytest.mark.parametrize(

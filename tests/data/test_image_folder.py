@@ -137,13 +137,16 @@ class TestLayout:
 
 
 class TestDecoding:
+    @pytest.mark.filterwarnings("error:Palette images")
     def test_grey_and_palette_images_become_rgb(self, tmp_path):
         for split in ("train", "test"):
             write(tmp_path / split / "a" / "grey.png", 70, mode="L")
             Image.new("RGB", (4, 4), (70, 70, 70)).quantize(2).save(tmp_path / split / "a" / "palette.gif")
             Image.new("RGBA", (4, 4), (70, 70, 70, 255)).save(tmp_path / split / "a" / "transparent.png")
+            grey = Image.new("RGB", (4, 4), (70, 70, 70)).quantize(2)
+            grey.save(tmp_path / split / "a" / "transparent_palette.png", transparency=b"\xff\x00")
         images = folder(tmp_path).load().train.images
-        assert images.shape == (3, 3, 4, 4)
+        assert images.shape == (4, 3, 4, 4)
         assert images.eq(70).all()
 
     @pytest.mark.parametrize("orientation", range(1, 9))

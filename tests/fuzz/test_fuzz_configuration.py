@@ -60,7 +60,7 @@ def put(tree: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 @st.composite
 def files(draw: st.DrawFn) -> bytes:
     """A valid file, or an empty one, with some keys changed or added; or values of any form; or any bytes."""
-    form = draw(st.sampled_from(["keys", "keys", "keys", "changed", "values", "text", "bytes"]))
+    form = draw(st.sampled_from(["keys", "keys", "keys", "twice", "changed", "values", "text", "bytes"]))
     if form == "bytes":
         return draw(st.binary(max_size=60))
     if form == "text":
@@ -76,7 +76,10 @@ def files(draw: st.DrawFn) -> bytes:
     tree = yaml.safe_load(draw(st.sampled_from(CONFIGS)).read_text()) if draw(st.booleans()) else {}
     for _ in range(draw(st.integers(1, 3))):
         put(tree, draw(st.one_of(st.sampled_from(KEYS), st.sampled_from(KEYS), words)), draw(values))
-    return yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
+    content = yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
+    if form == "twice":  # keys that may be there already, beside their groups, and what YAML 1.1 makes of numbers
+        content += draw(st.sampled_from([b"train: {epochs: 1}\n", b"train.lr: 1\n", b"seeds: 010\n", b"seeds: 1:30\n"]))
+    return content
 
 
 @fuzz(5, 500, content=files())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import safetensors.torch
 import torch
 from damage import damaged
@@ -99,6 +100,15 @@ def test_where_the_last_checkpoint_is_damaged_the_one_before_is_used(content: by
             assert same(load_checkpoint(file), STATE)
 
 
+def distiller(student: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A whole one, as mdistiller saves it, with a teacher of another shape and a weight of its loss."""
+    teacher = nn.Linear(3, 4).state_dict()
+    return {f"student.{name}": x for name, x in student.items()} | {
+        **{f"teacher.{name}": x for name, x in teacher.items()},
+        "loss.weight": torch.ones(2),
+    }
+
+
 originals = st.one_of(
     st.just((".safetensors", safetensors.torch.save(OTHER, {"accuracy": "66.7"}))),
     st.sampled_from(
@@ -107,6 +117,9 @@ originals = st.one_of(
             (".pth", torch_file({"model": OTHER, "best_acc": torch.tensor(71.5), "opt": Namespace(lr=0.1)})),
             (".pth", torch_file({"state_dict": {f"module.{name}": x for name, x in OTHER.items()}, "accuracy": 7})),
             (".pth", torch_file(OTHER, zipped=False)),
+            (".ckpt", torch_file({"state_dict": {f"net.{name}": x for name, x in OTHER.items()}, "loops": {"a": 1}})),
+            (".PTH", torch_file({f"module.{name}": x for name, x in OTHER.items()} | {"n_averaged": torch.tensor(2)})),
+            (".pth", torch_file({"model": distiller(OTHER), "best_acc": np.float64(71.5), "epoch": np.int64(3)})),
         ]
     ),
 )

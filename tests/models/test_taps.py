@@ -2,6 +2,7 @@ import copy
 import gc
 import pickle
 import weakref
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -358,6 +359,72 @@ def test_no_tap_is_found() -> None:
         TappedModel(Wrap(Fixed([8]))).describe(32)
 
 
+class Scores(nn.Module):
+    """Scores of each class at each place, pooled."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor], width: int = 5) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, width, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
+        self.scores = nn.Conv2d(width, 5, 1)
+        self.act = nn.ReLU()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.act(self.scores(self.drop(self.body(x)))))
+
+
+@pytest.mark.parametrize("pool", [lambda x: x.mean((2, 3)), lambda x: x.amax((2, 3))], ids=["mean", "maximum"])
+@pytest.mark.parametrize("width", [4, 5])
+def test_class_scores_are_no_tokens_and_what_gives_them_has_an_embedding(pool, width) -> None:
+    for taps in ("last", "stages"):
+        tapped = TappedModel(Scores(pool, width), taps).eval()
+        info = tapped.describe(8)
+        assert [(feature.path, feature.channels) for feature in info.features] == [("body", width)]
+        assert (tapped.classifier, info.embedding) == ("scores", width)
+    outputs = tapped(pictures(size=8))
+    assert outputs.embedding is not None
+    torch.testing.assert_close(outputs.embedding, outputs.features[0].mean((2, 3)))
+
+
+def test_features_as_wide_as_the_logits_are_tokens() -> None:
+    net = Net()
+    net.fc = nn.Linear(4, 4)
+    tapped = TappedModel(net)
+    assert [feature.path for feature in tapped.describe(8).features] == ["norm"]
+
+
+def test_a_map_behind_the_classifier_is_an_auxiliary_heads() -> None:
+    class Auxiliary(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.aux = nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.stem(x))
+            return self.fc(x.mean((2, 3))) + 0.5 * self.aux(x).amax((2, 3))
+
+    tapped = TappedModel(Auxiliary())
+    assert [feature.path for feature in tapped.describe(8).features] == ["norm"]
+    assert tapped.classifier == "fc"
+
+
+@pytest.mark.parametrize(
+    ("name", "tap", "embedding"),
+    [
+        ("torchvision:squeezenet1_1", "features", 512),
+        ("timm:dla46_c", "level5", 256),
+        ("timm:dpn48b", "features", 832),
+        ("timm:resnetv2_18", "norm", 512),
+    ],
+)
+def test_networks_whose_classifier_is_a_convolution(name: str, tap: str, embedding: int) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    info = TappedModel(build_model(name, 7)).describe(64)
+    assert (info.features[0].path, info.embedding) == (tap, embedding)
+
+
 # What the classifier takes
 
 
@@ -385,7 +452,10 @@ HEADS: dict[str, tuple[Any, str | None]] = {
     "one behind the other": (Heads(lambda net, x: net.b(net.fc(x).relu()) * 2, b=nn.Linear(2, 2)), "b"),
     "hidden": (Heads(lambda net, x: net.b(net.a(x).relu()), a=nn.Linear(4, 9), b=nn.Linear(9, 2)), "b"),
     "none": (Heads(lambda net, x: x), None),
-    "of tokens": (Heads(lambda net, x: net.fc(x[:, None].expand(-1, 3, -1))[:, 0]), None),
+    "of one of the tokens": (
+        Heads(lambda net, x: net.fc(x[:, None] * torch.tensor([[1.0], [-2.0], [3.0]]))[:, 0]),
+        None,
+    ),
     "no tensor": (Heads(lambda net, x: net.fc(input=x)), None),
 }
 
@@ -418,8 +488,9 @@ def test_linear_layer_before_the_last_map_is_no_classifier() -> None:
             x = self.stem(x)
             return self.out(x * self.gate(x.mean((2, 3)))[:, :, None, None]).mean((2, 3))
 
-    assert TappedModel(Gated(), ["stem"]).describe(8).embedding is None
-    assert TappedModel(build_model("torchvision:squeezenet1_1", 7), ["features"]).describe(64).embedding is None
+    tapped = TappedModel(Gated())
+    assert tapped.describe(8).features[0].path == "stem"
+    assert tapped.classifier == "out"
 
 
 def test_dropout_is_part_of_the_embedding_and_gradient_passes() -> None:

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,6 +25,10 @@ def trained() -> nn.Module:
     for tensor in model.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape) * 100)
     return model
+
+
+def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
 def refusal(model: nn.Module, path: Path) -> str:
@@ -67,10 +72,18 @@ def test_accuracy_is_optional(tmp_path: Path) -> None:
         lambda state: {"model_state_dict": state, "best_acc": torch.tensor([66.74])},
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
         lambda state: {"model": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {name.replace("layer1.", "layer1._orig_mod."): tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": under("net.", state) | {"loss.weight": torch.ones(9)}, "epoch": 3, "loops": {}},
+        lambda state: under("module.", state) | {"n_averaged": torch.tensor(3)},
+        lambda state: {"model": under("student.", state) | under("teacher.", resnet14().state_dict())},
+        lambda state: {"net": state, "acc": torch.tensor(66.74), "optimizer": {"state": {}, "param_groups": []}},
+        lambda state: {**state, "epoch": 3, "note": "as saved"},
+        lambda state: {"model": state, "best_acc": np.float64(66.74), "loss": np.float32(1), "epoch": np.int64(3)},
     ],
     ids=[
         *("bare", "repdistiller_best", "repdistiller_epoch", "mdistiller", "mdistiller_student"),
-        *("state_dict", "model_state_dict", "data_parallel", "compiled"),
+        *("state_dict", "model_state_dict", "data_parallel", "compiled", "compiled_part", "lightning", "averaged"),
+        *("whole_distiller", "another_name", "with_other_keys", "numpy"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["pth", "pth.tar", "pt"])
@@ -166,8 +179,9 @@ def test_what_is_no_weights_file_is_refused_without_advice_to_read_it_unsafely(
     assert text.endswith(f"damaged or no PyTorch file: {reason}")
 
 
-def test_no_class_but_the_namespace_is_let_in(tmp_path: Path) -> None:
-    torch.save({"model": resnet8().state_dict(), "where": Path("x")}, tmp_path / "net.pth")
+@pytest.mark.parametrize("beside", [Path("x"), np.zeros(2)])
+def test_no_class_but_the_namespace_and_numbers_is_let_in(tmp_path: Path, beside: Any) -> None:
+    torch.save({"model": resnet8().state_dict(), "where": beside}, tmp_path / "net.pth")
     assert "refused" in refusal(resnet8(), tmp_path / "net.pth")
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
 
@@ -230,6 +244,69 @@ def test_another_number_of_classes(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_weights(resnet8(100), path, {})
     assert "weights have 100 classes, data have 10 (fc.weight)" in refusal(resnet8(10), path)
+
+
+def test_a_network_that_is_trained_further_starts_with_a_new_head_where_the_files_is_another(tmp_path: Path) -> None:
+    source, target = resnet8(100), resnet8(10)
+    torch.save({"state_dict": under("net.", source.state_dict())}, tmp_path / "net.pth")
+    loaded = load_weights(target, tmp_path / "net.pth", head="fc")
+    assert loaded.new_head == "fc.weight, fc.bias from zero (100 classes there, 10 here)"
+    assert not target.fc.weight.any()
+    assert torch.equal(target.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
+    assert load_weights(resnet8(100), tmp_path / "net.pth", head="fc").new_head == ""
+
+
+def test_a_file_without_a_classifier_is_taken_for_a_network_that_is_trained_further(tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in trained().state_dict().items() if not name.startswith("fc.")}
+    torch.save(state, tmp_path / "body.pth")
+    assert load_weights(resnet8(), tmp_path / "body.pth", "fc").new_head.endswith(
+        "from zero (the file has no classifier)"
+    )
+    assert "lacks fc.weight, fc.bias" in refusal(resnet8(), tmp_path / "body.pth")
+
+
+def test_only_the_head_may_be_another(tmp_path: Path) -> None:
+    # The first convolution of 16 channels, as many as there are classes, is no classifier.
+    state = {name: tensor for name, tensor in resnet8(16).state_dict().items() if not name.startswith("conv1.")}
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(InputError, match=r"lacks conv1\.weight"):
+        load_weights(resnet8(16), tmp_path / "net.pth", head="fc")
+
+
+def test_the_accuracy_of_a_whole_distiller_is_not_its_teachers(tmp_path: Path) -> None:
+    state = under("student.", resnet14().state_dict()) | under("teacher.", resnet8().state_dict())
+    torch.save({"model": state, "best_acc": 66.0}, tmp_path / "net.pth")
+    assert load_weights(resnet8(), tmp_path / "net.pth").accuracy is None
+    assert load_weights(resnet14(), tmp_path / "net.pth").accuracy == 66.0
+
+
+def test_what_could_be_either_of_two_is_refused(tmp_path: Path) -> None:
+    state = resnet8().state_dict()
+    torch.save({"model": under("student.", state) | under("teacher.", state)}, tmp_path / "net.pth")
+    assert "several networks in it fit, under 'student.', 'teacher.'" in refusal(resnet8(), tmp_path / "net.pth")
+    torch.save({"old": state, "new": state}, tmp_path / "net.pth")
+    assert "several state dicts, under old, new, and none under model" in refusal(resnet8(), tmp_path / "net.pth")
+
+
+def test_a_prefix_is_named_where_what_is_under_it_does_not_fit(tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in resnet8().state_dict().items() if name != "bn1.weight"}
+    torch.save(under("net.", state) | {"loss.weight": torch.ones(1)}, tmp_path / "net.pth")
+    assert "another network: lacks bn1.weight; all under 'net.'" in refusal(resnet8(), tmp_path / "net.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+def test_programs_are_named_as_such(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2)
+    torch.jit.trace(net, torch.zeros(1, 2)).save(str(tmp_path / "net.pt"))
+    assert "a TorchScript program, which is code" in refusal(net, tmp_path / "net.pt")
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 2),)), tmp_path / "net.pt2")
+    assert "a torch.export program, which is code" in refusal(net, tmp_path / "net.pt2")
+
+
+def test_endings_in_capitals_are_read(tmp_path: Path) -> None:
+    save_weights(resnet8(), tmp_path / "net.safetensors", {"accuracy": "66.74"})
+    (tmp_path / "net.safetensors").rename(tmp_path / "NET.SAFETENSORS")
+    assert load_weights(resnet8(), tmp_path / "NET.SAFETENSORS").accuracy == 66.74
 
 
 def test_accuracy_that_is_no_number(tmp_path: Path) -> None:

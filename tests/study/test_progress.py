@@ -168,18 +168,31 @@ def test_warnings_go_above_the_bars_and_as_before_once_they_are_closed(capsys, t
     assert warnings.showwarning is before
 
 
-@pytest.mark.parametrize(("is_terminal", "quiet"), [(False, False), (True, True)])
-def test_there_are_no_bars_without_a_terminal_or_when_quiet(capsys, monkeypatch, is_terminal, quiet):
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_nothing_is_seen_of_a_quiet_training(capsys, monkeypatch, is_terminal):
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
-    bars = make_bars("KD seed 0", 2, 4, None, quiet)
-    assert bars is None
-    display = Display("KD seed 0", 2, bars, quiet=quiet)
-    for step in (1, 2, 3):
-        display.step(progress(step))
-    display.epoch(METRICS)
+    assert make_bars("KD seed 0", 2, 4, None, quiet=True) is None
+    Display("KD seed 0", 2, None, quiet=True).epoch(METRICS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_file_there_is_a_line_a_minute(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    clock = Clock()
+    bars = make_bars("KD seed 0", 2, 4, None, quiet=False)
+    bars._clock = clock
+    display = Display("KD seed 0", 2, bars, quiet=False)
+    for step in range(1, 11):
+        display.step(progress(step, steps=10))
+        clock.now += 25
+    bars.close()
     out, err = capsys.readouterr()
+    # After 75, 150 and 225 s; the last is the end of the epoch, which has its own line.
+    assert out.splitlines() == [
+        "KD seed 0  epoch 1/2  step 4/10  train 12.5 %  ce 1.25  0 images/s  6:40 left",
+        "KD seed 0  epoch 1/2  step 7/10  train 12.5 %  ce 1.25  0 images/s  5:25 left",
+    ]
     assert err == ""
-    assert (out == "") is quiet
 
 
 def test_a_terminal_has_bars(terminal):

@@ -2,10 +2,13 @@ import json
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
+from trg_pyg.models import resnet8
 
 NET = """
 import torch
@@ -58,7 +61,10 @@ def test_a_network_that_loads_weights_can_be_trained_further(study, capsys):
         (["--teacher.name=torchvision:resnet18", "--teacher.trained=true"], "resnet18 would start at random"),
         (["--teacher.name=timm:vit.a", "--teacher.args={pretrained: false}", "--teacher.trained=true"], "at random"),
         (["--teacher.trained=true"], "resnet20 would start at random; give teacher.weights"),
-        (["--teacher.weights=a.pth", "--teacher.trained=false"], "teacher.weights=a.pth: a teacher from a file"),
+        (
+            ["--teacher.weights=repdistiller/resnet56_cifar100", "--teacher.trained=false"],
+            "published weights are used as they are; name their file",
+        ),
     ],
 )
 def test_whether_a_teacher_is_trained_is_never_guessed(arguments, line):
@@ -75,6 +81,7 @@ def test_whether_a_teacher_is_trained_is_never_guessed(arguments, line):
         ["--teacher.name=torchvision:resnet18", "--teacher.args={weights: DEFAULT}", "--teacher.trained=true"],
         ["--teacher.name=nets.Net", "--teacher.trained=true"],
         ["--teacher.weights=a.pth", "--teacher.trained=true"],
+        ["--teacher.weights=a.pth", "--teacher.trained=false"],
         ["--teacher.trained=false"],
     ],
 )
@@ -88,4 +95,80 @@ def test_weights_whose_head_timm_would_replace_are_refused(study, tmp_path, caps
     loaded = f"{{pretrained: true, pretrained_cfg_overlay: {{file: {tmp_path / 'timm.pth'}}}}}"
     chosen = [*study, "--teacher.name=timm:test_resnet", f"--teacher.args={loaded}", "--teacher.trained=true"]
     assert main(chosen) == 2
-    assert "its weights have 1,000 classes, the data have 3" in capsys.readouterr().err
+    assert "its head would be untrained, fc from zero (1,000 classes there, 3 here)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def from_file(small, tmp_path):
+    def run(change, **beside):
+        net = resnet8(3)
+        torch.nn.init.zeros_(net.fc.weight)  # always the same class: a third of a balanced set
+        change(net)
+        torch.save({"model": net.state_dict(), **beside}, tmp_path / "teacher.pth")
+        given = [argument for argument in small if not argument.startswith("--teacher.name")]
+        return main([*given, "--methods=KD", "--teacher.name=resnet8", f"--teacher.weights={tmp_path / 'teacher.pth'}"])
+
+    return run
+
+
+def spoil_weight(net):
+    net.conv1.weight.data[0, 0, 0, 0] = torch.nan
+
+
+def spoil_variance(net):
+    net.bn1.running_var.fill_(-1)
+
+
+@pytest.mark.parametrize(("spoil", "line"), [(spoil_weight, "conv1.weight is not"), (spoil_variance, "its outputs")])
+def test_a_teacher_that_is_not_finite_is_refused_when_it_is_measured(from_file, capsys, spoil, line):
+    assert from_file(spoil) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_an_accuracy_that_may_be_a_share_is_refused_by_its_unit(from_file, capsys):
+    assert from_file(lambda net: None, best_acc=0.3333) == 2
+    assert "its unit (percent is read, and 0.3333 may be a share)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def of_imagenet(tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    file = tmp_path / "imagenet.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), file)
+    return file
+
+
+def test_a_file_of_other_classes_is_trained_further_as_its_library_prepares_images(
+    small, of_imagenet, tmp_path, capsys
+):
+    given = [argument for argument in small if not argument.startswith(("--teacher.name", "--data.size"))]
+    chosen = ["--teacher.name=timm:test_resnet", f"--teacher.weights={of_imagenet}", "--teacher.trained=false"]
+    probe = ["--teacher.train.freeze_epochs=1", "--methods=KD", "--train.epochs=1"]
+    assert main([*given, *chosen, *probe]) == 0
+    printed = capsys.readouterr().out
+    assert f"; from weights {of_imagenet}, fc.weight, fc.bias from zero (1,000 classes there, 3 here), mean" in printed
+    (folder,) = tmp_path.glob("runs/teachers/ImageFolder/test_resnet-*")
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (settings["data"]["init_args"]["size"], settings["data"]["init_args"]["interpolation"]) == (160, "bilinear")
+    assert settings["student"]["mean"] == [0.5, 0.5, 0.5]
+    began = torch.load(of_imagenet, weights_only=True)
+    trained = load_file(folder / "last.safetensors")
+    assert all(torch.equal(trained[name], began[name]) for name in began if not name.startswith("fc."))
+    assert trained["fc.weight"].any()
+    # A file of the same name with other content is another teacher.
+    torch.save({name: value * 1.5 for name, value in began.items()}, of_imagenet)
+    assert main([*given, *chosen, *probe]) == 0
+    assert len(list(tmp_path.glob("runs/teachers/ImageFolder/test_resnet-*"))) == 2
+
+
+def test_a_file_of_other_classes_is_not_used_as_it_is(small, of_imagenet, capsys):
+    given = [argument for argument in small if not argument.startswith("--teacher.name")]
+    assert main([*given, "--methods=KD", "--teacher.name=timm:test_resnet", f"--teacher.weights={of_imagenet}"]) == 2
+    assert "with a new head (a teacher by teacher.trained=false)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", ["{num_classes: 5}", "{name: resnet20}"])
+def test_what_the_data_or_the_name_say_is_no_argument(small, capsys, args):
+    assert main([*small, "--methods=KD", f"--teacher.args={args}"]) == 2
+    assert "which is not for you to choose there" in capsys.readouterr().err

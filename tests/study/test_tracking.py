@@ -99,6 +99,16 @@ def test_metrics_have_the_epoch_as_their_axis(tmp_path, fake):
     assert run.logged == [{"epoch": 1, "test/top1": 50.0}]
 
 
+def test_a_run_has_the_tags_notes_and_entity_of_the_study(tmp_path, fake):
+    calls = fake(FakeRun())
+    Tracker(tmp_path, "offline", resume=False, entity="team", tags=["a"], notes="why", **OPTIONS).finish()
+    assert {name: calls[0][name] for name in ("entity", "tags", "notes")} == {
+        "entity": "team",
+        "tags": ["a"],
+        "notes": "why",
+    }
+
+
 def test_a_resumed_run_keeps_its_id_and_a_new_one_gets_another(tmp_path, fake):
     calls = fake(FakeRun())
     for resume in (False, True, False):

@@ -1,6 +1,8 @@
 import errno
 import math
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -28,7 +30,7 @@ def run(network, hints, train_set, test_set):
     """Trains a fresh pair and returns its history and all weights."""
 
     def run(config: TrainConfig, **options):
-        student, distiller = network(0), options.pop("distiller", None) or hints()
+        student, distiller = options.pop("student", None) or network(0), options.pop("distiller", None) or hints()
         teacher = options.pop("teacher", network(1))
         options.setdefault("augment", Augment(crop_padding=1, flip=True))
         student.train(options.pop("training", True))
@@ -312,6 +314,34 @@ def test_on_step_can_read_the_running_means(run) -> None:
     run(SGD, on_step=lambda at: steps.append((at.epoch, at.step, at.steps, at.meter.means()["total"])))
     assert [at[:3] for at in steps] == [(epoch, step, 3) for epoch in (1, 2, 3, 4) for step in (1, 2, 3)]
     assert all(math.isfinite(at[3]) for at in steps)
+
+
+@pytest.mark.parametrize("config", [SGD, ADAMW], ids=["SGD", "AdamW"])
+def test_a_frozen_body_stays_to_the_bit_while_its_head_learns_and_learns_afterwards(
+    run, network, tmp_path: Path, config
+) -> None:
+    begun = network(0).model.state_dict()
+    run(replace(config, freeze_epochs=2), folder=tmp_path / "whole", on_epoch=keep(tmp_path / "whole"))
+    probed, end = (load_file(tmp_path / "whole" / name) for name in ("2.safetensors", "last.safetensors"))
+    changed = {name for name, value in begun.items() if not torch.equal(probed[name], value)}
+    assert changed == {name for name in begun if name.startswith("head.")}
+    assert {name for name in begun if not torch.equal(probed[name], end[name])} == set(begun)
+    with pytest.raises(Stop):
+        run(replace(config, freeze_epochs=2), folder=tmp_path / "half", on_epoch=stop_at(1))
+    run(replace(config, freeze_epochs=2), folder=tmp_path / "half", resume=True)
+    assert same(load_file(tmp_path / "half" / "last.safetensors"), end)
+
+
+def keep(folder: Path) -> Callable[[dict], object]:
+    """Keeps the weights of every epoch."""
+    return lambda metrics: shutil.copy(folder / "last.safetensors", folder / f"{metrics['epoch']}.safetensors")
+
+
+def test_a_body_is_frozen_only_where_the_classifier_is_known(run, network) -> None:
+    student = network(0)
+    student.model.head = nn.Identity()
+    with pytest.raises(InputError, match=r"the classifier of .* is not known, so nothing would learn"):
+        run(replace(SGD, freeze_epochs=1), student=student)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

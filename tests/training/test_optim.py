@@ -1,10 +1,12 @@
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 
 from trg_pyg.training.config import TrainConfig
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import advance, build_optimizer, build_schedule, lr_factor
 
 
 def rates(config: TrainConfig, steps_per_epoch: int) -> list[float]:
@@ -123,3 +125,13 @@ def test_sgd_decays_everything_and_adamw_only_matrices() -> None:
     assert (decayed["weight_decay"], [p.shape for p in decayed["params"]]) == (0.1, [(3, 2)])
     assert (kept["weight_decay"], [p.shape for p in kept["params"]]) == (0.0, [(3,), (3,)])
     assert (decayed["lr"], kept["betas"]) == (1e-3, (0.9, 0.999))
+
+
+def test_a_first_step_that_the_loss_scale_skips_is_no_wrong_order_of_calls() -> None:
+    layer, config = nn.Linear(2, 2), TrainConfig(epochs=4, schedule="onecycle", precision="fp16")
+    schedule = build_schedule(build_optimizer(layer, config), config, steps_per_epoch=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        advance(schedule)
+        advance(schedule)
+    assert schedule.last_epoch == 2

@@ -22,7 +22,7 @@ def test_it_has_what_the_run_knows(run):
     text = card(run)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     environment = json.loads((run / "environment.json").read_text())
-    assert text.startswith("# resnet8 trained on ImageFolder, long-tailed by 3, distilled by KD\n")
+    assert "\n---\n\n# resnet8 trained on ImageFolder, long-tailed by 3, distilled by KD\n" in text
     shown = [f"{last[name]:.2f}" for name in ("test/top1", "test/few", "test/loss")]
     assert markdown_table([["top-1", "few", "loss"], shown]) in text
     assert f"`resnet14`, has {environment['teacher']['test_top1']:.2f} % top-1 on the test images." in text
@@ -67,7 +67,7 @@ def test_without_metrics_the_accuracy_is_that_of_the_weights(run):
 def test_without_an_environment_the_card_says_less(run):
     (run / "environment.json").unlink()
     text = card(run)
-    assert text.startswith("# resnet8 trained on ImageFolder, long-tailed by 3\n")
+    assert "\n---\n\n# resnet8 trained on ImageFolder, long-tailed by 3\n" in text
     assert "| commit   | not known " in text
 
 

@@ -61,3 +61,15 @@ def test_rounds_of_slow_networks_end_early_but_for_three(monkeypatch):
     monkeypatch.setattr("trg_pyg.use.cost.median", lambda values: taken.append(len(values)) or 1.0)
     measure_cost({"small": classifier("resnet8")}, 16, [1], rounds=9)
     assert taken == [3]
+
+
+def test_it_says_how_far_it_is_and_stops_at_a_time_limit(monkeypatch):
+    monkeypatch.setattr("trg_pyg.use.cost._seconds", lambda network, images, calls=1: len(images) * 1.0)
+    said = []
+    measured = measure_cost({"small": classifier("resnet8")}, 16, [1, 2, 64], rounds=2, seconds=100, tell=said.append)
+    # Two passes of 64 would take 128 s by what those of 2 took.
+    assert measured["small"].milliseconds == {1: 1000.0, 2: 2000.0}
+    assert "batch 2: small takes 2,000.0 ms" in said
+    assert said[-1] == "batch 64: left out, for it takes too long"
+    with pytest.raises(InputError, match="nothing could be measured in 0 s; give more time, or smaller batches"):
+        measure_cost({"small": classifier("resnet8")}, 16, [1], rounds=2, seconds=0)

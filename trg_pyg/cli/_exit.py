@@ -1,17 +1,43 @@
 """How a command ends."""
 
+import re
 import sys
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import trg_pyg
 from trg_pyg._program import program
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, near
 
 # That of sysexits.h for what works when it is tried again.
 STOPPED = 75
+
+
+class CommandParser(ArgumentParser):
+    """A parser of a command that takes options by their whole names, and raises what is wrong in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise :class:`InputError` with the nearest right thing."""
+        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        line = f"{message}; --help shows what can be chosen"
+        if unknown := re.search(r"unrecognized arguments: (-\S+)", message):
+            option = unknown[1].partition("=")[0]
+            line = f"unknown option {option}{near(option, known)}"
+        elif choice := re.search(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            names = choice[3].replace("'", "")
+            line = f"{choice[1]} {choice[2]}: choose {names}{near(choice[2], names.split(', '), otherwise='')}"
+        elif kind := re.search(r"argument (\S+): invalid (\w+) value: '(.*)'", message):
+            line = f"{kind[1]} {kind[3]}: expected {kind[2]}"
+        elif lacking := re.search(r"argument (\S+): expected (.*)", message):
+            line = f"{lacking[1]}: {lacking[2]} expected; --help describes it"
+        raise InputError(line)
 
 
 def exit_code_of(work: Callable[[], None], command: str) -> int:

@@ -14,6 +14,7 @@ import optuna
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from trg_pyg.config.strict import read_yaml
 from trg_pyg.errors import InputError, check_choice, near, require
 
 _FOR_WANDBS_PAGES = ("name", "description", "project", "entity")
@@ -170,15 +171,16 @@ def read_sweep(file: Path) -> Sweep:
         InputError: it cannot be read, or has something that wandb does not know or that needs wandb's server.
     """
     try:
-        content = yaml.safe_load(file.read_text("utf-8"))
+        content = read_yaml(file, f"sweep file {file}")
     except OSError as error:
         raise InputError(
             f"sweep file {file}: {error.strerror}; name a file such as experiments/sweeps/trg.yaml"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"sweep file {file}: no YAML ({reason}); mend it") from error
     require(isinstance(content, dict), f"sweep file {file}: it holds no keys; see experiments/sweeps/trg.yaml")
+    require(
+        "parameters" in content or not content.keys() & {"train", "student", "methods", "distiller"},
+        f"sweep file {file}: that is a configuration; give it to trg run --config",
+    )
     try:
         return _sweep(file, content)
     except InputError as error:
@@ -284,8 +286,10 @@ def _parameter(where: str, path: tuple[str, ...], given: dict[str, Any]) -> Para
         # Multiples of the step, as wandb has them; the share of a step is for rounding.
         places = range(math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6) + 1)
         require(0 < len(places) <= _MOST, f"{where}.q={step}: {len(places):,} values; give 1 to {_MOST:,}, or uniform")
-        # The digits of the step, so that 0.1 * 3 is 0.3.
-        values = tuple(float(f"{place * step:.12g}") for place in places)
+        # The digits of the step, so that 0.1 * 3 is 0.3. Whole ones are what an option takes that must be whole.
+        values: tuple[float, ...] = tuple(float(f"{place * step:.12g}") for place in places)
+        if all(value.is_integer() for value in values):
+            values = tuple(map(int, values))
         return Parameter(path, kind, IntDistribution(0, len(values) - 1), values)
     in_log = kind == "log_uniform_values"
     require(not in_log or low > 0, f"{where}: log_uniform_values takes numbers above 0")

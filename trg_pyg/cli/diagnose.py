@@ -1,14 +1,14 @@
 """Train as ``trg run`` does, and measure graphs and gradients of every student after each epoch."""
 
 import sys
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from datetime import timedelta
 
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.config.choices import Choices, read_choices
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import require
 from trg_pyg.look.diagnosis import Diagnosis, diagnosis_table, draw_probe, read_lines
 from trg_pyg.report.table import results_table
 from trg_pyg.study.agenda import Agenda
@@ -27,10 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(parser.format_help())
 
     def work() -> None:
-        try:
-            own, others = parser.parse_known_args(given)
-        except ArgumentError as error:
-            raise InputError(str(error)) from error
+        own, others = parser.parse_known_args(given)
         choices = read_choices(others)
         prepare_process(choices)
         with process_group(choices.config.device, timedelta(minutes=choices.config.wait_minutes)) as world:
@@ -42,15 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program("diagnose"),
         usage=f"{program('diagnose')} [--probe_images N] [--probe_batch N] [arguments of trg run]",
         description="Train as trg run does, with the same results, and after every epoch measure the token graphs and "
         "the gradients of each student on some training images: diagnosis.jsonl in the folder of each run. All other "
         "arguments are those of trg run, below.",
         add_help=False,
-        allow_abbrev=False,
-        exit_on_error=False,
     )
     parser.add_argument("--probe_images", type=int, default=256, help="training images to look at (default: 256)")
     parser.add_argument(

@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
-from trg_pyg._files import write_text
+from trg_pyg._files import check_writable, write_text
 from trg_pyg._program import program
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.config.messages import one_line
 from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.config.strict import Parser
 from trg_pyg.data.base import ImageData
 from trg_pyg.data.corruption import CORRUPTIONS, SEVERITIES, Corruption
-from trg_pyg.errors import InputError, check_choice, require
+from trg_pyg.errors import InputError, check_channels, check_choice, require
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.folder import environment
 from trg_pyg.study.study import build_network, pick_device
@@ -146,8 +145,8 @@ def _content(evaluations: Sequence[Evaluation], chosen: _Chosen) -> dict[str, An
     }
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog=program("evaluate"), description=_DESCRIPTION, exit_on_error=False)
+def _parser() -> Parser:
+    parser = Parser(prog=program("evaluate"), description=_DESCRIPTION)
     parser.add_argument(
         "checkpoints",
         nargs="*",
@@ -208,8 +207,11 @@ def _read(argv: list[str]) -> _Chosen:
     else:
         unused = NetworkConfig(name="") != student
         require(not unused, "--student belongs to --weights; a run knows its network")
+    check_channels(student.mean, student.std, "--student.")
     require(values.batch_size >= 1, f"--batch_size {values.batch_size}: give 1 or more")
-    require(output is None or not output.is_dir(), f"--output {output}: that is a folder; name a file")
+    if output is not None:
+        require(not output.is_dir(), f"--output {output}: that is a folder; name a file")
+        check_writable(output, "--output", file=True)
     return _Chosen(
         checkpoints=list(values.checkpoints),
         weights=list(values.weights),

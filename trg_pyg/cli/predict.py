@@ -2,14 +2,13 @@
 
 import os
 import sys
-import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
@@ -31,13 +30,11 @@ exit codes: 0, all images are classified; 1, some cannot be read; 2, none can, o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Classify the images of a command line and return the exit code."""
-    chosen = _parser().parse_args(argv)
     unread = 0
 
     def work() -> None:
         nonlocal unread
-        # Transparency is left out, as it was of the test images.
-        warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
+        chosen = _parser().parse_args(argv)
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
@@ -81,10 +78,9 @@ def _shown(file: Path) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program(_COMMAND),
         description=_DESCRIPTION,
-        allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
     )
     add = _adder(parser)

@@ -18,11 +18,11 @@ from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFo
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
+from trg_pyg._files import check_writable
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
-from trg_pyg.errors import InputError, count
+from trg_pyg.cli._exit import CommandParser, exit_code_of
+from trg_pyg.errors import count
 from trg_pyg.report import report
 
 
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         options = _parser().parse_args(given)
+        check_writable(options.output, "--output", file=True)
         command = f"{program('report')} {shlex.join(given)}"
         for study in report(**vars(options), command=command, tell=partial(print, flush=True)):
             unfinished = f", {len(study.unfinished)} unfinished" if study.unfinished else ""
@@ -42,13 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code_of(work, "report")
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help shows what can be chosen")
-
-
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog=program("report"), description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = CommandParser(prog=program("report"), description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument(
         "runs",
         nargs="*",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from trg_pyg._program import markdown_table, program
-from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.errors import InputError, few, require
 from trg_pyg.runs import Run, data_name, differing, flatten, is_teacher, run_folders, shown, telling
 
@@ -23,12 +23,11 @@ _TOLD = ("data.class_path", "data.init_args.imbalance", "data.init_args.validati
 
 def main(argv: Sequence[str] | None = None) -> int:
     """List the runs of a command line and return the exit code: 0, or 2 where there is none."""
-    chosen = _parser().parse_args(argv)
-    return exit_code_of(lambda: print(listing(chosen.folders)), _COMMAND)
+    return exit_code_of(lambda: print(listing(_parser().parse_args(argv).folders)), _COMMAND)
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program(_COMMAND), description=_DESCRIPTION, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument(

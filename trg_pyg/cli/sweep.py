@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from trg_pyg._files import write_text, written
+from trg_pyg._files import check_writable, write_text, written
 from trg_pyg._program import markdown_table, program
-from trg_pyg.cli._exit import STOPPED, exit_code_of
+from trg_pyg.cli._exit import STOPPED, CommandParser, exit_code_of
 from trg_pyg.cli._sweep_file import INSTALLED, Drawn, Sweep, read_sweep
 from trg_pyg.cli.run import check_trial
 from trg_pyg.config.choices import read_choices
@@ -76,10 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         nonlocal failed
-        try:
-            own, others = _parser().parse_known_args(given)
-        except ArgumentError as error:
-            raise InputError(str(error)) from error
+        own, others = _parser().parse_known_args(given)
         search = Search(read_sweep(own.file), own, others)
         search.check()
         if own.trial is None:
@@ -96,12 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> ArgumentParser:
     description, _, rest = (__doc__ or "").partition("\n\n")
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program("sweep"),
         usage=f"{program('sweep')} FILE [--count N] [--seed N] [--folder FOLDER] [--resume] [--trial N] [OPTION ...]",
         description=f"{description} {rest.partition(chr(10) * 2)[2]}",
-        allow_abbrev=False,
-        exit_on_error=False,
     )
     parser.add_argument("file", type=Path, help="sweep file, such as experiments/sweeps/trg.yaml")
     parser.add_argument("--count", type=int, help="trials (default: run_cap of the file, or the whole grid)")
@@ -146,6 +141,7 @@ class Search:
             require(own.trial in self._numbers, f"{chosen}the sweep has {self._total}, numbered from 0")
             self._numbers = range(own.trial, own.trial + 1)
         self.folder: Path = own.folder or Path("runs") / "sweeps" / f"{sweep.file.stem}-{self._mark}"
+        check_writable(self.folder, "--folder")
         self.outcomes: dict[int, Outcome] = {}
 
     def check(self) -> None:

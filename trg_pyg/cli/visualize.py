@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from trg_pyg._files import write_text, written
+from trg_pyg._files import check_writable, write_text, written
 from trg_pyg._program import program
-from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.look.album import PICTURES, Album
 from trg_pyg.look.pictures import Picture, add_caption, picture_style
 from trg_pyg.use.load import Which
@@ -34,16 +34,14 @@ one without a teacher as student alone. index.md beside the pictures has the cap
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the pictures of a command line and return the exit code."""
     given = sys.argv[1:] if argv is None else list(argv)
-    chosen = _parser().parse_args(given)
     command = f"{program(_COMMAND)} {shlex.join(given)}"
-    return exit_code_of(lambda: draw(chosen, command), _COMMAND)
+    return exit_code_of(lambda: draw(_parser().parse_args(given), command), _COMMAND)
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=program(_COMMAND),
         description=_DESCRIPTION,
-        allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a run, or a weights file in it")
@@ -111,6 +109,8 @@ def draw(chosen: Namespace, command: str) -> None:
         import matplotlib.figure  # noqa: F401 - said before a run is read
     options = dict(vars(chosen))
     output, formats, caption = (options.pop(name) for name in ("output", "format", "caption"))
+    if output is not None:
+        check_writable(output, "--output")
     album = Album(**options)
     for reason in album.lacking:
         print(reason)

@@ -1,6 +1,5 @@
 """What can be chosen for a run: typed, from defaults, then a YAML file, then the command line."""
 
-import os
 import shlex
 import sys
 from argparse import ArgumentError
@@ -15,12 +14,15 @@ from jsonargparse import ArgumentParser, Namespace
 # Imported for their subclasses: every dataset and distiller in these packages is known by its class name.
 import trg_pyg.data
 import trg_pyg.distillers  # noqa: F401
+from trg_pyg._files import check_writable
 from trg_pyg._program import program
-from trg_pyg.config.messages import of_file, one_line, undecodable
+from trg_pyg.config.messages import class_at, one_line
 from trg_pyg.config.methods import Method, read_methods
 from trg_pyg.config.parser import build_parser
 from trg_pyg.config.schema import LOADING_ARGS, Config, TeacherConfig
+from trg_pyg.config.strict import check_none, check_numbers
 from trg_pyg.errors import InputError, near, require
+from trg_pyg.models.pretrained import pretrained
 from trg_pyg.models.published import PublishedTeacher, find_published
 
 _MOST_SEED = 2**62  # those that are made of one stay numbers of 64 bits
@@ -61,7 +63,7 @@ class Choices:
     def trains_teacher(self) -> bool:
         """Whether a teacher has to be trained here, since no weights of it were named."""
         teacher = self.config.teacher
-        return self.published is None and teacher.weights is None and not teacher.trained
+        return teacher.trained_further or (self.published is None and teacher.weights is None and not teacher.trained)
 
 
 def read_choices(argv: Sequence[str] | None = None) -> Choices:
@@ -75,13 +77,11 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
     try:
         return _read(parser, given)
     except ArgumentError as error:
-        raise InputError(of_file(str(error), given) or one_line(str(error), parser)) from error
+        raise InputError(one_line(str(error), parser, given)) from error
     except RecursionError as error:
         raise InputError(
             "the configuration is nested too deeply to be read; write its keys as --help has them"
         ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(undecodable(error, given)) from error
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
@@ -89,19 +89,25 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     for key in ("student", "teacher", "train", "teacher.train"):
         value = given[key]
         require(isinstance(value, Namespace), f"{key}={value}: it has keys of its own, which --help shows; set those")
-    methods = read_methods(given)
+    check_numbers(argv, given)
+    check_none(given, Config)
+    check_none(given.data.get("init_args", Namespace()), class_at(given.data.class_path), "data.")
+    methods = read_methods(given, {argument[2:].partition("=")[0] for argument in argv if argument.startswith("--")})
     names, seeds = [method.name for method in methods], given.seeds
-    if not any(argument.partition("=")[0] == "--methods" for argument in argv):
-        for name in given.variants:
-            require(name in names, f"variants.{name}: nothing uses it; name it in methods, or leave it out")
+    require(bool(seeds), "seeds: the list is empty; name at least one, such as 0")
     for seed in (*seeds, given.teacher.seed):
         require(abs(seed) < _MOST_SEED, f"seeds: {seed} is too large; give whole numbers such as 0")
     require(len(set(seeds)) == len(seeds), f"seeds: {seeds} names one twice")
     if given.table is not None:
-        _check_writable(given.table)
+        _check_table(given.table)
     study = Namespace(**{each.name: given[each.name] for each in fields(Config)})
+    _take_over(study)
     settings = yaml.safe_load(parser.dump(study, skip_unset=False))
     config = Config(**vars(parser.instantiate(study)))
+    images = settings["data"].get("init_args") or {}
+    if "size" in images and images["size"] is None:
+        images["size"] = config.data.size  # type: ignore[attr-defined]
+    check_writable(config.output, "output")
     _check_trained(config.teacher)
     published = find_published(config.teacher.weights)
     if published is not None:
@@ -129,17 +135,30 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     )
 
 
-def _check_writable(table: Path) -> None:
+def _take_over(study: Namespace) -> None:
+    """Fill in what pretrained weights expect, where nothing else was chosen: the teacher's images are the student's."""
+    images = study.data.get("init_args") or {}
+    for role in ("teacher", "student"):
+        network = study[role]
+        published = role == "teacher" and find_published(network.weights) is not None
+        elsewhere = role == "student" or network.trained is False
+        known = None if published else pretrained(network.name, network.args, network.weights, elsewhere)
+        if known is None:
+            continue
+        network.args = known.args | network.args
+        network.mean, network.std = network.mean or known.mean, network.std or known.std
+        for option in ("size", "interpolation"):
+            if option in images and images[option] is None:
+                images[option] = getattr(known, option)
+
+
+def _check_table(table: Path) -> None:
     require(not table.is_dir(), f"table={table}: that is a folder; name a file, such as {table / 'table.md'}")
     require(
         table.suffix != ".jsonl",
         f"table={table}: the results lie beside the table as .jsonl; name it {table.with_suffix('.md')}",
     )
-    folder = next(parent for parent in table.absolute().parents if parent.exists())
-    require(
-        folder.is_dir() and os.access(folder, os.W_OK),
-        f"table={table}: no file can be made in {folder}; name one in a folder that can be written to",
-    )
+    check_writable(table, "table", file=True)
 
 
 def _reference(given: str | None, names: list[str], seeds: list[int]) -> str | None:
@@ -183,9 +202,9 @@ def _check_trained(teacher: TeacherConfig) -> None:
     listed = ", ".join(f"{key}={value}" for key, value in loading.items())
     if teacher.weights is not None:
         require(
-            teacher.trained is not False,
-            f"teacher.trained=false with teacher.weights={teacher.weights}: a teacher from a file is not trained "
-            "further; leave one of them out",
+            teacher.trained is not False or find_published(teacher.weights) is None,
+            f"teacher.trained=false with teacher.weights={teacher.weights}: published weights are used as they are; "
+            "name their file to train it further",
         )
     elif teacher.trained is None:
         require(

@@ -1,15 +1,17 @@
 """The methods of a study: distillers by class name with their options, and variants under names of their own."""
 
 from argparse import ArgumentError
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 from trg_pyg.config.messages import class_at, one_line
 from trg_pyg.config.schema import DistillerFactory
+from trg_pyg.config.strict import Parser, check_none
 from trg_pyg.config.variants import WITH_KD, check_known, check_variants
 from trg_pyg.distillers.base import Taps
 from trg_pyg.distillers.kd import KD
@@ -40,14 +42,16 @@ class Method:
     is_variant: bool = False
 
 
-def read_methods(given: Namespace) -> list[Method]:
+def read_methods(given: Namespace, typed: Collection[str] = ()) -> list[Method]:
     """Return the chosen methods: variants, and classes with the options that were given for each.
 
     Args:
         given: what was parsed, of which methods, distiller, method_options and variants are looked at.
+        typed: names of the options on the command line, whose methods may be some rows of a file's table.
 
     Raises:
-        InputError: a method is unknown, there twice, or has options that it can't have.
+        InputError: a method is unknown, there twice, or has options that it can't have; or options are given that no
+            method uses.
     """
     check_variants(given.variants)
     variants = {
@@ -61,6 +65,7 @@ def read_methods(given: Namespace) -> list[Method]:
         require(cls not in distillers, f"method_options.{name}: {cls.__name__} is there twice; keep one")
         distillers[cls] = distiller
     if given.distiller:
+        _check_options(given.distiller)
         cls = class_at(given.distiller.class_path)
         require(
             cls not in distillers,
@@ -68,14 +73,41 @@ def read_methods(given: Namespace) -> list[Method]:
             "class in methods instead of distiller",
         )
         distillers[cls] = given.distiller
-        if not given.methods:
-            return [_method(given.distiller)]
-    names = given.methods or list(variants) or DEFAULT_METHODS
-    methods = [variants[name] if name in variants else _named(name, distillers, variants) for name in names]
+    require(given.methods != [], "methods: the list is empty; name at least one, such as KD")
+    if given.distiller and not given.methods:
+        methods = [_method(given.distiller)]
+    else:
+        names = given.methods or list(variants) or DEFAULT_METHODS
+        methods = [variants[name] if name in variants else _named(name, distillers, variants) for name in names]
     names = [method.name for method in methods]
     require(len(set(names)) == len(names), f"methods: {names} names one twice")
     _check_different(methods)
+    _check_used(given, methods, typed)
     return methods
+
+
+def _check_used(given: Namespace, methods: list[Method], typed: Collection[str]) -> None:
+    """Refuse options that no method uses, unless they are a file's and the methods were picked on the command line."""
+
+    def picked(key: str) -> bool:
+        own = any(name == key or f"{name}.".startswith(f"{key}.") for name in typed)
+        whole = key.partition(".")[0] in typed
+        return "methods" in typed and not own and not whole
+
+    rows = {method.name for method in methods}
+    used = {class_at(method.settings["class_path"]) for method in methods if not method.is_variant}
+    for name in given.variants:
+        known = name in rows or picked(f"variants.{name}")
+        require(known, f"variants.{name}: nothing uses it; name it in methods, or leave it out")
+    for name in given.method_options:
+        cls = class_at(_parsed(name).class_path)
+        known = cls in used or picked(f"method_options.{name}")
+        require(known, f"method_options.{name}: nothing uses it; name {cls.__name__} in methods, or leave it out")
+    if given.distiller:
+        cls = class_at(given.distiller.class_path)
+        known = cls in used or picked("distiller")
+        remedy = f"name {cls.__name__} in methods, or leave distiller out"
+        require(known, f"distiller={cls.__name__}: nothing uses it, the methods are {', '.join(rows)}; {remedy}")
 
 
 def _named(name: str, distillers: dict[type, Namespace], variants: dict[str, Method]) -> Method:
@@ -110,9 +142,9 @@ def _check_different(methods: list[Method]) -> None:
 
 
 @cache
-def _parser() -> ArgumentParser:
+def _parser() -> Parser:
     """Return the parser of one distiller: apart, so that the options of one class never become those of another."""
-    parser = ArgumentParser(exit_on_error=False)
+    parser = Parser()
     parser.add_argument("--distiller", type=DistillerFactory | None)
     return parser
 
@@ -120,9 +152,16 @@ def _parser() -> ArgumentParser:
 def _parsed(distiller: Any, place: str = "") -> Namespace:
     """Return class path and all options of a distiller that is named, or given as a file has it."""
     try:
-        return _parser().parse_object({"distiller": distiller}).distiller
+        parsed = _parser().parse_object({"distiller": distiller}).distiller
     except ArgumentError as error:
         raise InputError(place + one_line(str(error), _parser())) from error
+    _check_options(parsed, place)
+    return parsed
+
+
+def _check_options(distiller: Namespace, place: str = "") -> None:
+    options = distiller.get("init_args") or Namespace()
+    check_none(options, class_at(distiller.class_path), f"{place}distiller.")
 
 
 def _method(distiller: Namespace) -> Method:

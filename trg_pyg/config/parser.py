@@ -17,6 +17,7 @@ from trg_pyg._discover import subclasses
 from trg_pyg._program import program
 from trg_pyg.config.messages import BASES, NETWORKS, class_at
 from trg_pyg.config.schema import Config, MethodsConfig
+from trg_pyg.config.strict import Parser
 from trg_pyg.data.digits import Digits
 from trg_pyg.errors import near, require
 
@@ -48,19 +49,18 @@ _SUBJECTS = {
     "teacher": ("teacher",),
     "method": ("methods", *(each.name for each in fields(MethodsConfig))),
     "training of the student": ("train",),
-    "tracking": ("wandb", "wandb_project"),
+    "tracking": tuple(each.name for each in fields(Config) if each.name.startswith("wandb")),
     "run": ("",),
 }
 _COLUMN = 27
 _MOST_COLUMNS = 120
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of ``trg run``."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog=program("run"),
         description="Distil a student and print a table of methods.",
-        exit_on_error=False,
         add_help=False,
         conflict_handler="resolve",  # so that the help of a class is ours, which leaves the networks out
     )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from trg_pyg.data.base import ImageData
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.errors import require
+from trg_pyg.errors import check_channels, require
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
 
@@ -35,12 +35,14 @@ class NetworkConfig:
     Args:
         name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable.
         args: further keyword arguments of the network.
-        weights: file to start from: safetensors, or a PyTorch state dict.
+        weights: to start from: a file, safetensors or a PyTorch state dict, or of timm's networks hf-hub:NAME or
+            local-dir:FOLDER. Where they have another number of classes, the head starts anew.
         taps: module paths of the features to distil, shallow ones first, the last one for tokens; null takes what the
             method reads: the last feature map, or one a stage.
         prefix_tokens: class, distillation and register tokens of a transformer; null asks the network.
-        mean: channel means that the network expects, in [0, 1]; null takes the data's.
-        std: channel deviations that the network expects; null takes the data's.
+        mean: channel means that the network expects, in [0, 1]; null takes those of pretrained weights, or else the
+            data's.
+        std: channel deviations that the network expects; null like mean.
     """
 
     name: str = "resnet8"
@@ -51,6 +53,11 @@ class NetworkConfig:
     mean: Channels | None = None
     std: Channels | None = None
 
+    @property
+    def trained_further(self) -> bool:
+        """Whether weights are where its training begins, so that their head need not be that of the data."""
+        return True
+
 
 @dataclass(kw_only=True)
 class TeacherConfig(NetworkConfig):
@@ -60,13 +67,11 @@ class TeacherConfig(NetworkConfig):
         name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable; by default that
             of the published weights, if any.
         args: further keyword arguments of the network.
-        weights: file to use, or a name of teachers.yaml, such as repdistiller/resnet56_cifar100, which is downloaded
-            once. A file of that name comes first.
-        mean: channel means that the network expects, in [0, 1]; null takes those of the published weights, else the
-            data's.
-        std: channel deviations that the network expects; null like mean.
-        trained: whether args load trained weights (weights of torchvision, pretrained of timm): true uses the network
-            as it is built, false trains it further, null trains a new network and refuses args that load weights.
+        weights: file to use, or of timm's networks hf-hub:NAME or local-dir:FOLDER, or a name of teachers.yaml, such as
+            repdistiller/resnet56_cifar100, which is downloaded once. A file of that name comes first.
+        trained: of weights, and of args that load some (weights of torchvision, pretrained of timm): true uses the
+            network as it is, false trains it further on these data, with a head for their classes; null uses weights
+            as they are, trains a new network without, and refuses args that load some.
         train: recipe by which the teacher is trained where it does not come trained.
         seed: of the teacher's training.
         accuracy_tolerance: points by which the measured test accuracy may differ from what comes with the weights
@@ -82,6 +87,11 @@ class TeacherConfig(NetworkConfig):
     def __post_init__(self) -> None:
         tolerance = self.accuracy_tolerance
         require(tolerance is None or tolerance >= 0, f"teacher.accuracy_tolerance={tolerance}: give 0 or more, or null")
+
+    @property
+    def trained_further(self) -> bool:
+        """Whether weights are where its training begins, and not used as they are."""
+        return self.trained is False
 
 
 @dataclass(kw_only=True)
@@ -125,6 +135,11 @@ class Config:
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.
+        wandb_entity: user or team of the project; null: who is logged in.
+        wandb_name: what names of runs begin with, before method and seed.
+        wandb_tags: of the runs, such as [baseline, cifar].
+        wandb_notes: of the runs.
+        wandb_steps: steps after which the losses of the epoch so far are sent too; null: epochs only.
     """
 
     data: ImageData
@@ -140,10 +155,19 @@ class Config:
     output: Path = Path("runs")
     wandb: Literal["offline", "online", "disabled"] = "offline"
     wandb_project: str = "trg_pyg"
+    wandb_entity: str | None = None
+    wandb_name: str | None = None
+    wandb_tags: list[str] = field(default_factory=list)
+    wandb_notes: str | None = None
+    wandb_steps: int | None = None
 
     def __post_init__(self) -> None:
         minutes = self.checkpoint_minutes
         require(minutes is None or minutes >= 0, f"checkpoint_minutes={minutes}: give 0 or more, or null")
         wait = self.wait_minutes
         require(0 < wait <= _WEEK, f"wait_minutes={wait}: give more than 0, and at most {_WEEK:,}, which is a week")
+        steps = self.wandb_steps
+        require(steps is None or steps >= 1, f"wandb_steps={steps}: give 1 or more, or null")
         require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
+        for role, network in (("student", self.student), ("teacher", self.teacher)):
+            check_channels(network.mean, network.std, f"{role}.")

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentParser
-
 from trg_pyg.config.messages import one_line
 from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.config.strict import Parser
 from trg_pyg.errors import InputError
 
 _Network = TypeVar("_Network", bound=NetworkConfig)
@@ -26,7 +25,7 @@ def read_part(kind: Any, name: str, stored: Any, place: object) -> Any:
     Raises:
         InputError: a key is unknown, or a value impossible.
     """
-    parser = ArgumentParser(exit_on_error=False)
+    parser = Parser()
     parser.add_argument(f"--{name}", type=kind)
     try:
         return getattr(parser.instantiate(parser.parse_object({name: stored})), name)

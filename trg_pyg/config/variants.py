@@ -76,17 +76,21 @@ def check_known(name: str, variants: Iterable[str]) -> None:
     Raises:
         InputError: the name is unknown, or is that of a variant with ``+KD``.
     """
-    require("," not in name or name in variants, f"methods={name}: separate names by spaces, such as KD TRG")
     base, variants = name.removesuffix(WITH_KD), list(variants)
     require(
         base not in variants,
         f"methods={name}: {base} is a variant, complete in itself; add a variant of its class with kd_weight: 1 in "
         "init_args",
     )
+    joined = "," in name or (" " in name and set(name.split()) <= set(class_names()))
+    require(not joined, f"methods={name}: separate names by spaces, such as KD TRG, or in a file as [KD, TRG]")
     what = "class or variant" if variants else "class"
+    known = [*class_names(), *variants]
+    if "+" in name:
+        known = [each + WITH_KD for each in class_names()]
     require(
         base in class_names() or is_dotted_path(base),
-        f"methods={name}: no such {what}{near(base, [*class_names(), *variants])}; or give the dotted path of your own",
+        f"methods={name}: no such {what}{near(name, known)}; or give the dotted path of your own",
     )
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EINVAL
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -16,10 +16,15 @@ from torch import Tensor
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.errors import InputError
 
+Interpolation = Literal["bilinear", "bicubic"]
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}  # Pillow's antialias
+
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 
 
-def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> tuple[Tensor, list[BadImage]]:
+def decode_images(
+    root: Path, files: Sequence[str], size: int, shorter: int, interpolation: Interpolation = "bilinear"
+) -> tuple[Tensor, list[BadImage]]:
     """Decode files to RGB, the shorter side resized to ``shorter`` and the centre cut out.
 
     Args:
@@ -27,6 +32,7 @@ def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> 
         files: N image files, relative to ``root``.
         size: height and width of the result.
         shorter: pixels, at least ``size``.
+        interpolation: by which it is resized, antialiased.
 
     Returns:
         uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
@@ -38,7 +44,7 @@ def decode_images(root: Path, files: Sequence[str], size: int, shorter: int) -> 
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = centre_cut(read_rgb(root / file), size, shorter)
+        pixels[position] = centre_cut(read_rgb(root / file), size, shorter, interpolation)
 
     return images, attempt_in_threads(files, decode, os.cpu_count() or 1)
 
@@ -106,6 +112,8 @@ def read_rgb(file: Path) -> Image.Image:
         Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
     """
     with opened(file) as (image, _):
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")  # the same colours, and no advice of Pillow's to do so
         rgb = image.convert("RGB")
     try:
         ImageOps.exif_transpose(rgb, in_place=True)
@@ -135,11 +143,11 @@ def opened(file: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             yield image, stream
 
 
-def centre_cut(rgb: Image.Image, size: int, shorter: int) -> np.ndarray:
+def centre_cut(rgb: Image.Image, size: int, shorter: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
     """Resize the shorter side to ``shorter`` pixels and cut the centre out, uint8 [3, size, size]."""
     width, height = resized(rgb.size, shorter)
     if (width, height) != rgb.size:
-        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's bilinear antialiases
+        rgb = rgb.resize((width, height), FILTERS[interpolation])
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(rgb.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 

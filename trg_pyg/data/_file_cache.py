@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trg_pyg._files import replaced_whole
 from trg_pyg.data._check import Check
+from trg_pyg.data._decode import Interpolation
 from trg_pyg.data.bad_images import BadImage
 
 _CHUNK = 256
@@ -43,6 +44,7 @@ class FileCache:
         keys: name, size and time of each.
         size: height and width of the decoded images.
         shorter: pixels that their shorter side was resized to.
+        interpolation: by which it was.
     """
 
     folders: Sequence[Path]
@@ -50,19 +52,28 @@ class FileCache:
     keys: Sequence[bytes]
     size: int
     shorter: int
+    interpolation: Interpolation = "bilinear"
 
     @classmethod
-    def of(cls, root: Path, files: Sequence[str], size: int, shorter: int, enabled: bool) -> "FileCache":
+    def of(
+        cls,
+        root: Path,
+        files: Sequence[str],
+        size: int,
+        shorter: int,
+        enabled: bool,
+        interpolation: Interpolation = "bilinear",
+    ) -> "FileCache":
         """Return the cache of files as they are now; it lies under ``root``, or in the user's cache folder."""
         if not enabled:
-            return cls((), files, (), size, shorter)
-        return cls(_folders(root), files, _keys(root, files), size, shorter)
+            return cls((), files, (), size, shorter, interpolation)
+        return cls(_folders(root), files, _keys(root, files), size, shorter, interpolation)
 
     def select(self, kept: Tensor) -> "FileCache":
         """Return the cache of the files that are kept, bool [N]."""
         selectors = kept.tolist()
         files, keys = list(compress(self.files, selectors)), list(compress(self.keys, selectors))
-        return FileCache(self.folders, files, keys, self.size, self.shorter)
+        return replace(self, files=files, keys=keys)
 
     def read_images(self) -> Tensor | None:
         """Return the decoded images, uint8 [N, 3, S, S], from the first folder that has them whole, or None."""
@@ -115,7 +126,8 @@ class FileCache:
         return None, reasons
 
     def _images_name(self) -> str:
-        return f"{self._digest(f'upright, size {self.size} of {self.shorter}')}.safetensors"
+        how = "" if self.interpolation == "bilinear" else f", {self.interpolation}"
+        return f"{self._digest(f'upright, size {self.size} of {self.shorter}{how}')}.safetensors"
 
     def _record_name(self, check: Check) -> str:
         # Another release of Pillow may read other files.

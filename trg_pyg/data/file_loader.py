@@ -83,6 +83,7 @@ class _Decoder(Dataset[Tensor | InputError]):
         self.files = file_set.files
         self.size = file_set.image_size
         self.shorter = file_set.shorter
+        self.interpolation = file_set.interpolation
         self.crop = crop
 
     def __getitem__(self, key: tuple[np.ndarray, np.ndarray | None]) -> Tensor | InputError:
@@ -100,8 +101,8 @@ class _Decoder(Dataset[Tensor | InputError]):
 
     def _cut(self, seeds: np.ndarray | None, rgb: Image.Image, position: int) -> np.ndarray:
         if self.crop is None or seeds is None:
-            return centre_cut(rgb, self.size, self.shorter)
-        return self.crop(rgb, self.size, torch.Generator().manual_seed(int(seeds[position])))
+            return centre_cut(rgb, self.size, self.shorter, self.interpolation)
+        return self.crop(rgb, self.size, torch.Generator().manual_seed(int(seeds[position])), self.interpolation)
 
 
 def _workers(file_set: FileSet, batches: int) -> int:

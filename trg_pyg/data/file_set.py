@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from trg_pyg.data._decode import Interpolation
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,7 @@ class FileSet:
         workers: processes that decode; 0 decodes in the calling process; None takes one a CPU core, at most 8, and
             none for a set of less than 512 images, where they start for longer than they work.
         prefetch: batches that each worker keeps ready, >= 1.
+        interpolation: by which images are resized, antialiased.
     """
 
     root: Path
@@ -32,6 +35,7 @@ class FileSet:
     shorter: int
     workers: int | None = None
     prefetch: int = 2
+    interpolation: Interpolation = "bilinear"
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -45,7 +49,7 @@ class FileSet:
         return self._with(self.files[index.cpu().numpy()], self.targets[index])
 
     def _with(self, files: np.ndarray, targets: Tensor) -> "FileSet":
-        return FileSet(self.root, files, targets, self.image_size, self.shorter, self.workers, self.prefetch)
+        return replace(self, files=files, targets=targets)
 
 
 def encode_paths(files: Sequence[str]) -> np.ndarray:

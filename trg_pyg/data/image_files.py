@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data._check import Check, check_images
-from trg_pyg.data._decode import decode_images
+from trg_pyg.data._decode import Interpolation, decode_images
 from trg_pyg.data._file_cache import FileCache, Found
 from trg_pyg.data._memory import available_memory
 from trg_pyg.data.bad_images import described, unreadable
 from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource
 from trg_pyg.data.file_set import FileSet, encode_paths
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
-from trg_pyg.errors import InputError, check_choice, few, require
+from trg_pyg.errors import InputError, check_channels, check_choice, few, require
 
 Crop = Literal["padded", "resized"]
 _GIB = 1024**3
@@ -48,7 +48,7 @@ class Listing(NamedTuple):
 class ImageFiles(ImageData):
     """Base class of the datasets of image files; a subclass implements ``_list``, and ``_hold_out`` where it needs to.
 
-    Images become RGB; the shorter side is resized (bilinear, antialiased) and the centre of ``size`` x ``size`` pixels
+    Images become RGB; the shorter side is resized (antialiased) and the centre of ``size`` x ``size`` pixels
     is cut out. They are decoded once into memory, or, streamed, by worker processes each time that a batch is asked
     for. Both give the same batches.
 
@@ -80,6 +80,8 @@ class ImageFiles(ImageData):
         skip_bad_images: leave damaged files out, with a warning, before any split is chosen, as if they were not there;
             False refuses them. Files that the system does not hand out (permissions, a link to nowhere, a disk error)
             are refused in any case: the next start might see them again.
+        interpolation: by which images are resized: bilinear or bicubic; None takes bilinear, or what a pretrained
+            network of the study expects.
         mean: mean of each channel in [0, 1]; None computes mean and std from training images in memory, and takes
             ImageNet's for a stream.
         std: standard deviation of each channel on the same scale, > 0; given together with ``mean``.
@@ -101,6 +103,7 @@ class ImageFiles(ImageData):
         cache: bool = True,
         check: Check | None = None,
         skip_bad_images: bool = False,
+        interpolation: Interpolation | None = None,
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
         **kwargs: Any,
@@ -108,6 +111,8 @@ class ImageFiles(ImageData):
         super().__init__(**kwargs)
         require(size >= 1, f"size {size} is below 1; it is the height and width of the images in pixels")
         check_choice("crop", crop, get_args(Crop))
+        if interpolation is not None:
+            check_choice("interpolation", interpolation, get_args(Interpolation))
         require(0 < crop_share <= 1, f"crop_share {crop_share:g} is not in (0, 1]; 1 cuts out as much as possible")
         require(workers is None or workers >= 0, f"workers {workers} is negative; 0 decodes in the training process")
         require(prefetch >= 1, f"prefetch {prefetch} is below 1; it is the number of batches that a worker keeps ready")
@@ -118,14 +123,7 @@ class ImageFiles(ImageData):
                 f"skip_bad_images needs all bad images to be found, and check={check} does not: leave check out",
             )
         require((mean is None) == (std is None), f"mean {mean} and std {std} belong together; give both or neither")
-        require(
-            mean is None or all(0 <= value <= 1 for value in mean),
-            f"mean {mean} is outside [0, 1]; divide values for pixels of 0..255 by 255",
-        )
-        require(
-            std is None or all(0 < value <= 1 for value in std),
-            f"std {std} is outside (0, 1]; divide values for pixels of 0..255 by 255",
-        )
+        check_channels(mean, std)
         if crop == "resized":
             require(stream is not False, "crop=resized cuts out of the files: leave stream out, or choose crop=padded")
             padding = kwargs.get("crop_padding")
@@ -139,6 +137,7 @@ class ImageFiles(ImageData):
         self.cache = cache
         self.check: Check = check or ("pixels" if skip_bad_images else "headers")
         self.skip_bad_images = skip_bad_images
+        self.interpolation: Interpolation = interpolation or "bilinear"
         self.mean = mean
         self.std = std
         self._shorter = round(size / crop_share)
@@ -167,7 +166,16 @@ class ImageFiles(ImageData):
         if self._streams(len(listing.files)):
             listing = self._checked(listing)
             paths = encode_paths(listing.files)
-            images = FileSet(self.root, paths, listing.targets, self.size, self._shorter, self.workers, self.prefetch)
+            images = FileSet(
+                self.root,
+                paths,
+                listing.targets,
+                self.size,
+                self._shorter,
+                self.workers,
+                self.prefetch,
+                self.interpolation,
+            )
         else:
             listing, pixels = self._in_memory(listing)
             images = ImageSet(pixels, listing.targets)
@@ -225,7 +233,7 @@ class ImageFiles(ImageData):
         lack = self._lack_of_memory(len(listing.files))
         if lack is not None:
             raise InputError(f"{lack}; leave stream out, or choose a smaller size or fewer images")
-        images, bad = decode_images(self.root, listing.files, self.size, self._shorter)
+        images, bad = decode_images(self.root, listing.files, self.size, self._shorter, self.interpolation)
         if bad:
             kept = self._kept(listing, Found(bad, cache.write_bad("pixels", bad)))
             listing, cache, images = listing.select(kept), cache.select(kept), images[kept]
@@ -233,7 +241,7 @@ class ImageFiles(ImageData):
         return listing, images
 
     def _file_cache(self, listing: Listing) -> FileCache:
-        return FileCache.of(self.root, listing.files, self.size, self._shorter, self.cache)
+        return FileCache.of(self.root, listing.files, self.size, self._shorter, self.cache, self.interpolation)
 
     def _known(self, cache: FileCache, check: Check) -> Found | None:
         """Return what a check found at an earlier start, if that holds now; one of all pixels stands for the others."""

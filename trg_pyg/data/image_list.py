@@ -34,7 +34,8 @@ class ImageList(ImageFiles):
         root: folder that the paths are relative to.
         train_list: file that names the training images.
         test_list: file that names the test images; both lists have the same classes.
-        size: height and width of the images, in pixels, >= 1.
+        size: height and width of the images, in pixels, >= 1; None takes what a pretrained network of the study
+            expects, else 224.
         class_names: file with the name of class i on line i, counted from 0; None names each class by its label.
         long_tailed: whether the training list is long-tailed, so that accuracy is reported for classes of many, medium
             and few images; ``imbalance`` makes any list long-tailed.
@@ -54,7 +55,7 @@ class ImageList(ImageFiles):
         root: str,
         train_list: str,
         test_list: str,
-        size: int = 224,
+        size: int | None = None,
         class_names: str | None = None,
         long_tailed: bool = True,
         crop: Crop = "resized",
@@ -63,7 +64,9 @@ class ImageList(ImageFiles):
         std: tuple[float, float, float] | None = IMAGENET_STD,
         **kwargs: Any,
     ) -> None:
-        super().__init__(root, size, crop=crop, crop_share=crop_share, mean=mean, std=std, **kwargs)
+        super().__init__(
+            root, 224 if size is None else size, crop=crop, crop_share=crop_share, mean=mean, std=std, **kwargs
+        )
         self.train_list = Path(train_list).expanduser()
         self.test_list = Path(test_list).expanduser()
         self.class_names = None if class_names is None else Path(class_names).expanduser()

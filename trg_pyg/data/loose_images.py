@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trg_pyg.data._decode import decode_images
+from trg_pyg.data._decode import Interpolation, decode_images
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
 from trg_pyg.errors import InputError, require
@@ -33,13 +33,16 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_images(files: Sequence[Path], size: int, shorter: int) -> tuple[Tensor, list[BadImage]]:
-    """Decode files as those of a dataset: to RGB, turned upright, resized (bilinear, antialiased), the centre cut out.
+def read_images(
+    files: Sequence[Path], size: int, shorter: int, interpolation: Interpolation = "bilinear"
+) -> tuple[Tensor, list[BadImage]]:
+    """Decode files as those of a dataset: to RGB, turned upright, resized (antialiased), the centre cut out.
 
     Args:
         files: N files.
         size: height and width of the result, in pixels, >= 1.
         shorter: pixels that the shorter side is resized to, at least ``size``.
+        interpolation: bilinear or bicubic.
 
     Returns:
         uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
@@ -47,7 +50,7 @@ def read_images(files: Sequence[Path], size: int, shorter: int) -> tuple[Tensor,
     Raises:
         InputError: the memory does not suffice.
     """
-    return decode_images(Path(), [str(file) for file in files], size, shorter)
+    return decode_images(Path(), [str(file) for file in files], size, shorter, interpolation)
 
 
 def _below(folder: Path) -> list[Path]:

@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trg_pyg.data._decode import FILTERS, Interpolation
 from trg_pyg.errors import require
 
 _TRIES = 10
 
 
 class RandomResizedCrop:
-    """Random crop of random area and aspect ratio, resized to a square (bilinear, antialiased), then random flip.
+    """Random crop of random area and aspect ratio, resized to a square (antialiased), then random flip.
 
     The crop is torchvision's: the area is uniform in ``scale``, the ratio log-uniform in ``ratio``; after ten boxes
     that do not fit into the image, the largest centred one whose ratio is allowed. It takes whole images, hence works
@@ -38,13 +39,16 @@ class RandomResizedCrop:
         self.scale = scale
         self.ratio = ratio
 
-    def __call__(self, rgb: Image.Image, size: int, generator: torch.Generator) -> np.ndarray:
+    def __call__(
+        self, rgb: Image.Image, size: int, generator: torch.Generator, interpolation: Interpolation = "bilinear"
+    ) -> np.ndarray:
         """Augment an image.
 
         Args:
             rgb: of any size; not changed.
             size: height and width of the result.
             generator: CPU generator of this image; advanced by the same number of draws whatever becomes of them.
+            interpolation: by which the crop is resized.
 
         Returns:
             uint8 [3, size, size].
@@ -52,7 +56,7 @@ class RandomResizedCrop:
         left, top, width, height = self.box(*rgb.size, generator)
         mirrored = self.flip and torch.rand((), generator=generator).item() < 0.5
         # Cut before resizing: the filter must not reach over the edge of the box.
-        cut = rgb.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
+        cut = rgb.crop((left, top, left + width, top + height)).resize((size, size), FILTERS[interpolation])
         pixels = np.asarray(cut).transpose(2, 0, 1)
         return pixels[:, :, ::-1] if mirrored else pixels
 

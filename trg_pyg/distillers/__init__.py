@@ -1,5 +1,6 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.distillers.at import AT
 from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
 from trg_pyg.distillers.cc import CC

@@ -1,5 +1,6 @@
 """How far a student's relations are from its teacher's: squared error, KL, InfoNCE, memory banks."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.divergences.bank_info_nce import BankInfoNCE, bank_info_nce
 from trg_pyg.divergences.base import Divergence, Related, reduce
 from trg_pyg.divergences.class_negatives import ClassNegatives

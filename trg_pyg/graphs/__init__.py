@@ -1,5 +1,6 @@
 """Graph builders: from tokens or images to PyG graphs."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import (
     detach_graph,

@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trg_pyg.data._decode import decode_images
 from trg_pyg.data.base import Splits
 from trg_pyg.data.loader import make_loader
-from trg_pyg.data.loose_images import find_images
+from trg_pyg.data.loose_images import find_images, read_images
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
 from trg_pyg.look.networks import load_run_networks, look
@@ -218,7 +217,7 @@ class Album:
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
         trained = self.networks.trained
-        images, bad = decode_images(Path(), [str(file) for file in files], trained.facts.image_size, trained.resize)
+        images, bad = read_images(files, trained.facts.image_size, trained.resize, trained.interpolation)
         listed = few([f"{each.file} ({each.reason})" for each in bad])
         require(not bad, f"--images: cannot be read: {listed}; give other files")
         return images

@@ -15,6 +15,7 @@ from trg_pyg.distillers.base import Taps
 from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.token_graphs import TokenGraphs
+from trg_pyg.models.pretrained import is_hub
 from trg_pyg.models.taps import NetworkInfo, TappedModel
 from trg_pyg.models.weights import load_weights
 from trg_pyg.runs import CONFIG, method_of, read_environment
@@ -168,7 +169,7 @@ def _described(network: TappedModel, name: str, image_size: int) -> NetworkInfo:
 
 def _load_teacher(trained: TrainedNetwork, config: TeacherConfig, given: Path | None) -> TappedModel:
     origin, sha256 = _provenance(trained.folder)
-    if config.trained and config.weights is None:
+    if config.trained and (config.weights is None or is_hub(config.weights)):
         require(given is None, f"--teacher {given}: the run's teacher is {origin}, which needs no file; leave it out")
         network = build_network(config, trained.facts, config.seed)
         found = digest_of(network.model)

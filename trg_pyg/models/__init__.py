@@ -22,6 +22,7 @@ from trg_pyg.models.cifar.wrn import WideBlock, WideResNet, WideStage, wrn_16_1,
 from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.pretrained import Pretrained, is_hub, pretrained, structure, torchvision_weights
 from trg_pyg.models.published import (
     PublishedTeacher,
     fetch,
@@ -33,7 +34,7 @@ from trg_pyg.models.published import (
 )
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.vit import vit_tiny_patch4_32
-from trg_pyg.models.weights import LoadedWeights, load_weights, save_weights
+from trg_pyg.models.weights import LoadedWeights, load_weights, not_finite, save_weights, take_over
 from trg_pyg.models.zoo import build_model
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "NetworkInfo",
     "Normalize",
     "Outputs",
+    "Pretrained",
     "PublishedTeacher",
     "ShuffleDownV2",
     "ShuffleUnitV1",
@@ -65,9 +67,12 @@ __all__ = [
     "cost",
     "fetch",
     "find_published",
+    "is_hub",
     "is_verified",
     "load_weights",
     "mobilenetv2",
+    "not_finite",
+    "pretrained",
     "published_teachers",
     "record",
     "resnet8",
@@ -84,6 +89,9 @@ __all__ = [
     "sha256_of",
     "shufflenet_v1",
     "shufflenet_v2",
+    "structure",
+    "take_over",
+    "torchvision_weights",
     "vgg8",
     "vgg11",
     "vgg13",

@@ -1,13 +1,14 @@
 """Looking at a network by running it once, without leaving a trace on it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from trg_pyg.errors import InputError
 
@@ -84,12 +85,15 @@ class Look:
 
     Args:
         model: the network, itself no candidate for a tap.
-        run: calls the network on :data:`PROBE_BATCH` images and returns what it returns.
+        run: calls the network on images and returns what it returns.
+        images: to call it on, :data:`PROBE_BATCH` of them.
         prefix_tokens: tokens at the head of a sequence that are not part of its grid.
         channels_last: a map is ``[B, H, W, C]`` where its shape does not tell.
     """
 
-    def __init__(self, model: nn.Module, run: Callable[[], Any], prefix_tokens: int, channels_last: bool) -> None:
+    def __init__(
+        self, model: nn.Module, run: Callable[[Tensor], Any], images: Tensor, prefix_tokens: int, channels_last: bool
+    ) -> None:
         self._name = type(model).__name__
         self._modules = dict(model.named_modules())
         self._prefix_tokens = prefix_tokens
@@ -98,9 +102,15 @@ class Look:
         self._calls: dict[str, _Call] = {}
         # Outputs and not their addresses: memory that was freed would be taken again, by the logits among others.
         self._linears: dict[str, Tensor] = {}
-        handles = [module.register_forward_hook(partial(self._watch, path)) for path, module in self._modules.items()]
+        with self._hooked(self._modules, self._watch):
+            self._logits = first_tensor(run(images))
+        self._scores = self._score_maps(run, images)
+
+    @contextmanager
+    def _hooked(self, paths: Iterable[str], hook: Callable[..., None]) -> Iterator[None]:
+        handles = [self._modules[path].register_forward_hook(partial(hook, path)) for path in paths]
         try:
-            self._logits = first_tensor(run())
+            yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -108,13 +118,24 @@ class Look:
     def last(self) -> str:
         """Return the path of the last module to finish whose output has a spatial grid larger than 1x1.
 
+        Maps of class scores, and what finishes after the classifier, as auxiliary heads do, are passed over while there
+        is another.
+
         Raises:
             InputError: no module has such an output.
         """
-        for path, call in reversed(self._calls.items()):
-            if path and self._grid(call.gave) is not None:
-                return path
+        for path in reversed(self._maps()):
+            return path
         raise InputError(f"no module of {self._name} gives a map or a sequence larger than 1x1; name the taps")
+
+    def _maps(self) -> list[str]:
+        """Return the paths of maps of features, in the order in which they finished; all maps where there are none."""
+        order, classifier = list(self._calls), self.classifier()
+        maps = [path for path in order if path and self._grid(self._calls[path].gave) is not None]
+        end = len(order) if classifier is None else order.index(classifier)
+        # Dropout gives the map before it, but in training another one.
+        sound = [path for path in maps if not isinstance(self._modules[path], _DropoutNd)]
+        return [path for path in sound if order.index(path) < end] or maps
 
     def stages(self) -> tuple[str, ...]:
         """Return the paths of at most four maps, from shallow to deep; the last is :meth:`last`.
@@ -128,10 +149,10 @@ class Look:
         last = self.last()
         images = self._calls[""].took
         ends: dict[tuple[int, int], str] = {}
-        for path, call in self._calls.items():
+        for path in self._maps():
+            call = self._calls[path]
             grid = self._grid(call.gave)
-            if not path or grid is None:
-                continue
+            assert grid is not None
             # Square images have square grids: neither the patches without their prefix tokens nor windows are maps.
             odd = grid[0] != grid[1] and images is not None and images[2] == images[3]
             if path != last and (odd or call.gave == images or self._is_inner(path, grid)):
@@ -144,20 +165,25 @@ class Look:
         return (*(blocks[index] for index in ends_of_quarters(len(blocks))[:-1]), last)
 
     def classifier(self) -> str | None:
-        """Return the path of the linear layer that gives the logits, ``None`` where there is none.
+        """Return the path of the layer that gives the logits, ``None`` where there is none.
 
-        It is the one whose output is the logits. Where something follows it (a mean of heads, a scale), it is the last
-        one behind the last map that takes ``[B, d]`` and is as wide as the logits; of several beside one another the
-        first: the heads of a distilled transformer are called class token first.
+        It is the linear one whose output is the logits, or else the convolution or linear layer that gives a score of
+        each class at each place, of which the logits are the mean or the maximum. Where something follows it (a mean of
+        heads, a scale), it is the last one behind the last map of features that takes ``[B, d]`` and is as wide as the
+        logits; of several beside one another the first: the heads of a distilled transformer are called class token
+        first.
         """
         if self._logits is None:
             return None
         for path, output in reversed(self._linears.items()):
             if output is self._logits or _share_memory(output, self._logits):
                 return path
+        for path in reversed(self._calls):
+            if path in self._scores and _is_of_one_place(self._modules[path]):
+                return path
         heads: list[str] = []
         for path, call in reversed(self._calls.items()):
-            if path and self._grid(call.gave) is not None:
+            if path and self._grid(call.gave) is not None and path not in self._wide():
                 break
             if path in self._linears and call.gave == self._logits.shape:
                 heads.append(path)
@@ -167,6 +193,41 @@ class Look:
         # One that takes as many values as there are classes may stand behind another instead of beside it.
         beside = [path for path in heads if self._width(path) == width != self._logits.shape[1]]
         return (beside or heads[:1])[-1]
+
+    def _wide(self) -> list[str]:
+        """Return the paths of maps and sequences, of one place too, that are as wide as the logits."""
+        classes = -1 if self._logits is None or self._logits.ndim != 2 else self._logits.shape[1]
+        shapes = [(path, call.gave) for path, call in self._calls.items() if path and call.gave is not None]
+        return [path for path, shape in shapes if len(shape) in (3, 4) and classes in (shape[1], shape[-1])]
+
+    def _score_maps(self, run: Callable[[Tensor], Any], images: Tensor) -> set[str]:
+        """Return the paths of maps whose mean or maximum over places, or that of their positive part, is the logits.
+
+        A map of features may be as wide as the logits by chance, so the values have to tell. Those of black images may
+        all be zero.
+        """
+        maps: dict[str, Tensor] = {}
+        wide = self._wide()
+        if not wide:
+            return set()
+
+        def keep(path: str, module: nn.Module, args: Any, output: Any) -> None:
+            maps[path] = tensor.clone() if (tensor := first_tensor(output)) is not None else images
+
+        ramp = torch.linspace(0, 1, images.numel(), device=images.device).view_as(images).to(images.dtype)
+        with self._hooked(wide, keep):
+            logits = first_tensor(run(ramp))
+        assert logits is not None
+        found = set()
+        for path, scores in maps.items():
+            places = scores.flatten(2).mT if scores.shape[1] == logits.shape[1] and scores.ndim == 4 else scores
+            places = places.flatten(1, -2) if places.ndim == 4 else places
+            if places.ndim != 3 or places.mean(1).shape != logits.shape:
+                continue
+            pooled = (places.mean(1), places.relu().mean(1), places.amax(1), places.relu().amax(1))
+            if any(torch.allclose(each, logits, rtol=1e-3, atol=1e-6) for each in pooled):
+                found.add(path)
+        return found
 
     def _watch(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
         took, gave = first_tensor(args), first_tensor(output)
@@ -240,6 +301,10 @@ class Look:
         row = self._modules.get(path.rpartition(".")[0])
         alone = isinstance(row, _REPEATING) and not isinstance(self._modules.get(path), _REPEATING)
         return alone and self._passage(path) == (grid, grid)
+
+
+def _is_of_one_place(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and set(module.kernel_size) == {1})
 
 
 def _share_memory(a: Tensor, b: Tensor) -> bool:

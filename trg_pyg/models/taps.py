@@ -82,8 +82,9 @@ class TappedModel(nn.Module):
 
     * ``default_taps``, module paths from shallow to deep;
     * ``classifier_path``, the module that takes the embedding ``[B, d]``. Without it, the classifier is the linear
-      layer whose output is the logits, or, where something follows it, the last one behind the last map that takes
-      ``[B, d]`` and is as wide as the logits, the first of several beside one another;
+      layer whose output is the logits, or the layer that gives class scores at each place, of which the logits are the
+      mean or maximum: the embedding is the mean of what it takes. Where something follows it, it is the last one behind
+      the last map that takes ``[B, d]`` and is as wide as the logits, the first of several beside one another;
     * ``num_prefix_tokens``.
 
     Args:
@@ -93,7 +94,7 @@ class TappedModel(nn.Module):
 
             * ``"last"``, as ``None``: the last of ``default_taps``. Without them, the last module to finish whose
               output has a spatial grid larger than 1x1 (``[B, C, H, W]``, ``[B, H, W, C]`` or a sequence
-              ``[B, N, C]``);
+              ``[B, N, C]``), class scores and auxiliary heads left aside;
             * ``"stages"``: ``default_taps``. Without them, the last module to finish for each size of the grid, of at
               most the last four sizes; in a network with one size, the last block of each quarter of its longest row
               of blocks. The last tap is that of ``"last"``.
@@ -168,7 +169,7 @@ class TappedModel(nn.Module):
                 declared classifier does not take ``[B, d]``.
         """
         self._find(image_size, image_size)
-        outputs = self._look(self, image_size, image_size)
+        outputs = self._look(self, black_images(self.model, image_size, image_size))
         if outputs.logits.ndim != 2:
             raise InputError(f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed")
         infos = [
@@ -219,13 +220,15 @@ class TappedModel(nn.Module):
             )
         look = Look(
             self.model,
-            lambda: self._look(lambda images: self.model(self._prepare(images)), height, width),
+            lambda images: self._look(lambda seen: self.model(self._prepare(seen)), images),
+            black_images(self.model, height, width),
             self.prefix_tokens,
             self._channels_last,
         )
         if self.taps is None:
             self._tap(look.stages() if self._stages else [look.last()])
         if not self._classifier_known:
+            self._embedding.pooled = True
             self._read_classifier(look.classifier())
 
     def _embedding_width(self, embedding: Tensor | None) -> int | None:
@@ -238,8 +241,8 @@ class TappedModel(nn.Module):
             )
         return embedding.shape[1]
 
-    def _look(self, run: Any, height: int, width: int) -> Any:
-        images = black_images(self.model, height, width)
+    def _look(self, run: Any, images: Tensor) -> Any:
+        height, width = images.shape[2:]
         try:
             with undisturbed(self):
                 return run(images)
@@ -282,15 +285,22 @@ class _Reader:
 
 
 class _InputReader:
-    """Forward pre-hook of the classifier, an object as :class:`_Reader` is."""
+    """Forward pre-hook of the classifier, an object as :class:`_Reader` is.
+
+    One that was found may be applied to each place of a map or a sequence: the embedding is the mean over them.
+    """
 
     def __init__(self) -> None:
         self.reading = False
+        self.pooled = False
         self.output: Tensor | None = None
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         if self.reading:
-            self.output = first_tensor(args)
+            taken = first_tensor(args)
+            if self.pooled and taken is not None and taken.ndim > 2:
+                taken = taken.mean((2, 3)) if isinstance(module, nn.Conv2d) else taken.flatten(1, -2).mean(1)
+            self.output = taken
 
 
 def _check_images(images: Tensor) -> None:

@@ -14,19 +14,24 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from trg_pyg.errors import InputError, near
+from trg_pyg.errors import InputError, count, near
+from trg_pyg.models.pretrained import is_hub, structure, torchvision_weights
+from trg_pyg.models.weights import take_over
 
 
 def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
     """Build a network by name.
+
+    Weights that a library loads are those of its own number of classes. Where ``num_classes`` is another one, the head
+    starts anew, and the network says so: its ``new_head``, a string, is not empty.
 
     Args:
         name: one of
 
             * a function of this package that returns a network, such as ``resnet20``;
             * ``torchvision:NAME``, a classifier of torchvision, without weights unless ``weights`` is given;
-            * ``timm:NAME``, one of timm, without weights unless ``pretrained`` is given; of neither is a weights file
-              read that would run code;
+            * ``timm:NAME``, one of timm, without weights unless ``pretrained`` is given, or ``timm:hf-hub:NAME`` or
+              ``timm:local-dir:FOLDER``, with the weights there; of neither is a weights file read that would run code;
             * the dotted path of any callable that returns a network, such as ``my_package.nets.MyNet``.
         num_classes: width of the logits, passed to the callable as ``num_classes``.
         **args: further keyword arguments of the callable.
@@ -37,7 +42,7 @@ def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
     """
     if num_classes < 1:
         raise InputError(f"model {name}: num_classes {num_classes} must be 1 or more")
-    source, _, inner = name.rpartition(":")
+    source, _, inner = name.partition(":") if name.startswith("timm:") else name.rpartition(":")
     if source == "torchvision":
         return _build_torchvision(name, inner, {"num_classes": num_classes, **args})
     if source == "timm":
@@ -99,8 +104,16 @@ def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module
     if inner not in known:
         hint = near(inner, known, "; torchvision.models.list_models() lists them")
         raise InputError(f"model {name!r} is unknown to torchvision {torchvision.__version__}{hint}")
-    with _weights_only():
-        model = _call(name, torchvision.models.get_model_builder(inner), args)
+    builder, weights = torchvision.models.get_model_builder(inner), torchvision_weights(inner, args.get("weights"))
+    if weights is None or args["num_classes"] == len(weights.meta["categories"]):
+        with _weights_only():
+            model = _call(name, builder, args)
+    else:
+        # torchvision builds a network with weights for their classes only; everything but the head goes into another.
+        with _weights_only():
+            whole = _call(name, builder, {key: value for key, value in args.items() if key != "num_classes"})
+        model = _call(name, builder, structure(name, args) | {key: args[key] for key in args if key != "weights"})
+        model.new_head = take_over(model, whole.state_dict(), "", name)  # type: ignore[assignment]
     if isinstance(model, torchvision.models.VisionTransformer):
         model.num_prefix_tokens = 1
     return model
@@ -108,6 +121,9 @@ def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module
 
 def _build_timm(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
     timm = _timm(name)
+    if is_hub(inner):
+        with _weights_only():
+            return _headed(_call(name, lambda **kwargs: timm.create_model(inner, pretrained=True, **kwargs), args))
     architecture, _, tag = inner.partition(".")
     if not timm.is_model(architecture):
         hint = near(architecture, timm.list_models(), "; timm.list_models() lists them")
@@ -117,7 +133,23 @@ def _build_timm(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
         raise InputError(f"model {name!r}: timm has no such weights{near(inner, tags)}")
     builder = timm.model_entrypoint(architecture)
     with _weights_only():
-        return _call(name, lambda **kwargs: timm.create_model(inner, **kwargs), args, described_by=builder)
+        model = _call(name, lambda **kwargs: timm.create_model(inner, **kwargs), args, described_by=builder)
+    return _headed(model) if args.get("pretrained") else model
+
+
+def _headed(model: nn.Module) -> nn.Module:
+    # timm gives a network a new head without a word where the number of classes is another one.
+    about: Any = getattr(model, "pretrained_cfg", {})
+    theirs, ours = about.get("num_classes"), getattr(model, "num_classes", None)
+    if theirs is not None and theirs != ours:
+        named = about.get("classifier")
+        heads = [named] if isinstance(named, str) else list(named or ())
+        for head in map(model.get_submodule, heads):
+            if isinstance(head, (nn.Linear, nn.Conv2d)):
+                for parameter in head.parameters():
+                    nn.init.zeros_(parameter)  # as load_weights does
+        model.new_head = f"{', '.join(heads)} from zero ({count(theirs, 'class')} there, {ours} here)"  # type: ignore
+    return model
 
 
 @contextmanager
@@ -161,6 +193,11 @@ def _call(
     except ValueError as error:
         raise InputError(f"model {name!r}: {error}") from error
     except (pickle.UnpicklingError, RuntimeError) as error:
+        if args.get("checkpoint_path") and "loading state_dict" in str(error):
+            raise InputError(
+                f"model {name!r}: checkpoint_path={args['checkpoint_path']} is of another network or of other classes; "
+                "give it as the weights of the student or the teacher, which may have another head"
+            ) from error
         # timm makes the one the other; PyTorch says only so of a download whose hash is not that of its name.
         if not isinstance(error.__cause__ or error, pickle.UnpicklingError) and "invalid hash" not in str(error):
             raise
@@ -171,11 +208,6 @@ def _call(
             f"model {name!r}: its weights file was not read, since {reason}; delete the file to download it again, or "
             "give another one"
         ) from error
-    except KeyError as error:
-        # torchvision looks the name of weights up in an enumeration.
-        if "weights" not in args or error.args != (args["weights"],):
-            raise
-        raise InputError(f"model {name!r} has no weights {args['weights']!r}") from error
     except OSError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"model {name!r}: its weights can't be had: {reason}; check the connection") from error

@@ -1,5 +1,6 @@
 """What an edge or a node of a graph stands for: a differentiable function of the graph."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.relations.angle import Angle
 from trg_pyg.relations.base import (
     EdgeRelation,

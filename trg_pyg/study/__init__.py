@@ -1,5 +1,6 @@
 """A study: its teacher, its students, their folders, and how it tells of itself."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.study.agenda import Agenda, Training, planned
 from trg_pyg.study.distil import distil_all
 from trg_pyg.study.folder import RunFolder, environment

@@ -43,9 +43,10 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     # The pair with the most taps shows them all.
     pair = max(study.pairs.values(), key=lambda pair: len(pair.student.features))
     if pair.teacher is not None:
-        teacher = _network(config.teacher, study.costs["teacher"], pair.teacher)
+        teacher = _network(config.teacher, study.costs["teacher"], pair.teacher) + study.started["teacher"]
         lines.append(("teacher", f"{teacher}; {_origin(study)}"))
-    lines.append(("student", _network(config.student, study.costs["student"], pair.student)))
+    student = _network(config.student, study.costs["student"], pair.student) + study.started["student"]
+    lines.append(("student", student))
     names = [method.name for method in choices.methods]
     width = max(map(len, names))
     lines += [
@@ -75,8 +76,10 @@ def _data(study: Study) -> str:
 
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
     taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
+    # Methods that compare embeddings take the mean of the last map then.
+    unknown = "; no embedding is known: declare classifier_path" if taps and info.embedding is None else ""
     return f"{config.name}: {count(needed.parameters, 'parameter')}, {_flops(needed.flops)} an image" + (
-        f", taps {taps}" if taps else ""
+        f", taps {taps}{unknown}" if taps else ""
     )
 
 
@@ -91,7 +94,7 @@ def _origin(study: Study) -> str:
     config, choices = study.config.teacher, study.choices
     if choices.published is not None:
         return f"published weights {choices.published.name}"
-    if config.weights is not None:
+    if config.weights is not None and not config.trained_further:
         return f"weights {config.weights}"
     if choices.trains_teacher:
         training = teacher_training(study)

@@ -93,11 +93,15 @@ class Bars:
         self._warn = warnings.showwarning
         warnings.showwarning = _warn_above
 
-    def _show(self, done: int, progress: Progress, now: float) -> None:
+    def _a_step(self, done: int, now: float) -> float | None:
+        """Return the seconds of a step, evaluations included; ``None`` after the first."""
         assert self._first is not None
-        total = self._epochs * progress.steps
         first, since = self._first
-        a_step = (now - since) / (done - first) if done > first else None
+        return (now - since) / (done - first) if done > first else None
+
+    def _show(self, done: int, progress: Progress, now: float) -> None:
+        total = self._epochs * progress.steps
+        a_step = self._a_step(done, now)
         left = None if a_step is None else (total - done) * a_step
         head = f"{self._title}  epoch {progress.epoch}/{self._epochs}"
         tail = duration(now - self._began) + ("" if left is None else f", {duration(left)} left")
@@ -122,13 +126,33 @@ class Bars:
         line.refresh()
 
 
+class Lines(Bars):
+    """A line a minute for each student, where the output is no terminal but a file; an epoch ends with one anyway."""
+
+    _SECONDS = 60.0
+
+    def _open(self) -> None:
+        self._shown = self._clock()
+
+    def _show(self, done: int, progress: Progress, now: float) -> None:
+        a_step = self._a_step(done, now)
+        if progress.step == progress.steps or a_step is None:
+            return
+        left = duration((self._epochs * progress.steps - done) * a_step)
+        for student in self._students:
+            say(
+                f"{student.title}  epoch {progress.epoch}/{self._epochs}  step {progress.step}/{progress.steps}  "
+                f"{student.standing()}  {self._rate:,.0f} images/s  {left} left"
+            )
+
+
 class Display:
     """What is shown of one run: its line among those at the bottom of a terminal, and a line for each epoch.
 
     Args:
         title: name of the run.
         epochs: of the training.
-        bars: lines that it has with others; ``None`` where the output is no terminal.
+        bars: lines that it has with others; ``None`` where nothing is to be seen within an epoch.
         quiet: no line an epoch.
         evaluated: what accuracies are measured on.
         last: metrics of the epoch that a resumed training goes on from.
@@ -191,8 +215,10 @@ class Display:
 
 
 def make_bars(title: str, epochs: int, batch_size: int, agenda: Agenda | None, quiet: bool) -> Bars | None:
-    """Return lines at the bottom of the terminal; ``None`` where there is no terminal, or nothing is to be shown."""
-    return None if quiet or not sys.stderr.isatty() else Bars(title, epochs, batch_size, agenda)
+    """Return what is seen within an epoch: lines at the bottom of a terminal, else one a minute; nothing if quiet."""
+    if quiet:
+        return None
+    return (Bars if sys.stderr.isatty() else Lines)(title, epochs, batch_size, agenda)
 
 
 def _warn_above(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:

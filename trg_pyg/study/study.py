@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg.config.choices import Choices
-from trg_pyg.config.schema import Config, NetworkConfig
+from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.long_tail import shots
@@ -20,8 +20,10 @@ from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.pretrained import is_hub
+from trg_pyg.models.published import sha256_of
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
-from trg_pyg.models.weights import load_weights
+from trg_pyg.models.weights import load_weights, not_finite
 from trg_pyg.models.zoo import build_model
 from trg_pyg.runs import READING
 from trg_pyg.step import Step
@@ -75,6 +77,7 @@ class Study:
         folder: where the runs of this study go.
         world: the processes that train together; the main one writes and reports.
         objectives: what each method minimises, by its name.
+        started: where weights were taken over, from what and without which head, by role.
     """
 
     choices: Choices
@@ -86,6 +89,7 @@ class Study:
     folder: Path
     world: World = SINGLE_PROCESS
     objectives: dict[str, Objective] = field(default_factory=dict)
+    started: dict[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
@@ -165,7 +169,19 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         folder=config.output / f"{data}{tail}{held_out}" / pair,
         world=world,
         objectives=objectives,
+        started={role: _started(network, getattr(config, role)) for role, network in networks.items()},
     )
+
+
+def _started(network: TappedModel, config: NetworkConfig) -> str:
+    """Return what a network begins with where it does not begin at random, for the reader; empty where it does."""
+    loading = [f"{key}={config.args[key]}" for key in LOADING_ARGS if config.args.get(key)]
+    origin = ([] if config.weights is None else [f"weights {config.weights}"]) + loading
+    if not origin or not config.trained_further:
+        return ""
+    head = getattr(network.model, "new_head", "")
+    expects = [f"mean {config.mean}", f"std {config.std}"] if config.mean is not None else []
+    return "; from " + ", ".join(origin + ([head] if head else []) + expects)
 
 
 def prepare_process(choices: Choices) -> None:
@@ -182,13 +198,35 @@ def prepare_process(choices: Choices) -> None:
 
 
 def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, taps: Taps = "none") -> TappedModel:
-    """Return the network, initialised by ``seed`` or from its weights file, on the CPU."""
+    """Return the network, initialised by ``seed`` or from its weights, on the CPU.
+
+    Raises:
+        InputError: it can't be built, or the weights can't be had, are those of another network or not finite.
+    """
+    for name in ("name", "num_classes"):
+        require(
+            name not in config.args,
+            f"model {config.name!r}: args has {name}={config.args.get(name)}, which is not for you to choose there: "
+            f"{'the data have the classes' if name == 'num_classes' else 'it is what names the network'}; take it out",
+        )
+    source, _, inner = config.name.partition(":")
+    require(not is_hub(inner), f"model {config.name!r}: give {inner} as weights, and {source}:ARCHITECTURE as the name")
     torch.manual_seed(seed)
-    model = build_model(config.name, len(data.classes), **config.args)
-    if config.weights is not None:
-        load_weights(model, config.weights)
+    hub = config.weights is not None and is_hub(config.weights)
+    model = build_model(f"timm:{config.weights}" if hub else config.name, len(data.classes), **config.args)
     normalize = Normalize(config.mean or data.mean, config.std or data.std)
-    return TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
+    network = TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
+    if config.weights is None:
+        return network
+    if not hub:
+        head = None
+        if config.trained_further:
+            network.describe(data.image_size)
+            head = network.classifier or ""
+        model.new_head = load_weights(model, config.weights, head).new_head  # type: ignore[assignment]
+    bad = not_finite(model)
+    require(bad is None, f"weights {config.weights}: {bad} is not finite; take sound weights")
+    return network
 
 
 def tapped(network: TappedModel, config: NetworkConfig, taps: Taps) -> TappedModel:
@@ -227,12 +265,21 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings without those that change no result: how data are read, later options that are off."""
-    settings = _without_off(settings)
+    settings = _without_off(settings) | _weights_as_content(settings)
     data = settings.get("data")
     if not isinstance(data, dict) or "init_args" not in data:
         return settings
     options = {name: value for name, value in data["init_args"].items() if name not in READING}
+    if options.get("interpolation") in (None, "bilinear"):
+        options.pop("interpolation", None)  # it came later, and all before were bilinear
     return settings | {"data": data | {"init_args": options}}
+
+
+def _weights_as_content(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the networks of settings whose weights are a file, by what the file holds: another may take its name."""
+    named = {role: settings[role] for role in ("student", "teacher") if isinstance(settings.get(role), dict)}
+    files = {role: Path(network["weights"]) for role, network in named.items() if network.get("weights")}
+    return {role: named[role] | {"weights": sha256_of(file)} for role, file in files.items() if file.is_file()}
 
 
 def _without_off(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The teacher: from a file, published, loaded by its builder, or trained once and kept; always measured before use."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from trg_pyg._program import say
 from trg_pyg.config.methods import Method
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
+from trg_pyg.models.pretrained import is_hub
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.models.weights import load_weights
+from trg_pyg.models.weights import load_weights, not_finite
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
 from trg_pyg.study.tracking import is_of_wandb
@@ -73,22 +75,31 @@ def obtain_teacher(study: Study, agenda: Agenda) -> Teacher:
         agenda: of the study, to show what comes after.
 
     Raises:
-        InputError: the weights can't be had or are not the network's; the accuracy is not the one that comes with them.
+        InputError: the weights can't be had, are not the network's or not finite; the accuracy is not the one that
+            comes with them.
     """
     config = study.config.teacher
     network, weights = _find(study, agenda)
+    bad = not_finite(network.model)
+    require(bad is None, f"teacher {config.name}: {weights.origin} has {bad} that is not finite; take sound weights")
     network.to(study.device)
     test, batch_size = study.splits.test, config.train.eval_batch_size
     metrics = evaluate(network, test, batch_size, study.shots, device=study.device, world=study.world)
+    require(
+        math.isfinite(metrics["loss"]),
+        f"teacher {config.name}: its outputs with {weights.origin} are not finite; take sound weights",
+    )
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     if not study.quiet:
         images = count(len(test), f"{study.splits.evaluated} image")
         say(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})")
     if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
+        # Trainers of other programs keep shares.
+        unit = f", its unit (percent is read, and {stated:g} may be a share)" if 0 < stated <= 1 else ""
         raise InputError(
             f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
-            "its normalisation (teacher.mean, teacher.std) and the order of classes, or set "
+            f"its normalisation (teacher.mean, teacher.std), the order of classes{unit}, or set "
             "teacher.accuracy_tolerance=null" + _seen(study)
         )
     return Teacher(config.name, network, weights, metrics, study.splits.evaluated)
@@ -104,9 +115,11 @@ def _find(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     config = study.config.teacher
     if study.choices.published is not None:
         return _published(study, study.choices.published)
-    if config.weights is not None:
+    if study.choices.trains_teacher:
+        return _trained_here(study, agenda)
+    if config.weights is not None and not is_hub(config.weights):
         return _from_file(study, config.weights)
-    return _trained_here(study, agenda) if study.choices.trains_teacher else _from_args(study)
+    return _from_args(study)
 
 
 def _from_file(study: Study, file: Path) -> tuple[TappedModel, Weights]:
@@ -135,23 +148,20 @@ def _published(study: Study, entry: PublishedTeacher) -> tuple[TappedModel, Weig
 
 
 def _from_args(study: Study) -> tuple[TappedModel, Weights]:
-    """Take the network with the weights that its builder loaded."""
+    """Take the network with the weights that its builder, or timm from a hub, has loaded."""
     config = study.config.teacher
     network = build_network(config, study.splits, config.seed)
-    _check_head(config.name, network.model, len(study.splits.classes))
+    _check_head(config.name, network.model)
     args = ", ".join(f"{key}={value}" for key, value in config.args.items())
-    origin = f"{config.name}({args})"
+    origin = f"{config.name}({args})" if config.weights is None else str(config.weights)
     return network, Weights(origin, digest_of(network.model), None, origin)
 
 
-def _check_head(name: str, model: nn.Module, classes: int) -> None:
-    # timm gives a network a new, untrained head without a word where the number of classes is another one.
-    pretrained = getattr(model, "pretrained_cfg", None) or {}
-    trained_on = pretrained.get("num_classes", classes)
+def _check_head(name: str, model: nn.Module) -> None:
+    head = getattr(model, "new_head", "")
     require(
-        trained_on == classes,
-        f"teacher {name}: its weights have {count(trained_on, 'class')}, the data have {classes}, so its head would be "
-        "untrained; set teacher.trained=false to train it on these data",
+        not head,
+        f"teacher {name}: its head would be untrained, {head}; set teacher.trained=false to train it on these data",
     )
 
 

@@ -3,7 +3,7 @@
 import os
 import secrets
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,9 @@ class Tracker:
         name: name of the run.
         config: plain settings to be shown beside the metrics.
         resume: go on with the wandb run of the folder, if there is one.
+        entity: user or team; ``None`` for who is logged in.
+        tags: of the run.
+        notes: of the run.
         limits: how long wandb may take.
         job_type: kind of run, by which wandb can group; a training has none.
         kept: what is said to have the same where wandb is off.
@@ -70,6 +73,9 @@ class Tracker:
         name: str,
         config: dict[str, Any],
         resume: bool,
+        entity: str | None = None,
+        tags: Sequence[str] = (),
+        notes: str | None = None,
         limits: Limits = Limits(),
         job_type: str | None = None,
         kept: str = "metrics.jsonl goes on",
@@ -101,6 +107,9 @@ class Tracker:
                 mode=mode,
                 dir=folder,
                 project=None if in_sweep else project,
+                entity=None if in_sweep else entity,
+                tags=list(tags) or None,
+                notes=notes,
                 group=group,
                 name=name,
                 job_type=job_type,
@@ -130,7 +139,11 @@ class Tracker:
             self._hangs(f"wandb.init did not return within {limits.init:g} s")
 
     def log(self, metrics: dict[str, Any]) -> None:
-        """Send the metrics of an epoch, or let them wait where those before still do."""
+        """Send the metrics of an epoch, or from within one, or let them wait where those before still do.
+
+        Args:
+            metrics: with ``epoch``, the axis of all of them; within an epoch it is a fraction.
+        """
 
         def send() -> None:
             self._run.log(metrics)

@@ -163,17 +163,26 @@ class Report:
             config.wandb if main and training.tracked else "disabled",
             project=config.wandb_project,
             group=study.name,
-            name=training.title,
+            name=" ".join(filter(None, (config.wandb_name, training.title))),
             config=_tracked(training.settings),
             resume=resume,
+            entity=config.wandb_entity,
+            tags=config.wandb_tags,
+            notes=config.wandb_notes,
+            unit="epochs" if config.wandb_steps is None else "entries",
         )
+        self._every = config.wandb_steps if main and training.tracked and config.wandb != "disabled" else None
         so_far = resumable_history(training.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
         self._display = Display(training.title, training.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
 
     def step(self, progress: Progress) -> None:
-        """Show a step."""
+        """Show a step, and send the means of the epoch so far where that is due."""
         self._display.step(progress)
+        done = (progress.epoch - 1) * progress.steps + progress.step
+        if self._every is not None and done % self._every == 0:
+            means = progress.meter.means()
+            self._tracker.log({"epoch": done / progress.steps} | {f"step/{name}": mean for name, mean in means.items()})
 
     def epoch(self, metrics: dict[str, float]) -> None:
         """Keep and show the metrics of an epoch."""

@@ -20,7 +20,7 @@ from trg_pyg.training.modules import (
     compiled_sizes,
     least_images,
 )
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import advance, build_optimizer, build_schedule, lr_factor
 from trg_pyg.training.predictions import Predictions, top_predictions
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stop import StopRequest, TrainingStopped
@@ -51,6 +51,7 @@ __all__ = [
     "TrainingState",
     "TrainingStopped",
     "World",
+    "advance",
     "among",
     "autocast",
     "average_buffers",

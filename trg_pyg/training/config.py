@@ -18,7 +18,7 @@ NonFinite = Literal["stop", "skip"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
-_LATER = ("deterministic",)
+_LATER = ("deterministic", "freeze_epochs")
 
 _CHOICES = (
     *(("optimizer", OptimizerName), ("schedule", ScheduleName)),
@@ -52,6 +52,9 @@ class TrainConfig:
             ``"stop"`` the training, or ``"skip"`` the step, which leaves no trace in weights, running statistics and
             memory banks. With fp16, infinite gradients lower the loss scale instead.
         max_skipped: steps of a training to skip before it is stopped after all, at least 0.
+        freeze_epochs: epochs at the start in which of the student only the classifier learns, the rest staying as it
+            is, running statistics included, at most ``epochs``: a linear probe, before all of it is trained. For a
+            network that begins with pretrained weights; what the method trains beside it learns throughout.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
         deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
@@ -84,6 +87,7 @@ class TrainConfig:
     precision: Precision = "fp32"
     nonfinite: NonFinite = "stop"
     max_skipped: int = 10
+    freeze_epochs: int = 0
     compile: bool = False
     deterministic: bool = False
     channels_last: bool = True
@@ -100,6 +104,12 @@ class TrainConfig:
             self._check(name, isinstance(value, int) and value >= 1, "give a whole number of at least 1")
         skipped = self.max_skipped
         self._check("max_skipped", isinstance(skipped, int) and skipped >= 0, "give a whole number of at least 0")
+        frozen = self.freeze_epochs
+        self._check(
+            "freeze_epochs",
+            isinstance(frozen, int) and 0 <= frozen <= self.epochs,
+            f"give a whole number from 0 to train.epochs = {self.epochs}",
+        )
         self._check("lr", 0 < self.lr < math.inf, "give a positive number")
         self._check("momentum", 0 <= self.momentum < 1, "give a number from 0 to below 1")
         self._check("weight_decay", 0 <= self.weight_decay < math.inf, "give 0 or a positive number")

@@ -1,5 +1,6 @@
 """A student in training."""
 
+import json
 import math
 import time
 import warnings
@@ -10,15 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
 from trg_pyg.distillers.base import Distiller, Losses
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, require
 from trg_pyg.metrics import SCORE
+from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
@@ -29,7 +31,7 @@ from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_image
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate, evaluating
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
-from trg_pyg.training.optim import build_optimizer, build_schedule, lr_factor
+from trg_pyg.training.optim import advance, build_optimizer, build_schedule, lr_factor
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stream import GlobalStream
 
@@ -163,6 +165,9 @@ class Learner:
         ).to(device)
         self._wrapped = wrap(module, world)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._body = _body(trainee.student, train_set.image_size) if config.freeze_epochs else []
+        of_body = [parameter for part in self._body for parameter in part.parameters(recurse=False)]
+        self._body_parameters = [parameter for parameter in of_body if parameter.requires_grad]
         self._silence = Silence(trainee.distiller)
         self._buffers: Buffers | None = None
         self._seen: list[_Seen] = []
@@ -202,11 +207,26 @@ class Learner:
         with silent, state.dropout.running():
             told = Step(part.target, progress, state.draws, part.index)
             wrapped.train()
+            self._freeze()
             losses, logits = wrapped(part.images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
         top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
         self._seen.append(_Seen(part, losses, top1))
+
+    @property
+    def _is_frozen(self) -> bool:
+        return len(self.state.history) < self.config.freeze_epochs
+
+    def _freeze(self) -> None:
+        """Put the body to evaluation mode while it is frozen, and leave its gradients out."""
+        if self._is_frozen:
+            for module in self._body:
+                module.training = False
+        # DDP waits for the gradients of all that had one when it was made; they are dropped before the step.
+        if not isinstance(self._wrapped, DistributedDataParallel):
+            for parameter in self._body_parameters:
+                parameter.requires_grad_(not self._is_frozen)
 
     def update(self) -> None:
         """Take the step whose gradients are there, unless something of it is not finite.
@@ -217,6 +237,9 @@ class Learner:
         state, clip = self.state, self.config.grad_clip
         seen, self._seen = self._seen, []
         scaled = state.scaler.is_enabled()
+        if self._is_frozen:
+            for parameter in self._body_parameters:
+                parameter.grad = None  # the optimiser leaves it alone, decay included
         if clip is not None:
             state.scaler.unscale_(state.optimizer)
             norm = clip_grad_norm_(self._parameters, clip)
@@ -233,7 +256,7 @@ class Learner:
                 self._silence.step(losses.parts)
         else:
             self._leave_out(seen, norm.item())
-        state.schedule.step()
+        advance(state.schedule)
         state.optimizer.zero_grad()
         state.step += 1
         if self.trainee.on_step is not None:
@@ -394,6 +417,18 @@ class Learner:
         return self.world.broadcast_object(found)
 
 
+def _body(student: TappedModel, image_size: int) -> list[nn.Module]:
+    """Return all modules of a network but its classifier and what is in that, those without trained parameters too."""
+    student.describe(image_size)
+    require(
+        student.classifier is not None,
+        f"train.freeze_epochs: the classifier of {type(student.model).__name__} is not known, so nothing would learn; "
+        "declare it as classifier_path, or set train.freeze_epochs=0",
+    )
+    head = set(student.model.get_submodule(str(student.classifier)).modules())
+    return [module for module in student.model.modules() if module not in head]
+
+
 def _identity(config: TrainConfig, **others: int) -> dict[str, Any]:
     return {**{f"train.{name}": value for name, value in without_off(asdict(config)).items()}, **others}
 
@@ -411,8 +446,10 @@ def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
 
 
 def _save_weights(state: TrainingState, folder: Path) -> None:
-    metrics, network = state.history[-1], state.module.student.model
+    metrics, network, normalize = state.history[-1], state.module.student.model, state.module.student.normalize
     about = {"epoch": str(metrics["epoch"])}
+    if isinstance(normalize, Normalize):
+        about |= {name: json.dumps(getattr(normalize, name).flatten().tolist()) for name in ("mean", "std")}
     if SCORE.key in metrics:
         about["accuracy"] = f"{metrics[SCORE.key]:.2f}"
     if metrics.get("best/epoch") == metrics["epoch"]:

@@ -1,6 +1,7 @@
 """Optimiser and learning-rate schedule of a training."""
 
 import math
+import warnings
 from bisect import bisect_right
 
 from torch import nn
@@ -31,8 +32,9 @@ def build_optimizer(module: nn.Module, config: TrainConfig) -> Optimizer:
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
-            # A step that the loss scale of fp16 skips leaves the momentum of PyTorch's fused SGD uninitialised.
-            fused=config.precision != "fp16",
+            # A step that the loss scale of fp16 skips leaves the momentum of PyTorch's fused SGD uninitialised, and it
+            # can't take a step where some parameters have one and others, frozen until now, have none.
+            fused=config.precision != "fp16" and not config.freeze_epochs,
         )
     # DeiT's recipe: decay pulls a norm's scale to 0, where its output vanishes, and a bias gains nothing from it.
     groups = [
@@ -53,6 +55,17 @@ def build_schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: i
     # A pure function of the step: no rounding accumulates, nothing but the step count is needed to resume, and the
     # configured momentum stays as it is (OneCycleLR would cycle it).
     return LambdaLR(optimizer, lambda step: lr_factor(step, config, steps_per_epoch))
+
+
+def advance(schedule: LambdaLR) -> None:
+    """Take the schedule to the next step, whether or not the optimiser took this one."""
+    if schedule.last_epoch > 0:
+        schedule.step()
+        return
+    with warnings.catch_warnings():
+        # PyTorch takes a first step that loss scaling skips, or that is left out, for a wrong order of calls.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        schedule.step()
 
 
 def lr_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:

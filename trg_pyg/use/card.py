@@ -17,6 +17,16 @@ from trg_pyg.use.load import TrainedNetwork
 
 _SHOWN_CLASSES = 20
 _PACKAGES = ("torch", "torchvision", "timm")
+_WITH_TIMM = """timm alone, from this folder or, once it is there, from the hub (`hf-hub:USER/NAME`):
+
+```python
+import timm
+from PIL import Image
+
+network = timm.create_model("local-dir:.", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+logits_of_timm = network(transform(Image.open("image.png").convert("RGB"))[None])
+```"""
 
 
 def model_card(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: float) -> str:
@@ -42,7 +52,14 @@ def model_card(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance
         _training(trained, environment, teacher),
         _limits(trained, formats, tolerance),
     ]
-    return "\n\n".join(sections) + "\n"
+    return _front(trained) + "\n\n".join(sections) + "\n"
+
+
+def _front(trained: TrainedNetwork) -> str:
+    """Return what Hugging Face's hub reads of a card."""
+    library = "timm" if trained.name.startswith("timm:") else "pytorch"
+    about = {"library_name": library, "pipeline_tag": "image-classification", "tags": ["image-classification", library]}
+    return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n"
 
 
 def _facts(trained: TrainedNetwork) -> str:
@@ -57,7 +74,8 @@ def _facts(trained: TrainedNetwork) -> str:
         ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
         (
             "preparation",
-            f"turned upright by EXIF data, shorter side resized to {trained.resize} pixels (bilinear, antialiased), "
+            f"turned upright by EXIF data, shorter side resized to {trained.resize} pixels "
+            f"({trained.interpolation}, antialiased), "
             f"centre of {facts.image_size} x {facts.image_size} cut out",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
@@ -92,9 +110,14 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
 
 def _use(trained: TrainedNetwork, formats: Sequence[FormatName]) -> str:
     examples = {"safetensors": _with_this_package, "onnx": _with_onnx, "torch_export": _with_torch_export}
-    used = [examples[name]() for name in formats]
-    if {"onnx", "torch_export"} & set(formats):
-        used.insert(1 if formats[0] == "safetensors" else 0, _preparation(trained))
+    prepared = _preparation(trained)
+    used: list[str] = []
+    for name in formats:
+        if name != "safetensors" and prepared not in used:
+            used.append(prepared)
+        used.append(examples[name]())
+        if name == "safetensors" and trained.name.startswith("timm:"):
+            used.append(_WITH_TIMM)
     return "\n\n".join(["## Use", *used]) if used else "## Use\n\nOnly `model.json` was exported."
 
 
@@ -113,7 +136,7 @@ network = build_model(about["network"], len(about["classes"]), **about["args"])
 load_weights(network, "{FORMATS["safetensors"].file}")
 classifier = ImageClassifier(network, Normalize(tuple(about["mean"]), tuple(about["std"]))).eval()
 
-images, unreadable = read_images([Path("image.png")], about["image_size"], about["resize"])
+images, unreadable = read_images([Path("image.png")], about["image_size"], about["resize"], about["interpolation"])
 probabilities = classifier(images.float() / 255).softmax(dim=1)
 print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())
 ```"""
@@ -130,7 +153,7 @@ from PIL import Image, ImageOps
 def prepare(file, size={trained.facts.image_size}, resize={trained.resize}):
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
     width, height = (resize * side // min(image.size) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    image = image.resize((width, height), Image.Resampling.{trained.interpolation.upper()})
     left, top = round((width - size) / 2), round((height - size) / 2)
     pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
     return pixels.transpose(2, 0, 1)[None]

@@ -1,10 +1,10 @@
 """What a network costs on this machine, measured beside that of another."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,17 +17,18 @@ from trg_pyg.models.cost import cost
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import CONFIG
+from trg_pyg.study.progress import duration
 from trg_pyg.study.study import build_network
 from trg_pyg.use.load import TrainedNetwork, untrained
 
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
+Tell = Callable[[str], None]
 
 # A round is as many calls as take that long at least, so that the clock does not matter.
 _SECONDS = 0.02
 # Rounds of slow networks end after that many seconds, but for a few.
 MOST_SECONDS = 20
 LEAST_ROUNDS = 3
+_TELL_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Measured:
         parameters: of it.
         megabytes: 10^6 bytes of its weights and buffers, which is the size of a safetensors file but for the header.
         flops: of an image, a multiply-add counted as two.
-        milliseconds: by batch size, of a forward pass.
+        milliseconds: by batch size, of a forward pass; not of those for which the time did not suffice.
     """
 
     parameters: int
@@ -57,6 +58,8 @@ def measure_cost(
     batches: Sequence[int],
     rounds: int,
     device: torch.device | str = "cpu",
+    seconds: float = math.inf,
+    tell: Tell = lambda line: None,
 ) -> dict[str, Measured]:
     """Measure networks side by side.
 
@@ -69,6 +72,9 @@ def measure_cost(
         batches: images of a forward pass, each >= 1.
         rounds: of each network and batch size, >= 1; fewer, but three, where they take more than 20 seconds.
         device: where they run.
+        seconds: after which no more is measured: the rounds so far count, and a batch without one is left out, as is
+            one that would take longer by what a smaller one took.
+        tell: is given a line on how far it is, now and then.
 
     Raises:
         InputError: a number is below 1, or the memory does not suffice for a batch.
@@ -78,10 +84,17 @@ def measure_cost(
     ready = {name: network.to(device).eval() for name, network in networks.items()}
     counted = {name: cost(network, image_size) for name, network in ready.items()}
     times: dict[str, dict[int, float]] = {name: {} for name in ready}
+    ends = perf_counter() + seconds
     for batch in batches:
-        images = torch.rand(batch, 3, image_size, image_size, device=device)
-        for name, seconds in _times(ready, images, rounds).items():
-            times[name][batch] = 1000 * seconds
+        found: dict[str, float] = {}
+        if perf_counter() + _expected(times, batch) <= ends:
+            images = torch.rand(batch, 3, image_size, image_size, device=device)
+            found = _times(ready, images, rounds, ends, tell)
+        if not found:
+            tell(f"batch {batch}: left out, for it takes too long")
+        for name, taken in found.items():
+            times[name][batch] = 1000 * taken
+    require(any(times.values()), f"nothing could be measured in {seconds:g} s; give more time, or smaller batches")
     return {
         name: Measured(counted[name].parameters, _megabytes(network), counted[name].flops, times[name])
         for name, network in ready.items()
@@ -122,42 +135,62 @@ def _megabytes(network: ImageClassifier) -> float:
 
 
 @torch.inference_mode()
-def _times(networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int) -> dict[str, float]:
-    """Return the median time of a forward pass of each network, in seconds."""
-    # Here, since it imports PyTorch's compiler of extensions, which says so where there is no GPU.
-    from torch.utils.benchmark import Timer
-
-    timers = {
-        name: Timer("network(images)", globals={"network": network, "images": images}, num_threads=_threads())
-        for name, network in networks.items()
-    }
+def _times(
+    networks: Mapping[str, ImageClassifier], images: Tensor, rounds: int, ends: float, tell: Tell
+) -> dict[str, float]:
+    """Return the median time of a forward pass of each network, in seconds; nothing where the time did not suffice."""
+    batch = len(images)
+    tell(f"batch {batch}: warming up")
     try:
-        calls = {name: _calls(timer) for name, timer in timers.items()}
-        taken: dict[str, list[float]] = {name: [] for name in timers}
-        begun = perf_counter()
+        calls: dict[str, int] = {}
+        for name, network in networks.items():
+            first = _seconds(network, images)
+            taken = _seconds(network, images) if first < 1 else first  # what is made once belongs to no pass
+            calls[name] = max(1, round(_SECONDS / taken))
+            tell(f"batch {batch}: {name} takes {1000 * taken:,.1f} ms")
+            if perf_counter() > ends:
+                return {}
+        found: dict[str, list[float]] = {name: [] for name in networks}
+        begun = told = perf_counter()
         for done in range(rounds):
-            if done >= LEAST_ROUNDS and perf_counter() - begun > MOST_SECONDS:
+            now = perf_counter()
+            if (done >= LEAST_ROUNDS and now - begun > MOST_SECONDS) or (done > 0 and now > ends):
                 break
-            for name, timer in timers.items():
-                taken[name].append(timer.timeit(calls[name]).mean)
+            if now - told > _TELL_SECONDS:
+                tell(f"batch {batch}: {done} of {rounds} rounds in {duration(now - begun)}")
+                told = now
+            for name, network in networks.items():
+                found[name].append(_seconds(network, images, calls[name]))
     except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"the memory does not suffice for a batch of {len(images)} images; give a smaller one"
-        ) from error
-    return {name: median(values) for name, values in taken.items()}
+        raise InputError(f"the memory does not suffice for a batch of {batch} images; give a smaller one") from error
+    return {name: median(values) for name, values in found.items()}
 
 
-def _calls(timer: "Timer") -> int:
-    """Return how many calls make a round. A timer warms up by itself."""
-    return max(1, round(_SECONDS / timer.timeit(1).mean))
+def _seconds(network: ImageClassifier, images: Tensor, calls: int = 1) -> float:
+    """Return the seconds of a forward pass, the mean of some."""
+    device = torch.get_device_module(images.device)
+    device.synchronize()
+    begun = perf_counter()
+    for _ in range(calls):
+        network(images)
+    device.synchronize()
+    return (perf_counter() - begun) / calls
 
 
-def _threads() -> int:
-    # A timer would take one by itself.
-    return torch.get_num_threads()
+def _expected(times: Mapping[str, Mapping[int, float]], batch: int) -> float:
+    """Return the seconds of two passes of each network, by what a smaller batch took; 0 where there is none."""
+    smaller = max((size for size in next(iter(times.values())) if size < batch), default=0)
+    return 2 * sum(taken[smaller] for taken in times.values()) / smaller * batch / 1000 if smaller else 0.0
 
 
-def compare_cost(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds: int, device: torch.device) -> str:
+def compare_cost(
+    runs: Sequence[TrainedNetwork],
+    batches: Sequence[int],
+    rounds: int,
+    device: torch.device,
+    seconds: float = math.inf,
+    tell: Tell = lambda line: None,
+) -> str:
     """Return a table: the teacher first, then each network of the runs that differs.
 
     Args:
@@ -165,6 +198,8 @@ def compare_cost(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds:
         batches: images of a forward pass.
         rounds: of each network and batch size.
         device: where they run.
+        seconds: as for :func:`measure_cost`.
+        tell: as for :func:`measure_cost`.
 
     Raises:
         InputError: the runs have different teachers or image sizes, or a network cannot be run.
@@ -189,7 +224,11 @@ def compare_cost(runs: Sequence[TrainedNetwork], batches: Sequence[int], rounds:
     heading = (
         f"images of {size}x{size}, {device.type} ({place}), median of {rounds} rounds, or of those in {MOST_SECONDS} s"
     )
-    return f"{heading}\n\n{cost_table(measure_cost(networks, size, batches, rounds, device), reference)}"
+    measured = measure_cost(networks, size, batches, rounds, device, seconds, tell)
+    lacking = [batch for batch in batches if batch not in next(iter(measured.values())).milliseconds]
+    if lacking:
+        heading += f"; batch {' and '.join(map(str, lacking))} left out, over the limit of {duration(seconds)}"
+    return f"{heading}\n\n{cost_table(measured, reference)}"
 
 
 def _teacher(runs: Sequence[TrainedNetwork]) -> tuple[str, TappedModel] | None:

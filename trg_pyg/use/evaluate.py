@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any, Literal
 
@@ -258,7 +258,7 @@ def _joined(splits: Splits) -> ImageSource:
     targets = torch.cat([train.targets, test.targets])
     if isinstance(train, FileSet) and isinstance(test, FileSet):
         files = np.concatenate([train.files, test.files])
-        return FileSet(train.root, files, targets, train.image_size, train.shorter, train.workers, train.prefetch)
+        return replace(train, files=files, targets=targets)
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
     return ImageSet(torch.cat([train.images, test.images]), targets)

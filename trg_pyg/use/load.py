@@ -4,17 +4,19 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from trg_pyg._files import write_text
 from trg_pyg._program import program
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
+from trg_pyg.data._decode import Interpolation
 from trg_pyg.data.base import ImageData, Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.distillers.base import Taps
 from trg_pyg.errors import InputError, few, require
+from trg_pyg.models.pretrained import structure
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import LoadedWeights, load_weights
 from trg_pyg.runs import CONFIG, method_of, read_config
@@ -40,6 +42,7 @@ class TrainedNetwork:
         weights: the file that they come from, and what it says.
         facts: of the data that it was trained on.
         resize: pixels that the shorter side of an image is resized to before the centre is cut out.
+        interpolation: by which it is resized.
         settings: of its run, as ``config.yaml`` has them; of a teacher that was trained here, the network is the
             student. Empty where no run is known, as of an exported network.
     """
@@ -51,6 +54,7 @@ class TrainedNetwork:
     facts: DataFacts
     resize: int
     settings: dict[str, Any] = field(default_factory=dict)
+    interpolation: Interpolation = "bilinear"
 
     @property
     def name(self) -> str:
@@ -149,7 +153,8 @@ def _of_run(path: Path, folder: Path, file: Path, taps: Taps) -> TrainedNetwork:
     data = _data(settings, folder)
     facts = DataFacts.read(folder) or DataFacts.of(data.load())
     resize = data.shorter if isinstance(data, ImageFiles) else facts.image_size
-    return TrainedNetwork(path, config, *_built(config, facts, file, taps), facts, resize, settings)
+    by = data.interpolation if isinstance(data, ImageFiles) else "bilinear"
+    return TrainedNetwork(path, config, *_built(config, facts, file, taps), facts, resize, settings, by)
 
 
 def _data(settings: dict[str, Any], folder: Path) -> ImageData:
@@ -167,7 +172,7 @@ def _built(config: NetworkConfig, facts: DataFacts, file: Path, taps: Taps) -> t
 def untrained(config: _Network) -> _Network:
     """Return the network without the weights that its training began with: they may be gone, or be a download."""
     args = {name: value for name, value in config.args.items() if name not in LOADING_ARGS}
-    return replace(config, weights=None, args=args)
+    return replace(config, weights=None, args=structure(config.name, config.args) | args)
 
 
 def _described(facts: DataFacts) -> str:
@@ -189,6 +194,7 @@ def write_about(trained: TrainedNetwork, folder: Path) -> None:
         "classes": list(facts.classes),
         "image_size": facts.image_size,
         "resize": trained.resize,
+        "interpolation": trained.interpolation,
         "mean": list(facts.mean),
         "std": list(facts.std),
     }
@@ -202,7 +208,9 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         if stored["format"] != _FORMAT:
             raise ValueError(f"its format is {stored['format']}, {_FORMAT} is known")
         name, args, resize, facts = stored["network"], stored["args"], stored["resize"], _facts(stored)
-        if not (isinstance(name, str) and isinstance(args, dict) and _is_size(resize, facts.image_size)):
+        by: Interpolation = stored.get("interpolation", "bilinear")  # as it was before it was written down
+        known = isinstance(name, str) and isinstance(args, dict) and by in get_args(Interpolation)
+        if not (known and _is_size(resize, facts.image_size)):
             raise ValueError("a value of another kind")
     except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -214,7 +222,7 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         f"{about}: its network is code, {name}, which would be imported and called; add --own_code if you trust it",
     )
     config = NetworkConfig(name=name, args=args, mean=facts.mean, std=facts.std)
-    return TrainedNetwork(path, config, *_built(config, facts, file, "none"), facts, resize)
+    return TrainedNetwork(path, config, *_built(config, facts, file, "none"), facts, resize, interpolation=by)
 
 
 def _facts(stored: dict[str, Any]) -> DataFacts:

@@ -1,5 +1,6 @@
 """Pictures of graphs, trainings and predictions; each function imports matplotlib (extra ``viz``) when it is called."""
 
+import trg_pyg._pyg  # noqa: F401
 from trg_pyg.viz.bars import plot_bars, plot_changes
 from trg_pyg.viz.class_size import plot_class_size
 from trg_pyg.viz.confusion import plot_confusion
