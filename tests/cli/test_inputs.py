@@ -324,6 +324,15 @@ def many_images(place: Place) -> int:
     return visualize.main([str(place.run), "--images", str(place.images)])
 
 
+@case("edge recall was measured twice or more, where its picture is asked for")
+def a_single_point(place: Place) -> int:
+    copy = shutil.copytree(place.run, place.folder / "run")
+    metrics = copy / "metrics.jsonl"
+    last = json.loads(metrics.read_text().splitlines()[-1]) | {"graph/edge_recall": 0.5}
+    metrics.write_text(json.dumps(last))
+    return visualize.main([str(copy), "--pictures", "edge_recall"])
+
+
 CASES["there are runs or results"] = lambda place: report.main([str(place.folder)])
 CASES["the page is HTML"] = lambda place: report.main([str(place.run), "--output=report.pdf"])
 CASES["the sweep file is there"] = lambda place: sweep.main(["no.yaml"])
