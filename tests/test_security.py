@@ -288,6 +288,7 @@ def test_a_study_resumes_from_no_checkpoint_that_would_run_code(tmp_path, marker
     assert main(arguments) == 0
     (file,) = tmp_path.glob("runs/*/*/*/seed0/checkpoint.pt")
     save_checkpoint(file, {"identity": Trap(marker)})
+    (file.parent / "metrics.jsonl").write_text("")  # of a run that is finished no checkpoint is read
     assert main([*arguments, "--resume"]) == 2
     assert "can be read" in capsys.readouterr().err
 

@@ -16,15 +16,18 @@ History = list[dict[str, float]]
 CONFIG = "config.yaml"
 _PARTS = ("data", "student", "train")
 # Options of data sets that say how images are read, not which.
-READING = ("workers", "prefetch", "cache", "check")
+READING = ("workers", "prefetch", "cache", "check", "skip_bad_images")
+# Those that say where they lie: what they are is known by its hash.
+PLACES = ("root", "download", "train_list", "test_list", "class_names")
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {
     *(f"data.init_args.{name}" for name in READING),
     *(f"train.{name}" for name in ("compile", "channels_last", "deterministic", "nonfinite", "max_skipped")),
     *(f"train.{name}" for name in ("eval_batch_size", "eval_every")),
+    "accuracy_tolerance",
 }
-# It came after others had trained, and is off in every run before it.
-_LATER = "data.init_args.skip_bad_images"
+_PLACES = {f"data.init_args.{name}" for name in PLACES}
+_DIGEST = "data.digest"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Run:
         seed: of the training.
         distiller: class path and options of the method.
         history: the metrics of every epoch, those of an unfinished run so far.
-        settings: of data, student and training, and of the teacher where the run has one.
+        settings: of data, student and training, and of the teacher where the run has one; the data with the hash of
+            what they held, ``digest``, where it was kept.
         command: what was typed.
         environment: versions and machine.
         teacher: provenance of the teacher, see :class:`~trg_pyg.study.teacher.Teacher`; ``None`` without one.
@@ -94,7 +98,8 @@ class Run:
             seed=config["seeds"][0],
             distiller=distiller,
             history=read_history(folder),
-            settings={name: config[name] for name in (*_PARTS, "teacher") if name in config},
+            settings={name: config[name] for name in (*_PARTS, "teacher") if name in config}
+            | {"data": config["data"] | _read_digest(folder)},
             command=str(environment.pop("command", "")),
             teacher=environment.pop("teacher", None),
             environment=environment,
@@ -157,6 +162,13 @@ def read_history(folder: Path) -> History:
     return history
 
 
+def _read_digest(folder: Path) -> dict[str, str]:
+    """Return the hash of what the data of a run held; nothing where it was not kept."""
+    file = folder / "data.json"
+    digest = _mapping(file, json.loads).get("digest") if file.exists() else None
+    return {} if digest is None else {"digest": str(digest)}
+
+
 def are_numbers(metrics: Any) -> bool:
     """Return whether a value that was read is what is kept of an epoch: numbers by name."""
     return isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values())
@@ -196,6 +208,12 @@ def data_name(settings: Mapping[str, Any]) -> str:
     return f"{name}{'' if imbalance is None else f'-LT{imbalance:g}'}{'' if validation is None else '-val'}"
 
 
+def data_shown(settings: Mapping[str, Any]) -> str:
+    """Return which data a run is of: their name, where they lay, and the beginning of the hash of what they held."""
+    root, digest = (settings["data"].get("init_args") or {}).get("root"), settings["data"].get("digest", "")
+    return " ".join(str(part) for part in (data_name(settings), root, digest[:8]) if part)
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings as one level of dotted names."""
     flat: dict[str, Any] = {}
@@ -212,13 +230,12 @@ def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: of a run, by part.
     """
     flat = flatten(settings)
+    # Data of older runs are known by their places only.
+    without = _SAME_RESULT | (_PLACES if _DIGEST in flat else set())
     return {
         key: value
         for key, value in flat.items()
-        if key.removeprefix("teacher.") not in _SAME_RESULT
-        and value is not None
-        and value != {}
-        and (value or key != _LATER)
+        if key.removeprefix("teacher.") not in without and value is not None and value != {}
     }
 
 

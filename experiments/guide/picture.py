@@ -1,8 +1,8 @@
 """The README's picture, from the runs that ``make run`` leaves: ``python experiments/guide/picture.py picture.png``.
 
-One graph of four images' tokens, as the teacher has it and as students have it that were distilled by KD and by TRG:
-2x2 cells of the last map are a token, and each token hears its two nearest. It is drawn with fewer tokens and edges
-than TRG trains with, so that single edges can be seen.
+A patch of a test digit and the patches nearest to it among those of 60 test digits, as the teacher has them and as
+students have them that were distilled by KD and by TRG: 2x2 cells of the last map are a token, as large as patches that
+can be told apart.
 """
 
 import sys
@@ -18,17 +18,16 @@ from trg_pyg.errors import require
 from trg_pyg.graphs import KNNGraph, chance_recall, corrected_recall, edge_recall
 from trg_pyg.models import Normalize, TappedModel, build_model, load_weights
 from trg_pyg.tokens import Tokenizer
-from trg_pyg.viz.cross_image import thumbnail_corners
-from trg_pyg.viz.drawing import arcs, patch_centres
 from trg_pyg.viz.figure import new_figure, to_png
+from trg_pyg.viz.neighbours import draw_neighbours, draw_patch
 
 NETWORKS = {  # title: network and its weights below runs/
     "teacher, resnet20": ("resnet20", "teachers/Digits/resnet20-*/last.safetensors"),
     "student, resnet8, by KD": ("resnet8", "Digits/resnet20-resnet8/KD-*/seed0/last.safetensors"),
     "student, resnet8, by TRG": ("resnet8", "Digits/resnet20-resnet8/TRG-*/seed0/last.safetensors"),
 }
-DIGITS = (0, 3)
-NIGHT, SHARED, OWN = "#0d1117", "#3ddbc0", "#ff6b6b"
+IMAGES, NEAREST = 60, 6
+IMAGE, TOKEN = 8, 6  # a patch of which students find about as many neighbours as of all patches on average
 
 
 def graphs_of(images: torch.Tensor, runs: Path) -> tuple[list[Data], tuple[int, int]]:
@@ -41,7 +40,7 @@ def graphs_of(images: torch.Tensor, runs: Path) -> tuple[list[Data], tuple[int, 
         networks.append(TappedModel(build_model(name, 10), normalize=Normalize(splits.mean, splits.std)).eval())
         load_weights(networks[-1].model, files[0])
     teacher, student = (network.describe(32).features[-1] for network in networks[:2])
-    tokenize, builder = Tokenizer(student, teacher, patch=2), KNNGraph(k=2, scope="batch")
+    tokenize, builder = Tokenizer(student, teacher, patch=2), KNNGraph(k=NEAREST, scope="batch")
     of = [tokenize.of_teacher, tokenize.of_student, tokenize.of_student]
     with torch.no_grad():
         graphs = [builder(cut(net(images).features[-1])) for cut, net in zip(of, networks, strict=True)]
@@ -50,39 +49,42 @@ def graphs_of(images: torch.Tensor, runs: Path) -> tuple[list[Data], tuple[int, 
 
 def main(output: Path, runs: Path = Path("runs")) -> None:
     """Draw the picture."""
-    from matplotlib.collections import LineCollection
-
     test = Digits().load().test
     assert isinstance(test, ImageSet)
-    images = test.images[torch.cat([(test.targets == digit).nonzero().flatten()[:2] for digit in DIGITS])]
+    images = test.images[:IMAGES]
     graphs, grid = graphs_of(images, runs)
-    height, width = images.shape[-2:]
-    corners = thumbnail_corners(len(images), height, width)
-    points = (patch_centres(grid, height, width) + corners.unsqueeze(1)).flatten(0, 1)
-    figure = new_figure(10, 4.5)
-    figure.set_facecolor(NIGHT)
-    for axes, title, graph in zip(figure.subplots(1, len(graphs)), NETWORKS, graphs, strict=True):
-        for image, (left, top) in zip(images, corners.tolist(), strict=True):
-            extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
-            blue = image[0].float().unsqueeze(2) * torch.tensor([0.48, 0.58, 0.95])
-            axes.imshow(blue.byte().numpy(), extent=extent, interpolation="bicubic")
-        source, target = graph.edge_index
-        numbers = [each.edge_index[0] * each.num_nodes + each.edge_index[1] for each in (graph, graphs[0])]
-        shared = torch.isin(*numbers)
-        for edges, colour in ((~shared, OWN), (shared, SHARED)):
-            lines = arcs(points[source[edges]], points[target[edges]]).numpy()
-            axes.add_collection(LineCollection(list(lines), colors=colour, linewidths=1.1), autolim=False)
-        axes.scatter(*points.T.numpy(), s=9, c="white", zorder=3)
-        right, bottom = (corners.max(0).values + torch.tensor([width, height])).tolist()
-        axes.set(xlim=(-3, right + 2), ylim=(bottom + 2, -3), aspect="equal")
+    node = IMAGE * grid[0] * grid[1] + TOKEN
+    figure = new_figure(10, 4.2)
+    places = figure.add_gridspec(3, 2 + NEAREST, width_ratios=[3, 1.7, *[1] * NEAREST])
+    whole = figure.add_subplot(places[:, 0])
+    draw_patch(whole, images[IMAGE], grid, TOKEN)
+    whole.set_title("a patch of a digit", loc="center")
+    for number, (title, graph) in enumerate(zip(NETWORKS, graphs, strict=True)):
+        row = [figure.add_subplot(places[number, 2 + rank]) for rank in range(NEAREST)]
+        hits = draw_neighbours(row, images, graph, grid, node, teacher=graphs[0] if number else None)
+        name = figure.add_subplot(places[number, 1])
         recall, chance = edge_recall(graph, graphs[0]).item(), chance_recall(graph)
-        told = f"edge recall {recall:.2f}, chance {chance:.2f}, corrected {corrected_recall(recall, chance):.2f}"
-        axes.set_title(f"{title}\n{told}", color="white", fontsize=11)
-        axes.set_axis_off()
-    about = "2x2 cells a token, two neighbours each; turquoise: edges that the teacher has, red: edges that it has not"
-    figure.supxlabel(about, color="white", fontsize=10)
+        corrected = corrected_recall(recall, chance) or 0.0
+        found = [
+            f"{hits} of {NEAREST} are the teacher's,",
+            f"of all patches {100 * recall:.0f} %,",
+            f"corrected {100 * corrected:.0f} %",
+        ]
+        told = "\n".join([title, *(found if number else [])])
+        name.text(1, 0.5, told, ha="right", va="center", transform=name.transAxes)
+        name.set_axis_off()
+        if number == 0:
+            for rank, axes in enumerate(row, start=1):
+                axes.set_title("nearest" if rank == 1 else str(rank), loc="center")
+    figure.supxlabel(
+        f"The {NEAREST} nearest among the patches of {IMAGES} digits; framed in turquoise: the teacher's too "
+        f"(by chance {100 * chance_recall(graphs[0]):.1f} %)",
+        fontsize=10,
+    )
     # Few colours make a small file.
-    Image.open(BytesIO(to_png(figure, 120))).convert("RGB").quantize(48).save(output, optimize=True)
+    Image.open(BytesIO(to_png(figure, 100))).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
+        output, optimize=True
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_a_worker_that_is_killed_ends_a_run_with_a_line_and_it_resumes_with_othe
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(Display, "epoch", kill_a_worker)
-        assert main([*streamed, "--data.workers=1"]) == 2
+        assert main([*streamed, "--data.workers=1", "--overwrite"]) == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("trg run: error: a process that decodes images is lost, most often for lack of memory")
     assert main([*streamed, "--data.workers=0", "--data.check=never", "--resume"]) == 0

@@ -82,7 +82,7 @@ def test_a_stopped_training_goes_on_with_its_lines(small, tmp_path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(diagnose.Diagnosis, "_append", append)
         with pytest.raises(Stopped):
-            diagnose.main(given)
+            diagnose.main([*given, "--overwrite"])
     assert looks(tmp_path / "runs", "KD") == whole[:2]
     assert diagnose.main([*given, "--resume"]) == 0
     assert looks(tmp_path / "runs", "KD") == whole

@@ -139,7 +139,24 @@ def damaged_image(place: Place) -> int:
     return run.main(place.small)
 
 
-def listed(line: str) -> Work:
+@case("every file is there and can be opened")
+def image_that_is_gone(place: Place) -> int:
+    (place.images / "train" / "red" / "99.png").symlink_to(place.folder / "gone.png")
+    return run.main(place.small)
+
+
+@case("there are two classes or more")
+def single_class(place: Place) -> int:
+    for name in ("green", "blue"):
+        for split in ("train", "test"):
+            shutil.rmtree(place.images / split / name)
+    return run.main(place.small)
+
+
+CASES["the colour below transparency is one"] = studied("--data.background=clear")
+
+
+def listed(line: str | bytes) -> Work:
     def work(place: Place) -> int:
         images = place.file("images.txt", line)
         data = [f"--data.root={place.images}", f"--data.train_list={images}", f"--data.test_list={images}"]
@@ -150,6 +167,8 @@ def listed(line: str) -> Work:
 
 CASES["a line is a path and a label"] = listed("train/red/0.png one")
 CASES["labels count from 0 without a gap"] = listed("train/red/0.png 0\ntrain/blue/0.png 2")
+CASES["folders are parted by slashes"] = listed("train\\red\\0.png 0\ntrain\\blue\\0.png 1")
+CASES["they are UTF-8, with or without a byte order mark"] = listed("train/red/0.png 0".encode("utf-16"))
 CASES["every listed file is there"] = listed("train/red/0.png 0\ntrain/red/99.png 1")
 
 
@@ -236,6 +255,12 @@ def stopped(place: Place) -> int:
         return run.main([*place.small, "--methods=Vanilla"])
 
 
+@case("a run that stopped is not trained anew unasked")
+def run_that_stopped(place: Place) -> int:
+    assert stopped(place) == 75
+    return run.main([*place.small, "--methods=Vanilla"])
+
+
 @case("a checkpoint is whole, or the one before it")
 def damaged_checkpoint(place: Place) -> int:
     file = place.folder / "checkpoint.pt"
@@ -297,6 +322,15 @@ CASES["a class is one of the run's"] = lambda place: visualize.main([str(place.r
 @case("images fit on a picture")
 def many_images(place: Place) -> int:
     return visualize.main([str(place.run), "--images", str(place.images)])
+
+
+@case("edge recall was measured twice or more, where its picture is asked for")
+def a_single_point(place: Place) -> int:
+    copy = shutil.copytree(place.run, place.folder / "run")
+    metrics = copy / "metrics.jsonl"
+    last = json.loads(metrics.read_text().splitlines()[-1]) | {"graph/edge_recall": 0.5}
+    metrics.write_text(json.dumps(last))
+    return visualize.main([str(copy), "--pictures", "edge_recall"])
 
 
 CASES["there are runs or results"] = lambda place: report.main([str(place.folder)])

@@ -251,6 +251,18 @@ def test_several_studies_are_listed_and_apart(runs, tmp_path, capsys):
     assert len([tag for tag, _ in page.tags if tag == "section"]) == 2
 
 
+def test_recipes_of_a_pair_are_in_one_table_at_the_top(runs, tmp_path, capsys):
+    folder = folder_of(runs, "KD", 1)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings["train"]["lr"] = 0.25
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    page = reported(capsys, runs, "--no-evaluate", output=tmp_path / "page.html")
+    head, *rows = page.tables[0]
+    assert head == ["method", "train.lr", "seeds", "top-1", "top-1 over KD"]
+    assert ["0.25", "1", f"{read_top1(folder):.2f}"] in [row[1:4] for row in rows]
+    assert "| method" in (tmp_path / "page.md").read_text().partition("\n## ")[0]
+
+
 def test_wandb_gets_the_same_pictures_and_tables(runs, tmp_path, capsys, monkeypatch):
     wandb = pytest.importorskip("wandb")
     given: dict = {}

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -16,6 +18,7 @@ from trg_pyg.cli.table import main as table_main
 from trg_pyg.models.cifar.resnet import resnet8
 from trg_pyg.models.weights import save_weights
 from trg_pyg.report.results import Results
+from trg_pyg.study.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,7 +152,7 @@ def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(small, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr("trg_pyg.study.progress.Display.epoch", stop)
         with pytest.raises(Stopped):
-            main([*small, "--methods", "TRG"])
+            main([*small, "--methods", "TRG", "--overwrite"])
     assert len(history(folder)) == 1
     assert main([*small, "--methods", "TRG", "--resume"]) == 0
     resumed = last_weights(tmp_path)
@@ -168,6 +171,58 @@ def test_resume_keeps_finished_runs_and_the_teacher_is_trained_once(small, tmp_p
         "best epoch", ""
     ).replace("s/epoch", "")
     assert history(run_folders(tmp_path, "KD")[0]) == before
+
+
+def files_of(folder):
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+
+
+def test_the_same_command_again_keeps_what_is_finished_and_prints_its_table(small, tmp_path, capsys):
+    given = [*small, "--methods", "Vanilla", "KD", "--seeds", "0", "--train.epochs=1"]
+    assert main(given) == 0
+    table = capsys.readouterr().out.partition("\n\n")[2]
+    folders = [run_folders(tmp_path, method)[0] for method in ("Vanilla", "KD")]
+    (teacher,) = (tmp_path / "runs" / "teachers" / "ImageFolder").iterdir()
+    before = [files_of(folder) for folder in (*folders, teacher)]
+    assert main(given) == 0
+    again = capsys.readouterr().out
+    assert "kept      2 of 2 runs, finished before; --overwrite trains them anew\n" in again
+    assert again.partition("\n\n")[2] == table
+    assert [files_of(folder) for folder in (*folders, teacher)] == before
+    # Its checkpoints may be gone, and a further seed joins it.
+    (folders[0] / "checkpoint.pt").unlink()
+    assert main([*given, "--seeds", "0", "1", "--methods", "Vanilla"]) == 0
+    again = capsys.readouterr().out
+    assert "kept      1 of 2 runs, finished before" in again
+    assert "Vanilla seed 1  epoch 1/1" in again
+    assert "± " in again
+    assert main([*given, "--methods", "Vanilla", "--overwrite"]) == 0
+    assert "Vanilla seed 0  epoch 1/1" in capsys.readouterr().out
+    assert files_of(folders[0]) != before[0]
+
+
+def test_a_run_that_stopped_is_neither_trained_anew_nor_gone_on_with_unasked(small, tmp_path, monkeypatch, capsys):
+    given = [*small, "--methods", "Vanilla"]
+    with monkeypatch.context() as patch:
+        patch.setattr("trg_pyg.study.progress.Display.epoch", lambda *args: os.kill(os.getpid(), signal.SIGTERM))
+        assert main(given) == 75
+    (folder,) = run_folders(tmp_path, "Vanilla")
+    before = files_of(folder)
+    capsys.readouterr()
+    assert main(given) == 2
+    assert capsys.readouterr().err == (
+        f"trg run: error: stopped before its end: Vanilla seed 0 in {folder}; --resume goes on with it, --overwrite "
+        "trains it anew\n"
+    )
+    assert {name: kept for name, kept in files_of(folder).items() if name != ".lock"} == {
+        name: kept for name, kept in before.items() if name != ".lock"
+    }
+    assert main([*given, "--resume", "--overwrite"]) == 2
+    with RunFolder(folder).owned():  # it is under way
+        assert main(given) == 2
+    assert "another run writes there" in capsys.readouterr().err
+    assert main([*given, "--overwrite", "--train.epochs=2"]) == 0
+    assert "epoch 1/2" in capsys.readouterr().out
 
 
 def test_methods_start_from_the_same_weights_and_see_the_same_batches(small, tmp_path):

@@ -51,6 +51,18 @@ def test_what_differs_is_said_in_words(tmp_path):
     ]
 
 
+def test_data_are_shown_by_place_and_hash_and_are_no_difference(tmp_path):
+    for name, root, digest in (("a", "photos", "ab"), ("b", "moved", "ab"), ("c", "photos", "cd")):
+        data = {"class_path": "trg_pyg.data.ImageFolder", "init_args": {"root": root}}
+        folder = write_run(tmp_path / name, data=data)
+        (folder / "data.json").write_text(f'{{"digest": "{32 * digest}"}}')
+    text = listing([tmp_path])
+    assert column(text, "data") == [
+        f"ImageFolder {told}" for told in ("photos abababab", "moved abababab", "photos cdcdcdcd")
+    ]
+    assert column(text, "differs") == ["", "", ""]
+
+
 def test_many_differences_are_counted(tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", train=SETTINGS["train"] | {"epochs": 3, "lr": 1.0, "momentum": 0.5, "gamma": 0.2, "x": 1})

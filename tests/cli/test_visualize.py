@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ from PIL import Image
 from sklearn.metrics import silhouette_score
 
 from tests.conftest import write_images
+from trg_pyg.cli import visualize
 from trg_pyg.cli.run import main as run
 from trg_pyg.cli.visualize import main
 from trg_pyg.graphs.knn import KNNGraph
@@ -14,11 +17,26 @@ from trg_pyg.look import album, pictures
 from trg_pyg.look.networks import load_run_networks
 from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.runs import read_history
+from trg_pyg.use.load import TrainedNetwork
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.colors import to_hex
+
+from trg_pyg.viz.cross_image import cross_image_lines
+from trg_pyg.viz.drawing import SHARED, joined_too
+from trg_pyg.viz.neighbours import ranked_neighbours
+
 METHODS = ["Vanilla", "KD", "TRG", "TRGPaper"]
-ALL = ["token_graph", "cross_image", "similarity_cosine", "similarity_softmax", "embedding", "edge_recall"]
+ALL = [
+    "neighbours",
+    "token_graph",
+    "cross_image",
+    "similarity_cosine",
+    "similarity_softmax",
+    "embedding",
+    "edge_recall",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +60,13 @@ def runs(tmp_path_factory):
 def figures(monkeypatch):
     """Figures of the pictures that are drawn, by name, with their captions."""
     drawn = {}
-    add = pictures.add_caption
+    save = visualize._save
 
-    def remember(picture, command):
+    def remember(picture, folder, formats):
         drawn[picture.name] = picture
-        add(picture, command)
+        return save(picture, folder, formats)
 
-    monkeypatch.setattr("trg_pyg.cli.visualize.add_caption", remember)
+    monkeypatch.setattr(visualize, "_save", remember)
     return drawn
 
 
@@ -68,18 +86,23 @@ def test_all_pictures_of_a_run_with_captions_and_index(runs, figures, tmp_path, 
     assert list(figures) == ALL
     index = (tmp_path / "index.md").read_text()
     command = "trg visualize " + " ".join(given)
-    assert f"`{command}`" in index
     for name, picture in figures.items():
         assert Image.open(tmp_path / f"{name}.png").size[0] > 500
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
-        assert f"![{name}]({name}.png)\n\n{picture.caption}\n" in index
-        # Lines are broken to fit, long paths within a word.
-        assert "".join(picture.figure.get_supxlabel().split()) == "".join(f"{picture.caption}{command}".split())
+        assert f"![{name}]({name}.png)\n\n{picture.caption}\n\n`{command}`\n" in index
+        assert picture.figure.get_supxlabel() == ""
         assert "TRG's by default" not in picture.caption
     assert str(tmp_path / "token_graph.svg") in capsys.readouterr().out
+
+
+def test_a_caption_is_in_the_picture_where_that_is_asked_for(runs, figures):
     # In the folder of the run, where no other is named.
-    assert main([str(runs["TRG"]), "--pictures", "edge_recall"]) == 0
+    given = [str(runs["TRG"]), "--pictures", "edge_recall", "--caption"]
+    assert main(given) == 0
     assert (runs["TRG"] / "pictures" / "edge_recall.png").is_file()
+    told = f"{figures['edge_recall'].caption}trg visualize {' '.join(given)}"
+    # Lines are broken to fit, long paths within a word.
+    assert "".join(figures["edge_recall"].figure.get_supxlabel().split()) == "".join(told.split())
 
 
 def test_token_graphs_are_those_of_the_run_before_and_after(runs, figures, tmp_path):
@@ -94,37 +117,83 @@ def test_token_graphs_are_those_of_the_run_before_and_after(runs, figures, tmp_p
     axes = panels(figures["token_graph"])
     assert len(axes) == 2 * 4
     for row in range(2):
+        of_teacher = lines_of(graphs[0][row], 2)
         for column, graph in enumerate(graphs):
-            (lines,) = collections(axes[4 * row + 1 + column])
-            assert len(lines.get_segments()) == graph[row].num_edges == 40
-            weights = graph[row].edge_weight.sort().values
-            assert lines.get_array().tolist() == pytest.approx(weights.tolist())
+            (drawn,) = collections(axes[4 * row + 1 + column])
+            lines = lines_of(graph[row], 2)
+            shared = len(lines.keys() & of_teacher.keys())
+            assert sorted(drawn.get_linewidths()) == [1.1] * (len(lines) - sum(lines.values())) + [2.6] * sum(
+                lines.values()
+            )
+            assert [to_hex(colour) for colour in drawn.get_colors()].count(SHARED) == shared
             title = axes[4 * row + 1 + column].get_title()
             if column > 0:
-                recall = edge_recall(graph[row], graphs[0][row]).item()
-                corrected = (recall - 4 / 9) / (1 - 4 / 9)
-                assert f"edge recall {recall:.2f}\nchance 0.44, corrected {corrected:.2f}" in title
+                chance = len(lines) * len(of_teacher) / 45
+                assert f"{shared} of {len(lines)} lines are the teacher's\n(by chance {chance:.0f})" in title
     assert [axes[i].get_title().split("\n")[0] for i in (1, 2, 3)] == list(networks.names())
-    assert "10 of the 16 tokens" in figures["token_graph"].caption
-    assert "K = 4" in figures["token_graph"].caption
+    caption = figures["token_graph"].caption
+    for name, graph in list(zip(networks.names(), graphs, strict=True))[1:]:
+        recall = edge_recall(graph, graphs[0]).item()
+        corrected = (recall - 4 / 9) / (1 - 4 / 9)
+        assert f"{name}: edge recall {recall:.2f}, chance 0.44, corrected {corrected:.2f}." in caption
+    assert "10 of the 16 tokens" in caption
+    assert "K = 4" in caption
 
 
-def test_edges_between_images_are_the_heaviest(runs, figures, tmp_path):
+def lines_of(graph, best):
+    """Pairs of tokens that a graph's best edges join, and whether both ways, by a loop."""
+    chosen = set()
+    for token in range(graph.num_nodes):
+        into = [edge for edge in range(graph.num_edges) if graph.edge_index[1, edge] == token]
+        heaviest = sorted(into, key=lambda edge: -graph.edge_weight[edge].item())[:best]
+        chosen |= {(int(graph.edge_index[0, edge]), token) for edge in heaviest}
+    return {frozenset(pair): pair[::-1] in chosen for pair in chosen}
+
+
+def test_lines_between_images_are_the_heaviest_of_each_token(runs, figures, tmp_path):
     given = [str(runs["TRGPaper"]), "--pictures", "cross_image", "--test", "3", "--edges", "7"]
     assert main([*given, "--output", str(tmp_path)]) == 0
     networks = load_run_networks(runs["TRGPaper"])
     test = networks.trained.read_data().test
     images = test.images[pictures.choose_examples(test.targets, 3)]
-    for axes, seen in zip(panels(figures["cross_image"]), networks.see(images), strict=True):
-        graph = KNNGraph(5, scope="batch")(networks.tokens(seen))
-        source, target = graph.image[graph.edge_index]
-        weights = graph.edge_weight[source != target].sort(descending=True).values
+    build = KNNGraph(5, scope="batch")
+    graphs = [build(networks.tokens(seen)) for seen in networks.see(images)]
+    for axes, name, graph in zip(panels(figures["cross_image"]), networks.names(), graphs, strict=True):
+        edges, _ = cross_image_lines(graph, 7)
         (lines,) = collections(axes)
-        assert lines.get_array().tolist() == pytest.approx(weights[:7].flip(0).tolist())
-        share = 100 * len(weights) / graph.num_edges
-        assert f"7 of {len(weights)} edges between images, {share:.0f} % of all" in axes.get_title()
+        assert len(lines.get_segments()) == len(edges) == 7
+        source, target = graph.image[graph.edge_index]
+        share = 100 * (source != target).sum().item() / graph.num_edges
+        assert f"{share:.0f} % ({name})" in figures["cross_image"].caption
+        shared = joined_too(graph, edges, graphs[0], cross_image_lines(graphs[0])[0]).sum()
+        assert [to_hex(colour) for colour in lines.get_colors()].count(SHARED) == shared
+        assert (f"{shared} of 7 lines are the teacher's" in axes.get_title()) == (graph is not graphs[0])
         assert len(axes.images) == 3
-    assert "the 7 heaviest of each network are drawn" in figures["cross_image"].caption
+    assert "of these the 7 heaviest of each network" in figures["cross_image"].caption
+
+
+def test_nearest_patches_are_those_of_all_images_and_hits_are_framed(runs, figures, tmp_path):
+    given = [str(runs["TRG"]), "--pictures", "neighbours", "--test", "2", "--token", "1", "3"]
+    assert main([*given, "--output", str(tmp_path)]) == 0
+    networks = load_run_networks(runs["TRG"])
+    test = networks.trained.read_data().test
+    images = test.images[pictures.choose_examples(test.targets, 2)]
+    build = KNNGraph(4, Gaussian(0.5), scope="batch")
+    graphs = [build(networks.tokens(seen)) for seen in networks.see(images)]
+    # Of each image itself, and of each network its name and the four nearest.
+    axes = panels(figures["neighbours"])
+    assert len(axes) == 2 * (1 + 3 * 5)
+    for number in range(2):
+        nearest = [ranked_neighbours(graph, 16 * number + 7).tolist() for graph in graphs]
+        for place, of_network in enumerate(nearest):
+            *row, name = axes[16 * number + 1 + 5 * place :][:5]
+            hits = [panel.axison for panel in row]
+            assert hits == [place > 0 and node in nearest[0] for node in of_network]
+            told = name.texts[0].get_text().split("\n")
+            assert " ".join(told[: len(told) - (place > 0)]) == list(networks.names())[place]
+            assert (told[-1] == f"{sum(hits)} of 4 found") == (place > 0)
+    (key,) = figures["neighbours"].figure.legends
+    assert key.get_texts()[1].get_text() == "the teacher has it among its 4 nearest too (by chance 0.5 of 4)"
 
 
 @pytest.mark.parametrize(("method", "dense"), [("TRG", False), ("TRGPaper", True)])
@@ -151,6 +220,11 @@ def test_similarity_maps_are_those_of_the_transcription(method, dense, runs, fig
                 expected = torch.full((16,), torch.nan)
                 expected[neighbours] = torch.softmax(x[neighbours] @ x[token] / x.shape[1] ** 0.5, dim=0)
             torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-4, atol=1e-6)
+            # Each network's scale spans its own values, the token itself left out.
+            others = torch.cat([expected[:token], expected[token + 1 :]])
+            others = others[~others.isnan()]
+            limits = panel.images[-1].get_clim()
+            assert limits == pytest.approx((others.min().item(), others.max().item()), rel=1e-3)
     support = "inner_structure=dense" if dense else "inner_structure=graph"
     assert support in figures["similarity_softmax"].caption
     assert "row 1, column 3" in figures["similarity_cosine"].caption
@@ -203,9 +277,13 @@ def test_edge_recall_is_that_of_metrics_and_runs_without_it_are_named(runs, figu
 def test_a_method_without_a_teacher_is_drawn_alone_and_it_is_said(runs, figures, tmp_path, capsys):
     assert main([str(runs["Vanilla"]), "--test", "2", "--output", str(tmp_path)]) == 0
     assert list(figures) == ALL[:-1]
+    for axes in panels(figures["cross_image"]):
+        (lines,) = collections(axes)
+        weights = lines.get_array()
+        assert lines.get_clim() == pytest.approx((weights.min(), weights.max()))
     assert "edge_recall is left out: no run has graph/edge_recall" in capsys.readouterr().out
     assert len(panels(figures["token_graph"])) == 2 * 3
-    for name in ALL[:4]:
+    for name in ALL[:5]:
         assert "Vanilla has no teacher, so the student alone is shown" in figures[name].caption
         assert "Vanilla has no token graphs, these are TRG's by default" in figures[name].caption
         assert "Edge recall" not in figures[name].caption
@@ -215,7 +293,8 @@ def test_a_method_without_a_teacher_is_drawn_alone_and_it_is_said(runs, figures,
 def test_image_files_are_shown_as_the_run_reads_its_images(runs, figures, tmp_path):
     root = runs["TRG"].parents[4] / "images" / "test"
     files = [root / "red" / "0.png", root / "blue" / "1.png"]
-    large = tmp_path / "a large one.png"
+    large = tmp_path / "large" / "one.png"
+    large.parent.mkdir()
     Image.open(files[0]).resize((64, 32)).save(large)
     given = [str(runs["TRG"]), "--pictures", "token_graph", "--images", *map(str, [*files, large])]
     assert main([*given, "--output", str(tmp_path)]) == 0
@@ -224,7 +303,7 @@ def test_image_files_are_shown_as_the_run_reads_its_images(runs, figures, tmp_pa
     shown = axes[0].images[0].get_array()
     reds = splits.test.images[splits.test.targets == splits.classes.index("red")]
     assert any(torch.equal(torch.tensor(shown), image.permute(1, 2, 0)) for image in reds)
-    assert [axes[i].get_title() for i in (0, 4, 8)] == ["0", "1", "a large one"]
+    assert [axes[i].get_title() for i in (0, 4, 8)] == ["red/0.png", "blue/1.png", "large/one.png"]
     assert "Token graphs of 3 image files" in figures["token_graph"].caption
 
 
@@ -236,6 +315,25 @@ def test_a_folder_of_images_is_shown_and_too_many_are_refused(runs, figures, tmp
         Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
     assert main([*given, str(tmp_path)]) == 2
     assert "--images: 33 files, and a picture has a row for each; name 32 at most" in capsys.readouterr().err
+
+
+def test_a_long_label_is_broken_after_the_folder_and_shows_the_end_of_names():
+    assert pictures._in_lines("castle/IMG_1143.JPG", 30) == "castle/IMG_1143.JPG"
+    assert pictures._in_lines("motorcycle/minibike_s_000052.png", 18) == "motorcycle/\n\u2026bike_s_000052.png"
+
+
+def test_edge_recall_of_one_epoch_is_no_curve(runs, tmp_path, capsys):
+    folder = shutil.copytree(runs["TRG"].parents[4], tmp_path / "study") / runs["TRG"].relative_to(
+        runs["TRG"].parents[4]
+    )
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    first = {name: value for name, value in json.loads(lines[0]).items() if not name.startswith("graph/")}
+    (folder / "metrics.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]))
+    given = ["--pictures", "edge_recall", "--output", str(tmp_path / "out")]
+    assert main([str(folder), *given]) == 2
+    assert "it was measured once, which makes no curve: resnet8 after TRG (epoch 2)" in capsys.readouterr().err
+    assert main([str(runs["TRGPaper"]), "--compare", str(folder), *given]) == 0
+    assert "edge_recall has no line of resnet8 after TRG (epoch 2): measured once" in capsys.readouterr().out
 
 
 def test_long_names_are_broken_between_words():
@@ -284,6 +382,14 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(arguments, message, run
     assert re.search(message, error)
     assert not figures
     assert not (tmp_path / "out").exists()
+
+
+def test_images_that_cannot_be_shown_are_said_before_networks_and_data_are_read(runs, monkeypatch, capsys):
+    monkeypatch.setattr(TrainedNetwork, "read_data", lambda self: pytest.fail("data were read"))
+    assert main([str(runs["Vanilla"]), "--images", __file__]) == 2
+    monkeypatch.setattr(album, "load_run_networks", lambda *args: pytest.fail("networks were read"))
+    assert main([str(runs["Vanilla"]), "--images", "no.png"]) == 2
+    assert "no.png: there is no such file" in capsys.readouterr().err
 
 
 def test_a_picture_that_is_asked_for_by_name_must_be_there(runs, capsys):

@@ -132,7 +132,7 @@ def test_a_stream_that_is_never_checked_stops_at_the_batch_and_says_how_to_find_
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_lack_of_memory_while_streaming_is_one_line(flat_root, monkeypatch, workers):
-    def read_rgb(file):
+    def read_rgb(file, background):
         raise MemoryError
 
     monkeypatch.setattr(_decode, "read_rgb", read_rgb)

@@ -50,7 +50,16 @@ def red(image_set) -> list[int]:
 
 
 def cache_files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*") if path.is_file() and "trg_pyg" in str(path.relative_to(root)))
+    """Decoded images and records of bad ones."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and "trg_pyg" in str(path.relative_to(root)))
+    return [file for file in files if file.name != "contents"]
+
+
+def beside(root: Path) -> Path:
+    """The root of one class, with another beside it."""
+    for split in ("train", "test"):
+        write(root / split / "z" / "0.png", 1)
+    return root
 
 
 class TestLayout:
@@ -145,9 +154,18 @@ class TestDecoding:
             Image.new("RGBA", (4, 4), (70, 70, 70, 255)).save(tmp_path / split / "a" / "transparent.png")
             grey = Image.new("RGB", (4, 4), (70, 70, 70)).quantize(2)
             grey.save(tmp_path / split / "a" / "transparent_palette.png", transparency=b"\xff\x00")
-        images = folder(tmp_path).load().train.images
-        assert images.shape == (4, 3, 4, 4)
-        assert images.eq(70).all()
+        images = folder(beside(tmp_path)).load().train.images
+        assert images.shape == (5, 3, 4, 4)
+        assert images[:4].eq(70).all()
+
+    @pytest.mark.parametrize("options", [{}, {"stream": True}, {"stream": True, "check": "never"}])
+    def test_transparency_is_said_at_each_start_and_shows_the_background(self, split_root, options):
+        Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(split_root / "train" / "cat" / "0.png")
+        for _ in range(2):  # the second start reads what was kept
+            with pytest.warns(UserWarning, match="1 of 8 images under .* have an alpha channel: .* shows red; data"):
+                train = folder(split_root, background="red", **options).load().train
+            images = next(iter(make_loader(train, 6, shuffle=False)))[0]
+            assert images[0, :, 0, 0].tolist() == [255, 0, 0]
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_photographs_are_turned_upright_as_a_viewer_does(self, tmp_path, orientation):
@@ -168,14 +186,14 @@ class TestDecoding:
         for split in ("train", "test"):
             (tmp_path / split / "a").mkdir(parents=True)
             Image.fromarray(stored).save(tmp_path / split / "a" / "0.png", exif=exif)
-        assert np.array_equal(folder(tmp_path).load().train.images[0], upright.transpose(2, 0, 1))
+        assert np.array_equal(folder(beside(tmp_path)).load().train.images[0], upright.transpose(2, 0, 1))
 
     def test_exif_data_that_are_damaged_turn_nothing(self, tmp_path):
         stored = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         for split in ("train", "test"):
             (tmp_path / split / "a").mkdir(parents=True)
             Image.fromarray(stored).save(tmp_path / split / "a" / "0.png", exif=b"Exif\0\0damaged")
-        assert np.array_equal(folder(tmp_path).load().train.images[0], stored.transpose(2, 0, 1))
+        assert np.array_equal(folder(beside(tmp_path)).load().train.images[0], stored.transpose(2, 0, 1))
 
     def test_crop_share_cuts_a_smaller_part_as_torchvision_does(self, split_root, generator):
         pixels = torch.randint(0, 256, (61, 50, 3), generator=generator).byte().numpy()
@@ -189,7 +207,7 @@ class TestDecoding:
         for split in ("train", "test"):
             (tmp_path / split / "a").mkdir(parents=True)
             Image.fromarray(pixels).save(tmp_path / split / "a" / "0.png")
-        assert folder(tmp_path).load().train.images.eq(255).all()
+        assert folder(beside(tmp_path)).load().train.images[0].eq(255).all()
 
     def test_every_unreadable_image_is_counted_and_the_first_are_named(self, split_root):
         cats = split_root / "train" / "cat"
@@ -197,13 +215,20 @@ class TestDecoding:
             (cats / f"x{number}.png").write_bytes(b"not a picture")
         whole = write(cats / "x4.png", size=(64, 64)).read_bytes()
         (cats / "x4.png").write_bytes(whole[: len(whole) // 2])
-        (cats / "x5.png").symlink_to(split_root / "nowhere.png")
-        Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(cats / "x6.png")
+        for number in (5, 6):
+            Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(cats / f"x{number}.png")
         with pytest.raises(InputError) as caught:
             folder(split_root).load()
         names = ", ".join(os.path.join("train", "cat", f"x{number}.png") for number in range(5))
         assert f"7 of 15 images under {split_root} cannot be read: {names} and 2 more" in str(caught.value)
         assert [path.suffix for path in cache_files(split_root)] == [".json"]
+
+    def test_an_image_that_is_not_there_is_said_before_any_is_decoded(self, split_root, monkeypatch):
+        (split_root / "test" / "dog" / "9.png").symlink_to(split_root / "nowhere.png")
+        monkeypatch.setattr(image_files, "decode_images", lambda *args: pytest.fail("decoded"))
+        name = os.path.join("test", "dog", "9.png")
+        with pytest.raises(InputError, match=rf"1 of 9 images .* be read: {name} \(the first: No such file or dir"):
+            folder(split_root).load()
 
     def test_sixteen_bit_images_are_refused(self, split_root):
         Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(split_root / "test" / "cat" / "0.png")
@@ -316,11 +341,21 @@ class TestCache:
         folder(split_root, crop_share=0.5).load()
         assert len(cache_files(split_root)) == 5
 
-    def test_only_the_time_of_a_file_changed(self, split_root):
+    def test_only_the_time_of_a_file_changed(self, split_root, monkeypatch):
         folder(split_root).load()
         os.utime(split_root / "train" / "cat" / "0.png", ns=(0, 0))
+        self.forbid_decoding(monkeypatch)
         folder(split_root).load()
-        assert len(cache_files(split_root)) == 2
+
+    def test_other_pixels_under_the_same_name_size_and_time_are_decoded(self, split_root):
+        """As by a copy that keeps times, of files that are not compressed."""
+        file = write(split_root / "train" / "cat" / "0.bmp", 1)
+        os.utime(file, ns=(0, 0))
+        before = folder(split_root).load()
+        write(file, 2)
+        os.utime(file, ns=(0, 0))
+        after = folder(split_root).load()
+        assert (red(before.train)[0], red(after.train)[0]) == (1, 2)
 
     def test_a_moved_folder_keeps_its_cache(self, split_root, tmp_path_factory, monkeypatch):
         folder(split_root).load()

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,30 @@ def test_class_names_come_from_a_file(root):
 def test_empty_lines_tabs_and_windows_line_ends_are_passed_over(root):
     (root / "train.txt").write_bytes(b"\r\nd.png\t0\r\n\r\n  train/dog/0.png   1\r\n")
     assert listed(root).load().train.files.tolist() == [b"d.png", b"train/dog/0.png"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(root):
+    (root / "train.txt").write_bytes(b"\xef\xbb\xbfd.png 0\ntrain/dog/0.png 1\n")
+    (root / "names.txt").write_bytes(b"\xef\xbb\xbfcat\ndog\n")
+    splits = listed(root, class_names=str(root / "names.txt")).load()
+    assert (splits.train.files[0], splits.classes) == (b"d.png", ("cat", "dog"))
+
+
+def test_an_image_that_is_named_twice_is_taken_twice_with_a_warning(root):
+    with (root / "train.txt").open("a") as file:
+        file.write("d.png 1\n./d.png 0\n")
+    expected = r"2 of 8 lines of .*train\.txt name an image that a line before names, 1 of them with another label: "
+    with pytest.warns(UserWarning, match=expected + r"d.png on line 7, \./d.png on line 8"):
+        assert len(listed(root).load().train) == 8
+
+
+def test_images_that_both_lists_name_are_counted(root):
+    Image.new("RGB", (20, 16), (1, 2, 3)).save(root / "d.png")
+    shutil.copy(root / "d.png", root / "copy of d.png")
+    (root / "test.txt").write_text("val/a.png 0\nd.png 1\ncopy of d.png 1\n")
+    Image.new("RGB", (20, 16), (4, 5, 6)).save(root / "val" / "a.png")
+    with pytest.warns(UserWarning, match="2 of 3 test images under .* are training images .*: d.png, copy of d.png;"):
+        listed(root).load()
 
 
 def test_a_name_that_is_no_utf8_is_found(root):

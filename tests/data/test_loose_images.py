@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,31 @@ def test_images_of_other_modes_become_rgb(tmp_path, mode):
     assert bad == []
     expected = np.asarray(Image.open(file).convert("RGB")).transpose(2, 0, 1)
     assert np.array_equal(images[0].numpy(), expected)
+
+
+@pytest.mark.parametrize(("mode", "ending"), [("RGBA", "png"), ("LA", "png"), ("P", "gif"), ("RGB", "png")])
+def test_what_is_transparent_shows_the_background_and_not_what_lies_below(tmp_path, mode, ending):
+    pixels = np.full((16, 16, 4), (200, 200, 200, 255), np.uint8)
+    pixels[:, :8] = 0, 0, 0, 0  # cut away, with black below
+    if mode in ("RGBA", "LA"):
+        Image.fromarray(pixels).convert(mode).save(tmp_path / "a.png")
+    else:  # one colour of a palette, or one of all, is transparent
+        image = Image.fromarray(pixels[:, :, :3])
+        image = image.quantize(2) if mode == "P" else image
+        hole = image.getpixel((0, 0))
+        image.save(tmp_path / f"a.{ending}", transparency=hole)
+    for colour, expected in (("white", 255), ("#202020", 32)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            images, bad = read_images([tmp_path / f"a.{ending}"], 16, 16, background=colour)
+        assert bad == []
+        assert images[0, 0, 0].tolist() == [expected] * 8 + [200] * 8
+
+
+def test_half_of_a_colour_is_mixed_with_the_background(tmp_path):
+    Image.new("RGBA", (16, 16), (100, 0, 200, 51)).save(tmp_path / "a.png")
+    images, _ = read_images([tmp_path / "a.png"], 16, 16, background="white")
+    assert images[0, :, 0, 0].tolist() == [224, 204, 244]  # 0.2 of the colour, 0.8 of white
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_read(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from trg_pyg.errors import InputError
 from trg_pyg.report.comparison import studies_of
-from trg_pyg.report.rows import accuracy_table, result_rows
+from trg_pyg.report.rows import accuracy_table, recipes_table, result_rows
 from trg_pyg.report.runs import Found
 from trg_pyg.report.table import results_table
 from trg_pyg.runs import Run
@@ -130,3 +130,27 @@ def test_methods_are_paired_on_the_seeds_that_both_have():
     assert table[0] == ["method", "seeds", "top-1", "top-1 over KD"]
     assert [row[1] for row in table[2:]] == ["0, 1", "1, 2", "5"]
     assert [row[3] for row in table[2:]] == ["", "+9.00 (seed 1)", "no seed in common"]
+
+
+def test_recipes_of_a_pair_are_in_one_table_that_says_what_differs():
+    runs = [record(), record("TRG", 0, 53.0), record("TRG", 1, 55.0)]
+    others = [record(top1=60.0, lr=0.2, epochs=1, done=1), record("TRG", 0, 61.5, lr=0.2, epochs=1, done=1)]
+    studies = studies_of(Found([*runs, *others]), None)
+    assert [study.recipe for study in studies] == [
+        {"train.epochs": 2, "train.lr": 0.1},
+        {"train.epochs": 1, "train.lr": 0.2},
+    ]
+    assert [study.title.partition(", ")[2] for study in studies] == ["2 epochs, train.lr 0.1", "1 epoch, train.lr 0.2"]
+    table = recipes_table("Digits/resnet20-resnet8", studies)
+    assert table.rows == [
+        ["method", "epochs", "train.lr", "seeds", "top-1", "top-1 over KD"],
+        ["KD", "2", "0.1", "0", "50.00", ""],
+        ["TRG", "2", "0.1", "0, 1", "54.00 ± 1.41", "+3.00 (seed 0)"],
+        ["KD", "1", "0.2", "0", "60.00", ""],
+        ["TRG", "1", "0.2", "0", "61.50", "+1.50"],
+    ]
+
+
+def test_recipes_without_a_reference_have_an_empty_cell():
+    studies = studies_of(Found([record(), record("TRG", lr=0.2), record("SP", lr=0.2)]), None)
+    assert [row[-1] for row in recipes_table("pair", studies).rows] == ["top-1 over KD", "", "", ""]

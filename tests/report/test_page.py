@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from trg_pyg.report.page import Block, Page, Picture, Section, Table
@@ -13,7 +15,7 @@ def page() -> Page:
     block = Block(NAME, [NAME], [TABLE], [Picture(NAME, figure, NAME)])
     folded = Table("common", TABLE.rows, NAME, folded=True)
     section = Section(NAME, [block, Block("Results", [NAME], [folded]), Block(NAME, listing=[NAME])], [NAME])
-    return Page(NAME, [NAME], TABLE, [section], NAME)
+    return Page(NAME, [NAME], [TABLE], [section], NAME)
 
 
 def test_every_text_of_a_page_is_escaped(page):
@@ -30,3 +32,20 @@ def test_every_text_of_markdown_stays_in_its_cell(page):
     name = "&lt;b onclick='x'>a\\|b\\`c\\`&lt;/b> [d]\\(javascript:e) &amp; \"{{ page }}"
     assert table[0] == f"| {'method'.ljust(len(name))} | {name} |"
     assert table[2] == f"| {name} | {'1.00'.ljust(len(name))} |"
+
+
+def test_no_word_of_a_cell_is_broken(page):
+    style = page.html().partition("<style>")[2].partition("</style>")[0]
+    rules = [rule for rule in style.split("}") if "overflow-wrap" in rule or "word-break" in rule]
+    assert rules
+    assert not [
+        rule
+        for rule in rules
+        if re.search(r"\b(t[dhr]|table|body|html)\b|\.figures|\.words|\*", rule.partition("{")[0])
+    ]
+
+
+def test_tables_stand_beside_their_pictures(page):
+    block = page.html().split('<div class="block">')[1]
+    told, pictures = block.index('<div class="told">'), block.index('<div class="panels">')
+    assert told < block.index("<table") < block.index("</table>") < pictures < block.index("<img")

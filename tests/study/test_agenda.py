@@ -87,5 +87,6 @@ def test_a_resumed_study_knows_by_its_checkpoints_what_is_done(small, capsys):
     assert "run 1 of 2: Vanilla seed 0, finished before\n" in out
     assert "run 2 of 2: Vanilla seed 1, about 0:0" in out
     assert "Vanilla seed 0  epoch" not in out
-    # Without --resume everything is done again.
-    assert Agenda.of(prepare(read_choices(arguments[:-1]))).finished == []
+    # What is finished is kept without --resume as well, and done again by --overwrite alone.
+    assert len(Agenda.of(prepare(read_choices(arguments[:-1]))).finished) == 2
+    assert Agenda.of(prepare(read_choices([*arguments[:-1], "--overwrite"]))).finished == []

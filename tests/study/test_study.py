@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import torch
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
+from trg_pyg.models.weights import save_weights
 from trg_pyg.models.zoo import build_model
+from trg_pyg.study.agenda import planned
 from trg_pyg.study.study import fingerprint, pick_device, prepare, prepare_process, short_name
 
 
@@ -44,27 +47,76 @@ def test_the_same_settings_have_the_same_fingerprint_whatever_their_order():
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
 
 
-def test_how_images_are_read_is_no_part_of_the_fingerprint():
-    def folder(**options):
-        return {"data": {"class_path": "ImageFolder", "init_args": {"root": "a", **options}}, "train": {"lr": 1}}
-
-    assert fingerprint(folder(workers=2, prefetch=4)) == fingerprint(folder(workers=0, prefetch=2))
-    assert fingerprint(folder(size=32)) != fingerprint(folder(size=64))
-    assert folder(workers=2)["data"]["init_args"]["workers"] == 2
+def folder_of(arguments, method="KD"):
+    """The name of the folder that a study's runs of a method have, below that of the pair."""
+    study = prepare(read_choices([*arguments, "--methods", method]))
+    return planned(study, study.choices.methods[0], 0).folder.parent.name
 
 
-def test_a_later_option_that_is_off_is_no_part_of_the_fingerprint():
-    """Runs from before it are still found."""
-    before = {"train": {"lr": 1, "compile": False}, "teacher": {"name": "a", "train": {"lr": 2}}, "data": {"size": 3}}
+SAME_RESULT = {
+    "how images are read": ["--data.workers=2", "--data.prefetch=4", "--data.cache=false", "--data.check=pixels"],
+    "how bad images are dealt with where there are none": ["--data.skip_bad_images=true"],
+    "a check of the teacher": ["--teacher.accuracy_tolerance=3"],
+    "when a training is given up": ["--train.max_skipped=3", "--teacher.train.max_skipped=3"],
+    "how many images are evaluated at once": ["--train.eval_batch_size=7"],
+    "what another schedule reads": ["--train.milestones=[1]", "--train.gamma=0.5"],
+    "features that the method does not read": ["--student.taps=[layer2]", "--teacher.taps=[layer2]"],
+    "how they are normalised, where a mean is given": ["--data.stream=true"],
+}
 
-    def now(student, teacher):
-        of_teacher = before["teacher"] | {"train": {"lr": 2, "deterministic": teacher}}
-        return before | {"train": before["train"] | {"deterministic": student}, "teacher": of_teacher}
 
-    assert fingerprint(now(False, False)) == fingerprint(before)
-    assert len({fingerprint(each) for each in (before, now(True, False), now(False, True))}) == 3
-    assert fingerprint(before | {"train": {"lr": 1}}) != fingerprint(before)
-    assert now(False, False)["teacher"]["train"] == {"lr": 2, "deterministic": False}
+@pytest.mark.parametrize("what", SAME_RESULT)
+def test_what_changes_no_result_changes_no_folder(small, what):
+    small = [*small, "--data.mean=[0.5, 0.5, 0.5]", "--data.std=[0.2, 0.2, 0.2]"]
+    assert folder_of([*small, *SAME_RESULT[what]]) == folder_of(small)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--data.stream=true"],  # without a mean of its own, it takes ImageNet's
+        ["--data.subset_seed=1"],
+        ["--data.validation=0.2"],
+        ["--data.imbalance=2"],
+        ["--data.background=black"],
+        ["--train.deterministic=true"],
+        ["--train.lr=0.07"],
+        ["--teacher.seed=1"],
+        ["--teacher.train.lr=0.07"],
+    ],
+)
+def test_what_changes_a_result_changes_the_folder(small, options):
+    assert folder_of([*small, *options]) != folder_of(small)
+
+
+def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):
+    for name, seed in (("one", 0), ("other", 1)):
+        torch.manual_seed(seed)
+        save_weights(build_model("resnet8", 3), tmp_path / f"{name}.safetensors", {})
+    shutil.copy(tmp_path / "one.safetensors", tmp_path / "moved.safetensors")
+    one = [*small, f"--teacher.weights={tmp_path / 'one.safetensors'}"]
+    assert folder_of([*one, "--teacher.train.epochs=9", "--teacher.seed=4"]) == folder_of(one)
+    assert folder_of([*small, f"--teacher.weights={tmp_path / 'moved.safetensors'}"]) == folder_of(one)
+    # The same file, with other weights in it.
+    before = folder_of(one)
+    shutil.copy(tmp_path / "other.safetensors", tmp_path / "one.safetensors")
+    assert folder_of(one) != before
+
+
+def test_data_are_known_by_what_they_hold_wherever_they_lie(small, images, tmp_path):
+    before = folder_of(small)
+    moved = shutil.copytree(images, tmp_path / "moved", ignore=shutil.ignore_patterns(".trg_pyg_cache"))
+    there = [*small, f"--data.root={moved}"]
+    assert folder_of(there) == before
+    (moved / "train" / "red" / "0.png").rename(moved / "train" / "red" / "00.png")
+    names = folder_of(there)
+    (moved / "train" / "red" / "00.png").rename(moved / "train" / "blue" / "0a.png")
+    relabelled = folder_of(there)
+    shutil.copy(images / "train" / "green" / "0.png", moved / "train" / "blue" / "0a.png")
+    other = folder_of(there)
+    for split in ("train", "test"):
+        (moved / split / "red").rename(moved / split / "pink")
+    assert len({before, names, relabelled, other, folder_of(there)}) == 5
 
 
 def test_cublas_is_made_deterministic_before_cuda_is_used_where_a_training_asks_for_it(monkeypatch):

@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.conftest import write_images
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.errors import InputError
@@ -51,6 +53,27 @@ def test_a_network_that_comes_trained_is_measured_and_not_trained(study, tmp_pat
 def test_a_network_that_loads_weights_can_be_trained_further(study, capsys):
     assert main([*study, "--teacher.args={pretrained: true}", "--teacher.trained=false"]) == 0
     assert "teacher nets.Net  epoch 1/1" in capsys.readouterr().out
+
+
+def test_a_kept_teacher_is_one_of_these_images_and_classes(small, images, tmp_path, capsys):
+    given = [*small, "--methods", "KD", "--train.epochs=1"]
+
+    def trained():
+        assert main(given) == 0
+        return "teacher resnet8  epoch 1/1" in capsys.readouterr().out
+
+    assert trained()
+    shutil.rmtree(images)
+    counts = {"red": 12, "green": 12, "blue": 12}
+    write_images(images, {"train": counts, "test": dict.fromkeys(counts, 4)})
+    assert not trained()  # the same images, written anew
+    for split in ("train", "test"):
+        for old, new in (("red", "x"), ("blue", "red"), ("x", "blue")):
+            (images / split / old).rename(images / split / new)
+    assert trained()  # of other classes, as many images of each
+    shutil.copy(images / "train" / "red" / "0.png", images / "train" / "red" / "more.png")
+    assert trained()  # of one image more, in a folder of its own
+    assert len(list((tmp_path / "runs" / "teachers" / "ImageFolder").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,8 @@ def test_defaults_change_no_result_but_for_rounding() -> None:
 def test_a_training_is_told_apart_without_later_options_that_are_off() -> None:
     config = TrainConfig()
     assert "deterministic" not in without_off(asdict(config))
-    assert {**without_off(asdict(config)), "deterministic": False, "freeze_epochs": 0} == asdict(
-        config
-    )  # compile, for one, is there
+    left_out = {"deterministic", "freeze_epochs", "max_skipped", "eval_batch_size"}
+    assert asdict(config).keys() - without_off(asdict(config)).keys() == left_out  # compile, for one, is there
     assert without_off(asdict(replace(config, deterministic=True)))["deterministic"] is True
 
 

@@ -6,8 +6,10 @@ from trg_pyg.graphs.knn import KNNGraph
 
 pytest.importorskip("matplotlib")
 
-from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph, thumbnail_corners
-from trg_pyg.viz.drawing import patch_centres
+from matplotlib.colors import to_hex
+
+from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph, thumbnail_corners
+from trg_pyg.viz.drawing import OWN, SHARED, patch_centres
 
 IMAGES = torch.randint(0, 256, (5, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
@@ -52,6 +54,35 @@ def test_the_strongest_are_drawn_from_patch_to_patch_across_thumbnails(axes, tok
     assert [tuple(image.get_extent()[::3]) for image in axes.images] == [
         (x - 0.5, y - 0.5) for x, y in corners.tolist()
     ]
+
+
+def test_lines_are_the_heaviest_edge_of_each_token_from_another_image(axes, tokens):
+    graph, teacher = graph_of(tokens), graph_of(lambda *sizes: tokens(*sizes) ** 3)
+
+    def lines_of(graph):
+        best = {}
+        for source, target, weight in crossing(graph):
+            if target not in best or weight > best[target][1]:
+                best[target] = source, weight
+        both = {frozenset((source, target)) for target, (source, _) in best.items()}
+        return {pair: all(best[i][0] in pair if i in best else False for i in pair) for pair in both}
+
+    wanted, of_teacher = lines_of(graph), lines_of(teacher)
+    edges, mutual = cross_image_lines(graph)
+    found = {
+        frozenset(pair): both
+        for pair, both in zip(graph.edge_index[:, edges].t().tolist(), mutual.tolist(), strict=True)
+    }
+    assert found == wanted
+    assert 0 < sum(found.values()) < len(found)
+    weights = graph.edge_weight[edges].tolist()
+    assert weights == sorted(weights, reverse=True)
+    lines = draw_cross_image_graph(axes, IMAGES, graph, (2, 2), strongest=6, best=True, teacher=teacher)
+    shared = [frozenset(pair) in of_teacher for pair in graph.edge_index[:, edges[:6]].t().tolist()]
+    assert 0 < sum(shared) < 6
+    assert [to_hex(colour) for colour in lines.get_colors()] == [SHARED if each else OWN for each in reversed(shared)]
+    with pytest.raises(InputError, match="a teacher to compare lines with: set best"):
+        draw_cross_image_graph(axes, IMAGES, graph, (2, 2), teacher=teacher)
 
 
 def test_thumbnails_do_not_overlap():

@@ -2,12 +2,22 @@ import sys
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from trg_pyg.errors import InputError
 
 pytest.importorskip("matplotlib")
 
-from trg_pyg.viz.drawing import arcs, check_positions, dimmed, patch_centres, pixels_of, weight_norm
+from trg_pyg.viz.drawing import (
+    arcs,
+    check_positions,
+    dimmed,
+    joined_too,
+    patch_centres,
+    pixels_of,
+    strong_lines,
+    weight_norm,
+)
 
 
 def test_nodes_lie_at_the_centres_of_their_patches():
@@ -67,3 +77,31 @@ def test_a_missing_matplotlib_is_one_line_with_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.colors", None)
     with pytest.raises(InputError, match=r"pictures need matplotlib .*pip install 'trg_pyg\[lab\]'"):
         weight_norm(torch.ones(2))
+
+
+def graph_of(*edges):
+    """A graph of four nodes with edges (source, target, weight)."""
+    return Data(
+        x=torch.ones(4, 1),
+        edge_index=torch.tensor([edge[:2] for edge in edges]).t(),
+        edge_weight=torch.tensor([edge[2] for edge in edges]),
+    )
+
+
+def test_strong_lines_are_the_heaviest_into_each_token_with_mutual_ones_merged():
+    graph = graph_of((1, 0, 0.3), (2, 0, 0.9), (3, 0, 0.5), (0, 1, 0.2), (2, 1, 0.2), (0, 2, 0.9), (1, 3, 0.1))
+    for best, lines in (
+        # 0 and 2 have one another; 0 -> 1 is as heavy as 2 -> 1, and comes first.
+        (1, {(0, 1): False, (0, 2): True, (1, 3): False}),
+        (2, {(3, 0): False, (0, 1): False, (2, 1): False, (0, 2): True, (1, 3): False}),
+    ):
+        edges, mutual = strong_lines(graph, best)
+        assert dict(zip(map(tuple, graph.edge_index[:, edges].t().tolist()), mutual.tolist(), strict=True)) == lines
+    assert strong_lines(graph, 1, torch.tensor([0, 2]))[0].tolist() == [2]
+    with pytest.raises(InputError, match="best=0: give 1 or more"):
+        strong_lines(graph, 0)
+
+
+def test_two_tokens_are_joined_too_whichever_way_the_edge_goes():
+    graph, other = graph_of((0, 1, 1.0), (1, 2, 1.0), (2, 3, 1.0)), graph_of((1, 0, 1.0), (3, 2, 1.0), (1, 2, 1.0))
+    assert joined_too(graph, torch.arange(3), other, torch.tensor([0, 1])).tolist() == [True, False, True]

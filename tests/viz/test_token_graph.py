@@ -7,7 +7,9 @@ from trg_pyg.graphs.knn import KNNGraph
 
 pytest.importorskip("matplotlib")
 
-from trg_pyg.viz.drawing import patch_centres, weight_norm
+from matplotlib.colors import to_hex
+
+from trg_pyg.viz.drawing import OWN, SHARED, patch_centres, weight_norm
 from trg_pyg.viz.token_graph import draw_token_graph
 
 IMAGE = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -53,6 +55,22 @@ def test_a_plain_graph_without_weights_is_drawn_too(axes):
         axes, IMAGE / 255, Data(x=torch.ones(4, 1), edge_index=torch.tensor([[0, 3], [1, 2]])), (2, 2)
     )
     assert lines.get_array().tolist() == [1, 1]
+
+
+def test_of_few_strong_lines_mutual_ones_are_thicker_and_the_teacher_s_are_turquoise(axes):
+    weights = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    graph = Data(x=torch.ones(4, 1), edge_index=torch.tensor([[0, 1, 3, 0], [1, 0, 2, 2]]), edge_weight=weights)
+    teacher = Data(x=torch.ones(4, 1), edge_index=torch.tensor([[1], [0]]), edge_weight=torch.ones(1))
+    alone = draw_token_graph(axes, IMAGE, graph, (2, 2), best=1)
+    # 3 -> 2 is lighter than 0 <-> 1, so below it; 0 -> 2 is only the second best of 2.
+    assert alone.get_array().tolist() == pytest.approx([0.7, 0.9])
+    thin, thick = alone.get_linewidths()
+    assert thick > thin
+    compared = draw_token_graph(axes, IMAGE, graph, (2, 2), best=1, teacher=teacher)
+    assert [to_hex(colour) for colour in compared.get_colors()] == [OWN, SHARED]
+    assert [dashes is None for _, dashes in compared.get_linestyles()] == [False, True]
+    with pytest.raises(InputError, match="say how many by best"):
+        draw_token_graph(axes, IMAGE, graph, (2, 2), teacher=teacher)
 
 
 def test_what_is_no_graph_of_the_grid_is_refused(axes, tokens):

@@ -83,6 +83,6 @@ def run(choices: Choices, world: World, probe_images: int, probe_batch: int | No
     tables = [results_table((teacher.name, teacher.metrics), results)]
     for title, file in diagnosis.files.items():
         lines = read_lines(file)
-        shown = diagnosis_table(lines) if lines else "trained before it was looked at; train it without --resume"
+        shown = diagnosis_table(lines) if lines else "trained before it was looked at; train it with --overwrite"
         tables.append(f"{title}, {file}\n\n{shown}")
     return "\n\n".join(tables)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -111,6 +112,12 @@ def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
     for each, data, key in wanted:
         images = images_of(data, key)
         check_fits(each, images)
+        if chosen.data is None and not each.has_data(images.facts.digest):
+            warnings.warn(
+                f"{each.path}: the data that its config.yaml names are others now than it was trained on; test images "
+                "may be among those that it has learned",
+                stacklevel=2,
+            )
         yield evaluate_on(each, images, chosen.corruptions, chosen.batch_size, device)
 
 

@@ -83,4 +83,5 @@ def _results(study: Study, teacher: Teacher | None, histories: dict[str, list[Hi
     ]
     about = None if teacher is None else teacher.provenance() | {"name": teacher.name, "metrics": teacher.metrics}
     settings = {name: choices.settings[name] for name in ("data", "student", "teacher", "train")}
+    settings["data"] = settings["data"] | {"digest": study.splits.digest}
     return Results(study.name, choices.command, settings, environment(choices.command), about, choices.reference, runs)

@@ -7,18 +7,27 @@ from pathlib import Path
 from trg_pyg._program import markdown_table, program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.errors import InputError, few, require
-from trg_pyg.runs import Run, data_name, differing, flatten, is_teacher, run_folders, shown, telling
+from trg_pyg.runs import Run, data_name, data_shown, differing, flatten, is_teacher, run_folders, shown, telling
 
 _COMMAND = "runs"
 _DESCRIPTION = """\
-List runs, a row each, those of trained teachers last. "differs" has what tells a run from the others of its data and
-student: the seed, options of its method where rows of one name differ, and settings by the names of their options.
-top-1 is the last accuracy that was measured, in percent, of the test images, or of those held out (data ...-val).
+List runs, a row each, those of trained teachers last. Data are named with the folder that they lay in and the beginning
+of a hash of what they held, which is the same wherever they lie. "differs" has what tells a run from the others of its
+data and student: the seed, options of its method where rows of one name differ, and settings by the names of their
+options. top-1 is the last accuracy that was measured, in percent, of the test images, or of those held out (data
+...-val).
 
 Runs under way or half-written are listed too; a folder that cannot be read is named in a line below the table."""
 _MOST = 4  # differences of a row
 # They have columns of their own.
-_TOLD = ("data.class_path", "data.init_args.imbalance", "data.init_args.validation", "student.name", "teacher.name")
+_TOLD = (
+    "data.class_path",
+    "data.digest",
+    "data.init_args.imbalance",
+    "data.init_args.validation",
+    "student.name",
+    "teacher.name",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,13 +90,13 @@ def _row(run: Run, method: str, differences: str) -> list[str]:
     state = "finished" if run.finished else "unfinished" if run.history else "no epoch yet"
     accuracy = "" if run.top1 is None else f"{run.top1:.2f}"
     epochs = f"{run.done} of {run.epochs}"
-    return [data_name(run.settings), "-".join(networks), method, differences, epochs, accuracy, state, str(run.folder)]
+    return [data_shown(run.settings), "-".join(networks), method, differences, epochs, accuracy, state, str(run.folder)]
 
 
 def _differences(runs: Sequence[Run]) -> dict[int, list[str]]:
     """Return what tells each run, by its ``id``, from the others of its data and student, in words."""
     words: dict[int, list[str]] = {}
-    for near in _groups(runs, lambda run: (data_name(run.settings), run.settings["student"]["name"])):
+    for near in _groups(runs, lambda run: (*_data(run), run.settings["student"]["name"])):
         settings = {id(run): telling(run.settings) for run in near}
         taught = [settings[id(run)] for run in near if "teacher" in run.settings]
         # A run without a teacher has no settings of one: that is no difference.
@@ -108,6 +117,10 @@ def _differences(runs: Sequence[Run]) -> dict[int, list[str]]:
                 words[id(run)] += [f"{_option(key)}={shown(own.get(key))}" for key in told]
                 words[id(run)] += [f"seed {run.seed}"] if seeds else []
     return words
+
+
+def _data(run: Run) -> tuple[str, str | None]:
+    return data_name(run.settings), run.settings["data"].get("digest")
 
 
 def _groups(runs: Sequence[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:

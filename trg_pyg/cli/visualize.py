@@ -20,14 +20,15 @@ _COMMAND = "visualize"
 _DESCRIPTION = """\
 Draw what the teacher and the student of a run, before and after its training, make of images:
 
-  token_graph  the kNN graph of each image's tokens over the image
-  cross_image  edges between images, in the graph of all their tokens
+  neighbours   the nearest patches of one patch of each image, in the order of their rank
+  token_graph  the strongest edges of the graph of each image's tokens, over the image
+  cross_image  the strongest edges between images, in the graph of all their tokens
   similarity   how one token of each image sees the others: cosine, and L_inner's softmax
   embedding    the features that are classified, by t-SNE, with silhouette scores
   edge_recall  how much of the teacher's graph the student has, over the epochs
 
 Taps, tokens and graphs are those of the run's method; a method without token graphs is looked at with TRG's defaults,
-one without a teacher as student alone. Each picture has its caption and the command in it; index.md lists them."""
+one without a teacher as student alone. index.md beside the pictures has the caption and the command of each."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,14 +68,17 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="default: pictures in the folder of the run")
     parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png"], help="png (default), svg")
     parser.add_argument(
+        "--caption", action="store_true", help="write caption and command into the pictures too, below the panels"
+    )
+    parser.add_argument(
         "--token",
         metavar=("ROW", "COLUMN"),
         nargs=2,
         type=int,
-        help="token of the similarity maps, counted from 0 (default: the centre)",
+        help="token of neighbours and similarity maps, counted from 0 (default: the centre)",
     )
     parser.add_argument(
-        "--edges", metavar="N", type=int, default=60, help="edges between images to draw, the heaviest (default: 60)"
+        "--edges", metavar="N", type=int, default=24, help="lines between images to draw, the heaviest (default: 24)"
     )
     parser.add_argument(
         "--classes",
@@ -104,7 +108,7 @@ def draw(chosen: Namespace, command: str) -> None:
     with importing_matplotlib():
         import matplotlib.figure  # noqa: F401 - said before a run is read
     options = dict(vars(chosen))
-    output, formats = options.pop("output"), options.pop("format")
+    output, formats, caption = (options.pop(name) for name in ("output", "format", "caption"))
     if output is not None:
         check_writable(output, "--output")
     album = Album(**options)
@@ -113,12 +117,13 @@ def draw(chosen: Namespace, command: str) -> None:
     folder = output or album.networks.trained.folder / "pictures"
     with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"# Pictures of {album.title}", "", f"`{command}`", ""]
+    lines = [f"# Pictures of {album.title}", ""]
     with picture_style():
         for name in album.names:
             for picture in album.draw(name):
-                add_caption(picture, command)
-                lines += _save(picture, folder, formats)
+                if caption:
+                    add_caption(picture, command)
+                lines += [*_save(picture, folder, formats), f"`{command}`", ""]
     lines += [f"* {reason}" for reason in album.lacking]
     write_text(folder / "index.md", "\n".join(lines).rstrip() + "\n")
     print(folder / "index.md")
@@ -129,6 +134,9 @@ def _save(picture: Picture, folder: Path, formats: Sequence[str]) -> list[str]:
     for ending in dict.fromkeys(formats):
         file = folder / f"{picture.name}.{ending}"
         with written(file):
-            picture.figure.savefig(file, dpi=130, metadata={"Date": None} if ending == "svg" else None)
+            # Without the empty margins that panels of a fixed shape leave.
+            picture.figure.savefig(
+                file, dpi=130, bbox_inches="tight", pad_inches=0.1, metadata={"Date": None} if ending == "svg" else None
+            )
         print(file)
     return [f"![{picture.name}]({picture.name}.{formats[0]})", "", picture.caption, ""]

@@ -41,7 +41,8 @@ class Choices:
         seeds: one run each.
         reference: the method that the others are compared with; ``None`` for none.
         table: where the table is written, and results beside it; ``None`` for the study's folder.
-        resume: continue runs that stopped, and keep those that are finished.
+        resume: continue runs that stopped.
+        overwrite: train runs anew that are there, whether they finished or stopped; without it the finished are kept.
         dry_run: say what would be done, and stop before anything is trained or written.
         quiet: nothing but warnings, errors and the table at the end.
         command: what was typed.
@@ -55,6 +56,7 @@ class Choices:
     reference: str | None
     table: Path | None
     resume: bool
+    overwrite: bool
     dry_run: bool
     quiet: bool
     command: str
@@ -98,6 +100,11 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
     for seed in (*seeds, given.teacher.seed):
         require(abs(seed) < _MOST_SEED, f"seeds: {seed} is too large; give whole numbers such as 0")
     require(len(set(seeds)) == len(seeds), f"seeds: {seeds} names one twice")
+    require(
+        not (given.resume and given.overwrite),
+        "resume and overwrite contradict each other: one goes on with runs that stopped, the other trains them anew; "
+        "leave one out",
+    )
     if given.table is not None:
         _check_table(given.table)
     study = Namespace(**{each.name: given[each.name] for each in fields(Config)})
@@ -129,6 +136,7 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         reference=_reference(given.reference, names, seeds),
         table=given.table,
         resume=given.resume,
+        overwrite=given.overwrite,
         dry_run=given.dry_run,
         quiet=given.quiet,
         command=" ".join([program("run"), *map(shlex.quote, argv)]),

@@ -39,6 +39,10 @@ START: dict[tuple[str, ...], dict[str, Any]] = {
         "action": "store_true",
         "help": "continue runs that stopped, keep those that finished, start the others",
     },
+    ("--overwrite",): {
+        "action": "store_true",
+        "help": "train runs anew that are finished, or stopped, in place of them",
+    },
     ("--dry_run",): {"action": "store_true", "help": "say what would be done, and stop before anything is written"},
     ("--quiet",): {"action": "store_true", "help": "nothing but warnings, errors and the table at the end"},
 }

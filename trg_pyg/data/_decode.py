@@ -10,20 +10,27 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from trg_pyg.data.bad_images import BadImage
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, require
 
 Interpolation = Literal["bilinear", "bicubic"]
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}  # Pillow's antialias
 
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 
 
 def decode_images(
-    root: Path, files: Sequence[str], size: int, shorter: int, interpolation: Interpolation = "bilinear"
+    root: Path,
+    files: Sequence[str],
+    size: int,
+    shorter: int,
+    interpolation: Interpolation = "bilinear",
+    background: Colour = WHITE,
 ) -> tuple[Tensor, list[BadImage]]:
     """Decode files to RGB, the shorter side resized to ``shorter`` and the centre cut out.
 
@@ -33,6 +40,7 @@ def decode_images(
         size: height and width of the result.
         shorter: pixels, at least ``size``.
         interpolation: by which it is resized, antialiased.
+        background: colour below what is transparent.
 
     Returns:
         uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
@@ -44,13 +52,17 @@ def decode_images(
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = centre_cut(read_rgb(root / file), size, shorter, interpolation)
+        pixels[position] = centre_cut(read_rgb(root / file, background), size, shorter, interpolation)
 
     return images, attempt_in_threads(files, decode, os.cpu_count() or 1)
 
 
 def decode_into(
-    images: Tensor, root: Path, files: Sequence[str], cut: Callable[[Image.Image, int], np.ndarray]
+    images: Tensor,
+    root: Path,
+    files: Sequence[str],
+    cut: Callable[[Image.Image, int], np.ndarray],
+    background: Colour = WHITE,
 ) -> list[BadImage]:
     """Decode files to RGB and write what ``cut`` makes of each into a tensor.
 
@@ -59,6 +71,7 @@ def decode_into(
         root: folder of the dataset.
         files: n image files, relative to ``root``.
         cut: takes an RGB image and its position in ``files``; returns uint8 [3, S, S].
+        background: colour below what is transparent.
 
     Returns:
         The files that cannot be used.
@@ -69,7 +82,7 @@ def decode_into(
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = cut(read_rgb(root / file), position)
+        pixels[position] = cut(read_rgb(root / file, background), position)
 
     return attempt(files, decode)
 
@@ -105,16 +118,21 @@ def attempt_in_threads(files: Sequence[str], work: Callable[[int, str], None], t
         return [failure for chunk in chunks for failure in chunk]
 
 
-def read_rgb(file: Path) -> Image.Image:
+def read_rgb(file: Path, background: Colour = WHITE) -> Image.Image:
     """Decode a file to RGB, turned upright by the orientation in its EXIF data, as viewers show it.
+
+    What is transparent shows the background: the colours below it are any, black or what an editor has cut away.
 
     Raises:
         Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
     """
     with opened(file) as (image, _):
-        if image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")  # the same colours, and no advice of Pillow's to do so
-        rgb = image.convert("RGB")
+        if has_alpha(image):
+            rgba = image.convert("RGBA")
+            rgb = rgba.convert("RGB")
+            rgb.paste(background, None, ImageChops.invert(rgba.getchannel("A")))
+        else:
+            rgb = image.convert("RGB")
     try:
         ImageOps.exif_transpose(rgb, in_place=True)
     except MemoryError:
@@ -122,6 +140,27 @@ def read_rgb(file: Path) -> Image.Image:
     except Exception:  # of as many classes; the pixels are whole, and EXIF data that are not turn nothing
         pass
     return rgb
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Return whether an image may be transparent, as its header says."""
+    return image.mode.endswith(("A", "a")) or "transparency" in image.info
+
+
+def colour_of(name: str) -> Colour:
+    """Return red, green and blue, 0..255, of a colour.
+
+    Raises:
+        InputError: it has no such name.
+    """
+    try:
+        red, green, blue, *alpha = ImageColor.getrgb(name)
+        require(not alpha, "it is transparent itself")
+    except ValueError as error:
+        raise InputError(
+            f"background={name}: no such colour ({error}); give a name such as white, or #rrggbb"
+        ) from error
+    return red, green, blue
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -19,11 +18,10 @@ from torch import Tensor
 
 from trg_pyg._files import replaced_whole
 from trg_pyg.data._check import Check
-from trg_pyg.data._decode import Interpolation
+from trg_pyg.data._contents import Content
+from trg_pyg.data._decode import Colour, Interpolation
 from trg_pyg.data.bad_images import BadImage
 
-_CHUNK = 256
-_THREADS = 32  # which wait for the disk or the network most of the time
 _KEY = "images"
 
 
@@ -36,15 +34,16 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class FileCache:
-    """Decoded images and bad files, each under a name that is made of the names, sizes and times of the files.
+    """Decoded images and bad files, each under a name that is made of the names and contents of the files.
 
     Attributes:
         folders: where to look and, in the first that can be written, to keep; none keeps nothing and finds nothing.
         files: N files, relative to the root of the dataset.
-        keys: name, size and time of each.
+        keys: name and content of each.
         size: height and width of the decoded images.
         shorter: pixels that their shorter side was resized to.
         interpolation: by which it was.
+        background: colour below what is transparent.
     """
 
     folders: Sequence[Path]
@@ -52,22 +51,26 @@ class FileCache:
     keys: Sequence[bytes]
     size: int
     shorter: int
-    interpolation: Interpolation = "bilinear"
+    interpolation: Interpolation
+    background: Colour
 
     @classmethod
     def of(
         cls,
-        root: Path,
+        folders: Sequence[Path],
         files: Sequence[str],
+        contents: Sequence[Content],
         size: int,
         shorter: int,
-        enabled: bool,
-        interpolation: Interpolation = "bilinear",
+        interpolation: Interpolation,
+        background: Colour,
     ) -> "FileCache":
-        """Return the cache of files as they are now; it lies under ``root``, or in the user's cache folder."""
-        if not enabled:
-            return cls((), files, (), size, shorter, interpolation)
-        return cls(_folders(root), files, _keys(root, files), size, shorter, interpolation)
+        """Return the cache of files with these contents."""
+        keys = [
+            os.fsencode(file) + f"\0{content.digest or 'unreadable'}\n".encode()
+            for file, content in zip(files, contents, strict=True)
+        ]
+        return cls(folders, files, keys, size, shorter, interpolation, background)
 
     def select(self, kept: Tensor) -> "FileCache":
         """Return the cache of the files that are kept, bool [N]."""
@@ -126,8 +129,8 @@ class FileCache:
         return None, reasons
 
     def _images_name(self) -> str:
-        how = "" if self.interpolation == "bilinear" else f", {self.interpolation}"
-        return f"{self._digest(f'upright, size {self.size} of {self.shorter}{how}')}.safetensors"
+        how = f"upright on {self.background}, size {self.size} of {self.shorter}, {self.interpolation}"
+        return f"{self._digest(how)}.safetensors"
 
     def _record_name(self, check: Check) -> str:
         # Another release of Pillow may read other files.
@@ -138,31 +141,3 @@ class FileCache:
         for key in self.keys:
             digest.update(key)
         return digest.hexdigest()[:32]
-
-
-def _folders(root: Path) -> list[Path]:
-    folders = [root / ".trg_pyg_cache"]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if user.is_absolute():  # "~" stays as it is for a user without a home
-        # Roots that share the user's folder are kept apart: names, sizes and times of two of them may agree.
-        folders.append(user / "trg_pyg" / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16])
-    return folders
-
-
-def _keys(root: Path, files: Sequence[str]) -> list[bytes]:
-    place = os.fspath(root)
-
-    def look(start: int) -> list[bytes]:
-        return [_key(place, file) for file in files[start : start + _CHUNK]]
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [key for chunk in pool.map(look, range(0, len(files), _CHUNK)) for key in chunk]
-
-
-def _key(root: str, file: str) -> bytes:
-    try:
-        status = os.stat(os.path.join(root, file))
-        version = f"{status.st_size} {status.st_mtime_ns}"
-    except OSError:
-        version = "unreadable"
-    return os.fsencode(file) + f"\0{version}\n".encode()

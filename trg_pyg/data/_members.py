@@ -1,7 +1,11 @@
-"""Which images belong to each class."""
+"""Classes, and which images belong to each."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from trg_pyg.errors import few, require
 
 
 def members(targets: Tensor, num_classes: int) -> tuple[Tensor, ...]:
@@ -9,3 +13,12 @@ def members(targets: Tensor, num_classes: int) -> tuple[Tensor, ...]:
     targets = targets.cpu()
     sizes = torch.bincount(targets, minlength=num_classes).tolist()
     return torch.argsort(targets, stable=True).split(sizes)
+
+
+def check_classes(classes: Sequence[str], place: object) -> None:
+    """Raise :class:`InputError` unless there are two classes or more."""
+    require(
+        len(classes) > 1,
+        f"{place}: one class, {few(classes)}, of which every network is right about all images; give images of two "
+        "classes or more, each in a folder of its own or with a label of its own",
+    )

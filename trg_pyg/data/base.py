@@ -1,11 +1,15 @@
 """What a dataset is to the rest of the package: images, in memory or in files, to train on and to evaluate on."""
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from trg_pyg.data._contents import digest_of, read_contents
+from trg_pyg.data._members import check_classes
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, check_fraction, holdout_indices
@@ -24,10 +28,12 @@ class ImageSet:
     Attributes:
         images: uint8 [N, 3, H, W].
         targets: int64 [N], values in [0, C).
+        digest: hash of the files that they are from, with their names and classes, where there are any.
     """
 
     images: Tensor
     targets: Tensor
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -39,7 +45,7 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""
-        return ImageSet(self.images.to(device), self.targets.to(device))
+        return ImageSet(self.images.to(device), self.targets.to(device), self.digest)
 
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
@@ -64,6 +70,9 @@ class Splits:
         mean: mean of each colour channel, in [0, 1], for pixels scaled from 0..255 to [0, 1].
         std: standard deviation of each colour channel on the same scale, > 0.
         evaluated: the split that ``test`` holds.
+        digest: hash of all that was read, before validation and long tail: names of classes in their order, and names,
+            classes and contents of files; of images that come from no files, pixels and classes. It is the same
+            wherever they lie, and whether files are decoded into memory or streamed.
     """
 
     train: ImageSource
@@ -72,6 +81,7 @@ class Splits:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     evaluated: Evaluated = "test"
+    digest: str = ""
 
     @property
     def image_size(self) -> int:
@@ -157,12 +167,14 @@ class ImageData(ABC):
                 class without a training image.
         """
         train, test, classes = self._read()
+        check_classes(classes, type(self).__name__)
         _check_split(train, "training", classes)
         _check_split(test, "test", classes)
         require(
             train.image_size == test.image_size,
             f"the training images are {_size(train)} but the test images {_size(test)}; bring both to one size",
         )
+        digest = digest_of([len(classes), *classes, _digest(train), _digest(test)])
         evaluated: Evaluated = "test"
         if self.validation is not None:
             train, test = _hold_out(train, classes, self.validation, self.subset_seed)
@@ -170,14 +182,28 @@ class ImageData(ABC):
         if self.imbalance is not None:
             train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
         if self.mean is not None and self.std is not None:
-            return Splits(train, test, classes, self.mean, self.std, evaluated)
+            return Splits(train, test, classes, self.mean, self.std, evaluated, digest)
         if isinstance(train, FileSet):
-            return Splits(train, test, classes, IMAGENET_MEAN, IMAGENET_STD, evaluated)
-        return Splits(train, test, classes, *channel_statistics(train.images), evaluated)
+            return Splits(train, test, classes, IMAGENET_MEAN, IMAGENET_STD, evaluated, digest)
+        return Splits(train, test, classes, *channel_statistics(train.images), evaluated, digest)
 
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
         return self._augment
+
+
+def _digest(part: ImageSource) -> str:
+    if part.digest is not None:
+        return part.digest
+    if isinstance(part, FileSet):
+        names = [os.fsdecode(name) for name in part.files]
+        return digest_of(
+            [*names, *part.targets.tolist(), *(each.digest for each in read_contents(part.root, names, []))]
+        )
+    digest = hashlib.sha256(str(list(part.images.shape)).encode())
+    for tensor in (part.images, part.targets):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -22,17 +22,19 @@ class DataFacts:
         image_size: height and width of the images, in pixels.
         mean: channel means of the training images, in [0, 1].
         std: channel standard deviations on the same scale, > 0.
+        digest: hash of what the data hold, see :class:`~trg_pyg.data.base.Splits`; ``None`` where it is not known.
     """
 
     classes: tuple[str, ...]
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    digest: str | None = None
 
     @classmethod
     def of(cls, splits: Splits) -> "DataFacts":
         """Return those of data that were read."""
-        return cls(splits.classes, splits.image_size, splits.mean, splits.std)
+        return cls(splits.classes, splits.image_size, splits.mean, splits.std, splits.digest or None)
 
     @classmethod
     def read(cls, folder: Path) -> "DataFacts | None":
@@ -47,11 +49,13 @@ class DataFacts:
         try:
             stored = json.loads(file.read_text())
             classes, size, mean, std = (stored[name] for name in ("classes", "image_size", "mean", "std"))
-            if not (_all(classes, str) and type(size) is int and _three(mean) and _three(std)):
+            digest = stored.get("digest")  # older files have none
+            named = digest is None or isinstance(digest, str)
+            if not (_all(classes, str) and type(size) is int and _three(mean) and _three(std) and named):
                 raise ValueError("a value of another kind")
-        except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
+        except (OSError, UnicodeDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}): delete it, and the data are read instead") from error
-        return cls(tuple(classes), size, tuple(mean), tuple(std))
+        return cls(tuple(classes), size, tuple(mean), tuple(std), digest)
 
     def write(self, folder: Path) -> None:
         """Write them to the folder of a run.

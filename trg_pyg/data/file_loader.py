@@ -83,6 +83,7 @@ class _Decoder(Dataset[Tensor | InputError]):
         self.files = file_set.files
         self.size = file_set.image_size
         self.shorter = file_set.shorter
+        self.background = file_set.background
         self.interpolation = file_set.interpolation
         self.crop = crop
 
@@ -91,7 +92,7 @@ class _Decoder(Dataset[Tensor | InputError]):
         files = [os.fsdecode(name) for name in self.files[positions]]
         images = torch.empty(len(files), 3, self.size, self.size, dtype=torch.uint8)
         try:
-            failures = decode_into(images, self.root, files, partial(self._cut, seeds))
+            failures = decode_into(images, self.root, files, partial(self._cut, seeds), self.background)
         except InputError as error:
             return error
         if not failures:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trg_pyg.data._decode import Interpolation
+from trg_pyg.data._decode import WHITE, Colour, Interpolation
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,8 @@ class FileSet:
             none for a set of less than 512 images, where they start for longer than they work.
         prefetch: batches that each worker keeps ready, >= 1.
         interpolation: by which images are resized, antialiased.
+        background: colour below what is transparent, 0..255 each of red, green and blue.
+        digest: hash of names, classes and contents of the files, where it is known.
     """
 
     root: Path
@@ -36,20 +38,19 @@ class FileSet:
     workers: int | None = None
     prefetch: int = 2
     interpolation: Interpolation = "bilinear"
+    background: Colour = WHITE
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device | str) -> "FileSet":
         """Return the set with its targets on ``device``: batches go where the targets are."""
-        return self._with(self.files, self.targets.to(device))
+        return replace(self, targets=self.targets.to(device))
 
     def select(self, index: Tensor) -> "FileSet":
         """Return the files at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        return self._with(self.files[index.cpu().numpy()], self.targets[index])
-
-    def _with(self, files: np.ndarray, targets: Tensor) -> "FileSet":
-        return replace(self, files=files, targets=targets)
+        return replace(self, files=self.files[index.cpu().numpy()], targets=self.targets[index], digest=None)
 
 
 def encode_paths(files: Sequence[str]) -> np.ndarray:

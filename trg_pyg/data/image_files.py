@@ -1,7 +1,10 @@
 """Datasets of image files: decoded once into memory, or streamed from the files."""
 
+import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -10,8 +13,10 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data._check import Check, check_images
-from trg_pyg.data._decode import Interpolation, decode_images
+from trg_pyg.data._contents import Content, cache_folders, digest_of, read_contents
+from trg_pyg.data._decode import Interpolation, colour_of, decode_images
 from trg_pyg.data._file_cache import FileCache, Found
+from trg_pyg.data._members import check_classes
 from trg_pyg.data._memory import available_memory
 from trg_pyg.data.bad_images import described, unreadable
 from trg_pyg.data.base import Augmentation, ImageData, ImageSet, ImageSource
@@ -32,17 +37,27 @@ class Listing(NamedTuple):
         tested: files of the test split, bool [N]; the others are the training split. None: the test split is still to
             be held out of the files.
         classes: C names.
+        contents: of the files, once they were read; no matter of a subclass.
     """
 
     files: list[str]
     targets: Tensor
     tested: Tensor | None
     classes: tuple[str, ...]
+    contents: Sequence[Content] = ()
 
     def select(self, kept: Tensor) -> "Listing":
         """Return the part of the files that is kept, bool [N]."""
-        files = list(compress(self.files, kept.tolist()))
-        return Listing(files, self.targets[kept], None if self.tested is None else self.tested[kept], self.classes)
+        selectors = kept.tolist()
+        files, contents = list(compress(self.files, selectors)), list(compress(self.contents, selectors))
+        tested = None if self.tested is None else self.tested[kept]
+        return Listing(files, self.targets[kept], tested, self.classes, contents)
+
+    def digest(self) -> str:
+        """Return a hash of names, classes and contents of the files, in their order."""
+        names = (file.replace(os.sep, "/") for file in self.files)
+        rows = zip(names, self.targets.tolist(), (content.digest for content in self.contents), strict=True)
+        return digest_of(part for row in rows for part in row)
 
 
 class ImageFiles(ImageData):
@@ -70,9 +85,10 @@ class ImageFiles(ImageData):
         workers: processes that decode a stream; 0 decodes in the training process; None takes one a CPU core, at most
             8, and none for a split of less than 512 images. Results do not depend on it.
         prefetch: batches that each worker keeps ready, >= 1.
-        cache: keep images that were decoded into memory, and what ``check`` found, in ``root/.trg_pyg_cache``, or in
-            the user's cache folder where ``root`` cannot be written; the next start takes them from there while no file
-            has changed its name, size or time.
+        cache: keep hashes of the files, images that were decoded into memory, and what ``check`` found, in
+            ``root/.trg_pyg_cache``, or in the user's cache folder where ``root`` cannot be written; the next start
+            reads only files whose size, times or inode have changed, and takes the rest from there while names and
+            contents are the same.
         check: how the files of a stream are checked at the start. headers opens each, which finds all but damage in the
             middle of a file and takes minutes for a million files. pixels decodes each, which finds all and takes as
             long as to read and decode an epoch. never leaves it to the batches. None takes headers, and pixels with
@@ -85,6 +101,7 @@ class ImageFiles(ImageData):
         mean: mean of each channel in [0, 1]; None computes mean and std from training images in memory, and takes
             ImageNet's for a stream.
         std: standard deviation of each channel on the same scale, > 0; given together with ``mean``.
+        background: colour that shows through what is transparent in an image, by name or as ``"#rrggbb"``.
         **kwargs: the options of :class:`ImageData`.
 
     Raises:
@@ -106,6 +123,7 @@ class ImageFiles(ImageData):
         interpolation: Interpolation | None = None,
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
+        background: str = "white",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -140,6 +158,8 @@ class ImageFiles(ImageData):
         self.interpolation: Interpolation = interpolation or "bilinear"
         self.mean = mean
         self.std = std
+        self.background = background
+        self.colour = colour_of(background)
         self._shorter = round(size / crop_share)
 
     @property
@@ -161,26 +181,60 @@ class ImageFiles(ImageData):
 
     def _read(self) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
         listing = self._list()
+        check_classes(listing.classes, self.root)
         self._tested(listing)  # what cannot be split is refused before the files are looked at
+        streams = self._streams(len(listing.files))
+        listing = listing._replace(contents=read_contents(self.root, listing.files, self._folders))
+        if not (streams and self.check == "never"):
+            self._check_handed_out(listing)
         images: ImageSource
-        if self._streams(len(listing.files)):
+        if streams:
             listing = self._checked(listing)
-            paths = encode_paths(listing.files)
             images = FileSet(
                 self.root,
-                paths,
+                encode_paths(listing.files),
                 listing.targets,
                 self.size,
                 self._shorter,
                 self.workers,
                 self.prefetch,
                 self.interpolation,
+                self.colour,
             )
         else:
             listing, pixels = self._in_memory(listing)
             images = ImageSet(pixels, listing.targets)
         tested = self._tested(listing)
-        return images.select(~tested), images.select(tested), listing.classes
+        self._tell_of_alpha(listing)
+        parts = listing.select(~tested), listing.select(tested)
+        _tell_of_shared(*parts, self.root)
+        train, test = (
+            replace(images.select(index), digest=part.digest())
+            for index, part in zip((~tested, tested), parts, strict=True)
+        )
+        return train, test, listing.classes
+
+    @property
+    def _folders(self) -> list[Path]:
+        return cache_folders(self.root) if self.cache else []
+
+    def _check_handed_out(self, listing: Listing) -> None:
+        """Refuse files that are not there or cannot be opened, before the others are decoded, which takes long."""
+        withheld = [place for place, content in enumerate(listing.contents) if not content.digest]
+        if withheld:
+            bad = check_images(self.root, [listing.files[place] for place in withheld], self._shorter, "headers")
+            bad = [one._replace(position=withheld[one.position]) for one in bad]
+            if bad:  # what cannot be opened now may be there a moment later
+                raise unreadable(bad, f"{len(listing.files)} images under {self.root}", "")
+
+    def _tell_of_alpha(self, listing: Listing) -> None:
+        alpha = sum(content.alpha for content in listing.contents)
+        if alpha:
+            warnings.warn(
+                f"{alpha} of {len(listing.files)} images under {self.root} have an alpha channel: what is transparent "
+                f"shows {self.background}; data.background names another colour",
+                stacklevel=2,
+            )
 
     def _tested(self, listing: Listing) -> Tensor:
         return self._hold_out(listing) if listing.tested is None else listing.tested
@@ -233,7 +287,7 @@ class ImageFiles(ImageData):
         lack = self._lack_of_memory(len(listing.files))
         if lack is not None:
             raise InputError(f"{lack}; leave stream out, or choose a smaller size or fewer images")
-        images, bad = decode_images(self.root, listing.files, self.size, self._shorter, self.interpolation)
+        images, bad = decode_images(self.root, listing.files, self.size, self._shorter, self.interpolation, self.colour)
         if bad:
             kept = self._kept(listing, Found(bad, cache.write_bad("pixels", bad)))
             listing, cache, images = listing.select(kept), cache.select(kept), images[kept]
@@ -241,7 +295,8 @@ class ImageFiles(ImageData):
         return listing, images
 
     def _file_cache(self, listing: Listing) -> FileCache:
-        return FileCache.of(self.root, listing.files, self.size, self._shorter, self.cache, self.interpolation)
+        how = self.size, self._shorter, self.interpolation, self.colour
+        return FileCache.of(self._folders, listing.files, listing.contents, *how)
 
     def _known(self, cache: FileCache, check: Check) -> Found | None:
         """Return what a check found at an earlier start, if that holds now; one of all pixels stands for the others."""
@@ -268,6 +323,21 @@ class ImageFiles(ImageData):
         _check_classes_left(listing, listing.select(kept), f"{len(found.bad)} of {among} cannot be read: {named}")
         warnings.warn(f"{len(found.bad)} of {among} cannot be read and are left out: {named}", stacklevel=2)
         return kept
+
+
+def _tell_of_shared(train: Listing, test: Listing, root: Path) -> None:
+    trained = {content.digest for content in train.contents}
+    shared = [
+        file
+        for file, content in zip(test.files, test.contents, strict=True)
+        if content.digest and content.digest in trained
+    ]
+    if shared:
+        warnings.warn(
+            f"{len(shared)} of {len(test.files)} test images under {root} are training images too, by their content: "
+            f"{few(list(dict.fromkeys(shared)))}; accuracy on them says nothing, so leave them out of one of the two",
+            stacklevel=2,
+        )
 
 
 def _check_classes_left(listing: Listing, left: Listing, why: str) -> None:

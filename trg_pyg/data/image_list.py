@@ -1,6 +1,8 @@
 """Image files that two lists name, such as ImageNet-LT."""
 
+import codecs
 import os
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +29,9 @@ class ImageList(ImageFiles):
 
     That is the format of ``ImageNet_LT_train.txt`` (115,846 images) and ``ImageNet_LT_test.txt`` (50,000), whose paths
     begin at the folder that holds ImageNet's ``train`` and ``val``. A path may contain spaces: the label is the last
-    field. Empty lines are passed over. A list may come from somebody else, so a path that is absolute or has ``..`` in
-    it, which could lead out of the root, is refused; links under the root are followed, as they are yours.
+    field. Empty lines are passed over; a line that names an image once more is taken, with a warning. A list may come
+    from somebody else, so a path that is absolute or has ``..`` in it, which could lead out of the root, is refused;
+    links under the root are followed, as they are yours.
 
     Args:
         root: folder that the paths are relative to.
@@ -109,15 +112,38 @@ def _read_list(file: Path) -> _Entries:
         entries.labels.append(int(label[0]))
         entries.lines.append(number)
     require(len(entries.files) > 0, f"{file} names no image; write path.jpg label on a line for each")
+    _tell_of_repeated(entries, file)
     return entries
+
+
+def _tell_of_repeated(entries: _Entries, file: Path) -> None:
+    first: dict[str, int] = {}
+    again = [
+        place for place, path in enumerate(entries.files) if first.setdefault(os.path.normpath(path), place) != place
+    ]
+    if again:
+        other = sum(entries.labels[first[os.path.normpath(entries.files[i])]] != entries.labels[i] for i in again)
+        labelled = f", {other} of them with another label" if other else ""
+        warnings.warn(
+            f"{len(again)} of {len(entries.files)} lines of {file} name an image that a line before names{labelled}: "
+            f"{few([f'{entries.files[place]} on line {entries.lines[place]}' for place in again])}; each line counts "
+            "as an image, so take out those that are there by mistake",
+            stacklevel=2,
+        )
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        # Names that are no UTF-8 survive as os.fsencode expects them.
-        return file.read_text("utf-8", errors="surrogateescape").split("\n")
+        content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); give a list of images or of names") from error
+    require(
+        not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+        f"{file} is UTF-16, by its byte order mark; save it as UTF-8",
+    )
+    # Editors on Windows put a mark before UTF-8. Names that are no UTF-8 survive as os.fsencode expects them.
+    text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors="surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _count_classes(train: set[int], test: set[int], train_list: Path, test_list: Path) -> int:
@@ -166,8 +192,11 @@ def _check_present(root: Path, listed: _Entries, file: Path) -> None:
         missing += [position for position in positions if os.path.basename(listed.files[position]) not in present]
     if missing:
         missing.sort()
+        first = listed.files[missing[0]]
+        slashes = "\\" in first and (root / first.replace("\\", "/")).exists()
+        remedy = "write a slash between folders, no backslash" if slashes else "check root, or take the lines out"
         raise InputError(
             f"{len(missing)} of {len(listed.files)} images in {file} are not under {root}: "
             f"{few([listed.files[position] for position in missing])} (the first on line {listed.lines[missing[0]]}); "
-            "check root, or take the lines out"
+            f"{remedy}"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trg_pyg.data._decode import Interpolation, decode_images
+from trg_pyg.data._decode import Interpolation, colour_of, decode_images
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
 from trg_pyg.errors import InputError, require
@@ -34,7 +34,11 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def read_images(
-    files: Sequence[Path], size: int, shorter: int, interpolation: Interpolation = "bilinear"
+    files: Sequence[Path],
+    size: int,
+    shorter: int,
+    interpolation: Interpolation = "bilinear",
+    background: str = "white",
 ) -> tuple[Tensor, list[BadImage]]:
     """Decode files as those of a dataset: to RGB, turned upright, resized (antialiased), the centre cut out.
 
@@ -43,14 +47,15 @@ def read_images(
         size: height and width of the result, in pixels, >= 1.
         shorter: pixels that the shorter side is resized to, at least ``size``.
         interpolation: bilinear or bicubic.
+        background: colour that shows through what is transparent, by name or as ``"#rrggbb"``.
 
     Returns:
         uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
 
     Raises:
-        InputError: the memory does not suffice.
+        InputError: the colour is unknown, or the memory does not suffice.
     """
-    return decode_images(Path(), [str(file) for file in files], size, shorter, interpolation)
+    return decode_images(Path(), [str(file) for file in files], size, shorter, interpolation, colour_of(background))
 
 
 def _below(folder: Path) -> list[Path]:

@@ -18,13 +18,15 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import History, read_history
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
+from trg_pyg.viz.figure import shown_name
 
-PICTURES = ("token_graph", "cross_image", "similarity", "embedding", "edge_recall")
+PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding", "edge_recall")
 """The names of all pictures."""
 # Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
 _MAY_LACK = ("cross_image", "edge_recall")
 _METRIC = "graph/edge_recall"
 _MOST_IMAGES = 32
+_LETTERS = 30  # of a label above an image
 
 
 class Album:
@@ -35,8 +37,8 @@ class Album:
         names: of :data:`PICTURES`; ``None`` for all, without those that the run, or a choice of images, does not have.
         images: image files, and folders of them, to look at.
         test: images of the run's test set, where no files are named: two of a class, >= 1.
-        token: row and column of the token of the similarity maps, counted from 0; ``None`` for the centre.
-        edges: edges between images to draw, the heaviest, >= 1.
+        token: row and column of the token of neighbours and similarity maps, counted from 0; ``None`` for the centre.
+        edges: lines between images to draw, the heaviest, >= 1.
         classes: of the embedding; ``None`` for the first ones.
         features: test images of the embedding at most, >= 1.
         compare: other runs, for embedding and edge_recall.
@@ -60,7 +62,7 @@ class Album:
         images: Sequence[Path] = (),
         test: int = 4,
         token: Sequence[int] | None = None,
-        edges: int = 60,
+        edges: int = 24,
         classes: Sequence[str] | None = None,
         features: int = 1000,
         compare: Sequence[str | Path] = (),
@@ -70,10 +72,15 @@ class Album:
         for option, value in (("test", test), ("edges", edges), ("features", features)):
             require(value >= 1, f"--{option} {value}: give 1 or more")
         check_colours(len(classes or ()))
+        self._given = images
+        if images:
+            _ = self._files  # what is not there is said before networks and data are read
         self.networks = load_run_networks(run, which, teacher)
+        if images:
+            _ = self._images
         self.names = list(dict.fromkeys(names or PICTURES))
         self.lacking: list[str] = []
-        self._given, self._test, self._edges, self._features = images, test, edges, features
+        self._test, self._edges, self._features = test, edges, features
         self._named_token, self._named_classes = token, classes
         self._compared = self._load_others(run, compare, which)
         self._check(may_lack=not names)
@@ -87,6 +94,7 @@ class Album:
     def _check(self, may_lack: bool) -> None:
         """Refuse what cannot be drawn, and leave out what the run does not have where nobody asked for it by name."""
         checks: dict[str, Callable[[], object]] = {
+            "neighbours": self._check_token,
             "token_graph": self._check_graphs,
             "cross_image": self._check_cross_image,
             "similarity": self._check_token,
@@ -101,11 +109,13 @@ class Album:
                     raise
                 self.names.remove(name)
                 self.lacking.append(f"{name} is left out: {error}")
-        if {"token_graph", "cross_image", "similarity"} & set(self.names):
+        if {"neighbours", "token_graph", "cross_image", "similarity"} & set(self.names):
             _ = self._images
 
     def draw(self, name: str) -> list[Picture]:
         """Return the pictures of a name."""
+        if name == "neighbours":
+            return [pictures.neighbours(self.networks, self._shown, self._token)]
         if name == "token_graph":
             return [pictures.token_graphs(self.networks, self._shown)]
         if name == "cross_image":
@@ -199,16 +209,21 @@ class Album:
         """Images, a label for each, and which they are."""
         if self._given:
             files = self._files
-            return self._decoded(files), [file.stem[:24] for file in files], count(len(files), "image file")
+            return (
+                self._decoded(files),
+                [f"{file.resolve().parent.name}/{file.name}" for file in files],
+                count(len(files), "image file"),
+            )
         splits = self._splits
         index = pictures.choose_examples(splits.test.targets, self._test)
         images, targets = _load(splits, index)
-        labels = [splits.classes[target][:24] for target in targets.tolist()]
+        labels = [shown_name(splits.classes[target], _LETTERS) for target in targets.tolist()]
         return images, labels, f"{count(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
         trained = self.networks.trained
-        images, bad = read_images(files, trained.facts.image_size, trained.resize, trained.interpolation)
+        how = trained.facts.image_size, trained.resize, trained.interpolation, trained.background
+        images, bad = read_images(files, *how)
         listed = few([f"{each.file} ({each.reason})" for each in bad])
         require(not bad, f"--images: cannot be read: {listed}; give other files")
         return images
@@ -260,17 +275,22 @@ class Album:
 
     @cached_property
     def _histories(self) -> dict[str, History]:
-        """Metrics of the runs that have edge recall."""
+        """Metrics of the runs that have edge recall of two epochs or more, which make a curve."""
         found = {name: read_history(each.folder) for name, each in self._compared.items()}
-        having = {name: history for name, history in found.items() if any(_METRIC in epoch for epoch in history)}
-        missing = [name for name in found if name not in having]
+        points = {name: [each for each in history if _METRIC in each] for name, history in found.items()}
+        having = {name: history for name, history in found.items() if len(points[name]) > 1}
+        missing = [name for name, measured in points.items() if not measured]
+        once = [f"{name} (epoch {each[0]['epoch']:.0f})" for name, each in points.items() if len(each) == 1]
         require(
-            bool(having),
+            len(missing) < len(found),
             f"no run has {_METRIC} in its metrics.jsonl: methods without token graphs have none, nor have trainings "
             "with graph_metrics=false",
         )
+        require(bool(having), f"it was measured once, which makes no curve: {few(once)}")
         if missing:
             self.lacking.append(f"edge_recall has no line of {few(missing)}: no {_METRIC} in metrics.jsonl")
+        if once:
+            self.lacking.append(f"edge_recall has no line of {few(once)}: measured once")
         old = [name for name, history in having.items() if not any(f"{_METRIC}_chance" in epoch for epoch in history)]
         if old:
             self.lacking.append(f"edge_recall has no chance level of {few(old)}: their metrics.jsonl does not say it")

@@ -1,5 +1,6 @@
 """Pictures of what a run's networks make of images, each with a caption of what it shows."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
-from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph
-from trg_pyg.viz.drawing import importing_matplotlib, pixels_of, weight_norm
+from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph
+from trg_pyg.viz.drawing import OWN, SHARED, importing_matplotlib, joined_too, pixels_of, strong_lines, weight_norm
 from trg_pyg.viz.embedding import draw_embedding, perplexity_of, silhouette, tsne_points
+from trg_pyg.viz.neighbours import draw_neighbours, draw_patch
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
 from trg_pyg.viz.token_graph import draw_token_graph
@@ -25,8 +27,11 @@ from trg_pyg.viz.token_graph import draw_token_graph
 # Of the tokens that are sampled, and of t-SNE.
 _SEED = 0
 # In inches.
-_PANEL, _CAPTION = 2.5, 8
+_PANEL, _TITLE, _SMALL, _CAPTION = 2.5, 0.4, 0.85, 8
 _LETTERS = 30  # that fit above a panel
+_BEST = 2  # edges of a token that are drawn
+_RANKS = 6  # neighbours that are drawn
+_OWN_SCALE = "each network has a scale of its own, from the least to the largest value but for the token itself"
 _STYLE = {
     "text.parse_math": False,  # names are the user's, and may hold a dollar
     "svg.hashsalt": "trg_pyg",  # the same picture is the same file
@@ -93,62 +98,130 @@ def picture_style() -> Iterator[None]:
 
 
 def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
-    """Draw the graph of each image over it, a row an image, a column a network."""
+    """Draw the strongest edges of each image's graph over it, a row an image, a column a network."""
     graphs = _graphs(networks, shown, "image")
-    norm = weight_norm(*(graph.edge_weight for graph in graphs))
-    figure, panels = _panels(len(shown.images), 1 + len(graphs))
-    lines = None
+    figure, panels, bars = _panels(len(shown.images), 1 + len(graphs), scales=networks.teacher is None)
     for number, (row, image) in enumerate(zip(panels, shown.images, strict=True)):
         _show_image(row[0], image, shown.labels[number])
-        of_image = [graph[number] for graph in graphs]
-        for axes, seen, graph in zip(row[1:], shown.seen, of_image, strict=True):
-            place = shown.positions[number]
-            lines = draw_token_graph(axes, image, graph, networks.graphs.tokenize.token_grid, place, norm)
-            recall = _recall(seen, graph, of_image[0], networks)
-            axes.set_title("\n".join(([_wrapped(seen.name)] if number == 0 else []) + recall))
-    figure.colorbar(lines, ax=panels[:, 1:], label="edge weight", shrink=min(1, 2 / len(panels)), aspect=25)
+    for column, (seen, graph) in enumerate(zip(shown.seen, graphs, strict=True), start=1):
+        lines = None
+        norm = weight_norm(*(graph[i].edge_weight[strong_lines(graph[i], _BEST)[0]] for i in range(len(shown.images))))
+        for number, (axes, image) in enumerate(zip(panels[:, column], shown.images, strict=True)):
+            wanted = graphs[0][number] if networks.teacher is not None else None
+            place, grid = shown.positions[number], networks.graphs.tokenize.token_grid
+            lines = draw_token_graph(axes, image, graph[number], grid, place, norm, best=_BEST, teacher=wanted)
+            told = [_wrapped(seen.name)] if number == 0 else []
+            if wanted is not None and not seen.is_teacher:
+                own, others = (strong_lines(each, _BEST)[0] for each in (graph[number], wanted))
+                pairs = wanted.num_nodes * (wanted.num_nodes - 1) / 2
+                told.append(_in_common(joined_too(graph[number], own, wanted, others), len(others), pairs))
+            axes.set_title("\n".join(told))
+        if networks.teacher is None:
+            _scale(figure, lines, bars[column], "edge weight")
+    _key(
+        figure,
+        networks,
+        f"two patches, each among the other's {_BEST} nearest",
+        f"two patches, one among the other's {_BEST} nearest",
+    )
     caption = (
-        f"Token graphs of {shown.origin}: {_described(networks, 1)} of the same image. A node lies at the centre of "
-        "the patch that its token stands for. An edge leads from a neighbour to the token that has it, and bends to "
-        "the left on its way; its colour is its weight, on one scale for all panels."
-        f"{_about_recall(networks)} {BEFORE}"
+        f"Token graphs of {shown.origin}: {_described(networks, 1)} of the same image. Drawn are the {_BEST} heaviest "
+        "edges of each token, thick where each of two tokens is among those of the other. A node lies at the centre of "
+        f"the patch that its token stands for. {_about_colours(networks)}{_about_recall(networks)}"
+        f"{_recalls(networks, shown, graphs)} {BEFORE}"
     )
     return Picture("token_graph", figure, caption)
 
 
 def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> Picture:
-    """Draw the edges between images of the graph of all tokens, a panel a network."""
+    """Draw the strongest edges between images of the graph of all tokens, a panel a network."""
     graphs = _graphs(networks, shown, "batch")
-    chosen = [cross_image_edges(graph, strongest) for graph in graphs]
-    weights = [graph.edge_weight[edges] for graph, edges in zip(graphs, chosen, strict=True)]
-    norm = weight_norm(*weights) if any(map(len, weights)) else None
-    figure, panels = _panels(1, len(graphs), 1.7 * _PANEL)
-    lines = None
-    for axes, seen, graph, drawn in zip(panels[0], shown.seen, graphs, chosen, strict=True):
-        drawing = draw_cross_image_graph(
+    columns, images = math.ceil(math.sqrt(len(shown.images))), len(shown.images)
+    # Thumbnails are an inch wide or more, so that their names can be read.
+    side = max(1.7 * _PANEL, 1.5 * columns)
+    shape = math.ceil(images / columns) / columns
+    figure, panels, bars = _panels(1, len(graphs), side, shape * side, scales=networks.teacher is None)
+    labels = [_in_lines(label, int(16 * side / columns / 1.25)) for label in shown.labels]
+    others = cross_image_lines(graphs[0])[0]
+    crossing: list[str] = []
+    for axes, bar, seen, graph in zip(panels[0], bars, shown.seen, graphs, strict=True):
+        drawn = draw_cross_image_graph(
             axes,
             shown.images,
             graph,
             networks.graphs.tokenize.token_grid,
             shown.positions,
             strongest=strongest,
-            labels=shown.labels,
-            norm=norm,
+            labels=labels,
+            best=True,
+            teacher=graphs[0] if networks.teacher is not None else None,
         )
-        lines = drawing or lines
-        crossing = len(cross_image_edges(graph))
-        share = f"{len(drawn)} of {crossing} edges between images, {100 * crossing / graph.num_edges:.0f} % of all"
-        axes.set_title("\n".join([seen.name, share, *_recall(seen, graph, graphs[0], networks)]))
-    if lines is not None:
-        figure.colorbar(lines, ax=panels, label="edge weight", shrink=0.8, aspect=25)
+        told = [seen.name]
+        crossing.append(f"{100 * len(cross_image_edges(graph)) / graph.num_edges:.0f} % ({seen.name})")
+        if networks.teacher is not None and not seen.is_teacher:
+            common = joined_too(graph, cross_image_lines(graph, strongest)[0], graphs[0], others)
+            tokens = graph.num_nodes / images
+            told.append(_in_common(common, len(others), images * (images - 1) / 2 * tokens**2))
+        axes.set_title("\n".join(told), pad=6 + 10 * max(label.count("\n") for label in labels))
+        if networks.teacher is None and drawn is not None:
+            _scale(figure, drawn, bar, "edge weight")
+    _key(
+        figure,
+        networks,
+        "two patches, each the other's nearest in another image",
+        "two patches, one the other's nearest",
+    )
     caption = (
         f"Edges between images in the graph of all tokens of {shown.origin}: "
         f"{_described(networks, len(shown.images))} of all images. "
-        f"Of the edges between two images the {strongest} heaviest of each network are drawn, from patch to "
-        "patch; those within an image are left out. An edge bends to the left on its way to the token that has the "
-        f"neighbour; its colour is its weight, on one scale for all panels.{_about_recall(networks)} {BEFORE}"
+        f"Drawn is the heaviest edge of each token that comes from another image, of these the {strongest} heaviest of "
+        "each network, thick where it is so both ways. Edges within an image are left out: between images are "
+        f"{', '.join(crossing)}. "
+        f"{_about_colours(networks)}{_about_recall(networks)}{_recalls(networks, shown, graphs)} {BEFORE}"
     )
     return Picture("cross_image", figure, caption)
+
+
+def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> Picture:
+    """Draw the nearest patches of one patch of each image among all images, a row a network."""
+    grid = networks.graphs.tokenize.token_grid
+    tokens, images = grid[0] * grid[1], len(shown.images)
+    scope: Scope = "batch" if images > 1 else "image"
+    build = networks.graphs.builder(scope)
+    graphs = [build(networks.tokens(seen)) for seen in shown.seen]
+    most = min(_RANKS, _k(networks, images * tokens) or _RANKS)
+    figure = _new_figure((most + 4.4) * _SMALL, (images * len(graphs) + 1.2) * _SMALL)
+    places = figure.add_gridspec(images * len(graphs), 2 + most, width_ratios=[len(graphs), 1.4, *[1] * most])
+    for number, image in enumerate(shown.images):
+        first = number * len(graphs)
+        node = number * tokens + token[0] * grid[1] + token[1]
+        axes = figure.add_subplot(places[first : first + len(graphs), 0])
+        draw_patch(axes, image, grid, node % tokens)
+        axes.set_title(f"a patch of\n{_in_lines(shown.labels[number], _LETTERS)}")
+        for place, (seen, graph) in enumerate(zip(shown.seen, graphs, strict=True), start=first):
+            row = [figure.add_subplot(places[place, 2 + rank]) for rank in range(most)]
+            wanted = graphs[0] if networks.teacher is not None and not seen.is_teacher else None
+            hits = draw_neighbours(row, shown.images, graph, grid, node, teacher=wanted)
+            told = [textwrap.fill(seen.name, _LETTERS // 2, break_long_words=False)]
+            if wanted is not None:
+                told.append(f"{hits} of {most} found")
+            name = figure.add_subplot(places[place, 1])
+            name.text(1, 0.5, "\n".join(told), ha="right", va="center", fontsize=8, transform=name.transAxes)
+            name.set_axis_off()
+            if number == 0 and place == 0:
+                for rank, each in enumerate(row, start=1):
+                    each.set_title(_ordinal(rank))
+    where = f"the patch in row {token[0]}, column {token[1]} (from 0) of {grid[0]}x{grid[1]}"
+    framed, chance = "", None
+    if networks.teacher is not None:
+        chance = most**2 / (images * tokens - 1)
+        framed = f" Framed in turquoise: one of the teacher's {most} too; of random patches {chance:.1g} would be."
+    _patch_key(figure, most, chance)
+    caption = (
+        f"The {most} nearest patches of {where} of {shown.origin}, each in its image: by the weight of their edges in "
+        f"the graph of all tokens of these images, the heaviest first.{framed}{_about_method(networks)} {BEFORE}"
+    )
+    return Picture("neighbours", figure, caption)
 
 
 def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> list[Picture]:
@@ -159,7 +232,7 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
     where = f"the token in row {token[0]}, column {token[1]} (from 0; framed) of {grid[0]}x{grid[1]}"
     cosine = [[cosine_similarity(image, number) for image in each] for each in tokens]
     about = (
-        f"Cosine similarity of {where} to all tokens of its image, of {shown.origin}; one scale for all panels."
+        f"Cosine similarity of {where} to all tokens of its image, of {shown.origin}; {_OWN_SCALE}."
         f"{_about_method(networks)} {BEFORE}"
     )
     pictures = [_maps("similarity_cosine", networks, shown, number, cosine, "cosine", about)]
@@ -177,8 +250,8 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
     )
     about = (
         f"Contextual similarity of {where}, as L_inner compares it: softmax of the dot products of unnormalised "
-        f"tokens, divided by the square root of their width, {support}; of {shown.origin}. One scale for all panels; "
-        f"above each the largest value.{_about_method(networks)} {BEFORE}"
+        f"tokens, divided by the square root of their width, {support}; of {shown.origin}; {_OWN_SCALE}; "
+        f"above each panel its largest value.{_about_method(networks)} {BEFORE}"
     )
     return [*pictures, _maps("similarity_softmax", networks, shown, number, softmax, "probability", about)]
 
@@ -192,21 +265,22 @@ def _maps(
     label: str,
     caption: str,
 ) -> Picture:
-    every = torch.cat([value for of_network in values for value in of_network])
-    norm = weight_norm(every[~every.isnan()])
-    figure, panels = _panels(len(shown.images), 1 + len(values))
-    drawn = None
+    figure, panels, bars = _panels(len(shown.images), 1 + len(values), scales=True)
     grid = networks.graphs.tokenize.token_grid
     bare = torch.full((grid[0] * grid[1],), torch.nan)
-    for number, (row, image) in enumerate(zip(panels, shown.images, strict=True)):
-        draw_similarity(row[0], image, bare, grid, token, norm)
-        _show_image(row[0], image, shown.labels[number])
-        for axes, seen, of_network in zip(row[1:], shown.seen, values, strict=True):
-            value = of_network[number]
-            drawn = draw_similarity(axes, image, value, grid, token, norm)
+    for number, (axes, image) in enumerate(zip(panels[:, 0], shown.images, strict=True)):
+        draw_similarity(axes, image, bare, grid, token)
+        _show_image(axes, image, shown.labels[number])
+    for column, (seen, of_network) in enumerate(zip(shown.seen, values, strict=True), start=1):
+        # Without the token itself, whose cosine is 1 whatever the network is.
+        others = torch.cat([torch.cat([value[:token], value[token + 1 :]]) for value in of_network])
+        norm = weight_norm(others[~others.isnan()])
+        drawn = None
+        for number, (axes, value) in enumerate(zip(panels[:, column], of_network, strict=True)):
+            drawn = draw_similarity(axes, shown.images[number], value, grid, token, norm)
             largest = f"at most {value[~value.isnan()].max():.2g}" if label == "probability" else None
             axes.set_title("\n".join(filter(None, [_wrapped(seen.name) if number == 0 else None, largest])))
-    figure.colorbar(drawn, ax=panels[:, 1:], label=label, shrink=min(1, 2 / len(panels)), aspect=25)
+        _scale(figure, drawn, bars[column], label)
     return Picture(name, figure, caption)
 
 
@@ -220,7 +294,7 @@ def embeddings(features: Mapping[str, Tensor], targets: Tensor, classes: Sequenc
         origin: which images they are of.
     """
     columns = min(3, len(features))
-    figure, panels = _panels(-(-len(features) // columns), columns, 1.5 * _PANEL)
+    figure, panels, _ = _panels(-(-len(features) // columns), columns, 1.5 * _PANEL)
     for axes in panels.flat[len(features) :]:
         axes.set_axis_off()
     for axes, (name, values) in zip(panels.flat, features.items(), strict=False):
@@ -266,6 +340,65 @@ def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
             f"{error} ({tokenize.num_tokens} of an image's {rows}x{columns} are sampled); or leave it out with "
             "--pictures" + (", or show more images" if scope == "batch" else "")
         ) from error
+
+
+def _in_common(shared: Tensor, wanted: int, pairs: float) -> str:
+    """Return how many lines are the teacher's too, and how many random ones, as many, would be."""
+    chance = len(shared) * wanted / pairs
+    return f"{int(shared.sum())} of {len(shared)} lines are the teacher's\n(by chance {chance:.0f})"
+
+
+def _recalls(networks: RunNetworks, shown: Shown, graphs: Sequence[Any]) -> str:
+    told = [
+        f" {seen.name}: {', '.join(recall)}."
+        for seen, graph in zip(shown.seen, graphs, strict=True)
+        if (recall := _recall(seen, graph, graphs[0], networks))
+    ]
+    return "".join(told)
+
+
+def _about_colours(networks: RunNetworks) -> str:
+    if networks.teacher is None:
+        return "The colour of a line is its weight, on a scale of each network's own."
+    return (
+        "Turquoise: the teacher has the line too; orange and dashed: it has not; by chance: what as many random lines "
+        "would share."
+    )
+
+
+def _key(figure: Any, networks: RunNetworks, thick: str, thin: str) -> None:
+    """Say above the panels what dots and lines are."""
+    from matplotlib.lines import Line2D
+
+    node = Line2D([], [], marker="o", markersize=5, linestyle="", markerfacecolor="white", markeredgecolor="black")
+    lines = {"a patch of the image (a token)": node}
+    lines |= {told: Line2D([], [], color="#555555", linewidth=width) for told, width in ((thick, 2.6), (thin, 1.1))}
+    if networks.teacher is not None:
+        lines["the teacher has the line too"] = Line2D([], [], color=SHARED, linewidth=2)
+        lines["the teacher has it not"] = Line2D([], [], color=OWN, linewidth=2, linestyle=(0, (3, 1.2)))
+    figure.legend(lines.values(), lines, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+
+
+def _patch_key(figure: Any, most: int, chance: float | None) -> None:
+    """Say above the panels what frames are; without a chance of hits there are none."""
+    from matplotlib.patches import Patch
+
+    frames = {"a patch of an image (a token)": Patch(facecolor="#333333", edgecolor="white", linewidth=1.5)}
+    if chance is not None:
+        told = f"the teacher has it among its {most} nearest too (by chance {chance:.1g} of {most})"
+        frames[told] = Patch(facecolor="#333333", edgecolor=SHARED, linewidth=3)
+    square = {"handlelength": 1.3, "handleheight": 1.3}
+    figure.legend(frames.values(), frames, loc="outside upper left", ncols=2, frameon=False, fontsize=9, **square)
+
+
+def _scale(figure: Any, drawn: Any, bar: Any, label: str) -> None:
+    """Fill the place below a network's panels with its own scale of colours."""
+    bar.set_axis_on()
+    figure.colorbar(drawn, cax=bar, label=label, orientation="horizontal")
+
+
+def _ordinal(rank: int) -> str:
+    return {1: "nearest", 2: "2nd", 3: "3rd"}.get(rank, f"{rank}th")
 
 
 def _graphs(networks: RunNetworks, shown: Shown, scope: Scope) -> list[Any]:
@@ -319,9 +452,19 @@ def _described(networks: RunNetworks, images: int) -> str:
     return f"{which}{cells} of each image; {edges}"
 
 
-def _panels(rows: int, columns: int, side: float = _PANEL) -> tuple[Any, Any]:
-    figure = _new_figure(columns * side + 1, rows * side + 1.3)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _panels(
+    rows: int, columns: int, width: float = _PANEL, height: float | None = None, *, scales: bool = False
+) -> tuple[Any, Any, Any]:
+    """Return a figure, its panels by row and column, and below each column the place of a scale, if there are any."""
+    height = width if height is None else height
+    title = _TITLE / 2 if scales else _TITLE  # where the scale is, lines of text are not
+    figure = _new_figure(columns * width, rows * (height + title) + (1.4 if scales else 1))
+    ratios = [1.0] * rows + [0.1 / height] * scales
+    every = figure.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios)
+    for bar in every[rows:].flat:
+        bar.set_label("<colorbar>")
+        bar.set_axis_off()
+    return figure, every[:rows], every[-1]
 
 
 def _new_figure(width: float, height: float) -> Any:
@@ -332,18 +475,20 @@ def _new_figure(width: float, height: float) -> Any:
 
 def _show_image(axes: Any, image: Tensor, label: str) -> None:
     axes.imshow(pixels_of(image), interpolation="nearest")
-    axes.set_title(label)
+    axes.set_title(_in_lines(label, _LETTERS))
     axes.set_axis_off()
 
 
 def add_caption(picture: Picture, command: str) -> None:
-    """Write the caption, and the command that the picture comes from, below its panels."""
+    """Write the caption, and the command that the picture comes from, below its panels, which keep their size."""
     # A letter is about 0.53 of its height wide, one of a command more.
     inches = picture.figure.get_figwidth() - 0.3
     width = int(inches * 72 / (0.53 * _CAPTION))
     text = "\n".join(
         [textwrap.fill(picture.caption, width), textwrap.fill(command, int(0.88 * width), break_on_hyphens=False)]
     )
+    height = picture.figure.get_figheight() + (text.count("\n") + 2) * 1.2 * _CAPTION / 72
+    picture.figure.set_figheight(height)
     picture.figure.supxlabel(text, x=0.01, ha="left", fontsize=_CAPTION)
 
 
@@ -368,6 +513,13 @@ def choose_examples(targets: Tensor, images: int) -> Tensor:
     # First two images of every class, then the next two: the sort keeps the order of the classes.
     pairs.sort(key=lambda pair: pair[0] // 2)
     return torch.tensor([index for _, index in pairs[:images]])
+
+
+def _in_lines(label: str, letters: int) -> str:
+    """Return a label in lines of so many letters: a long one broken after the folder, of long names the end."""
+    if len(label) <= letters:
+        return label
+    return "/\n".join(part if len(part) <= letters else f"\u2026{part[1 - letters :]}" for part in label.split("/"))
 
 
 def _wrapped(name: str) -> str:

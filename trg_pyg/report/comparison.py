@@ -22,7 +22,9 @@ class ComparedStudy:
     """Methods that were trained in the same way on the same data.
 
     Attributes:
-        title: data and pair, and what tells the study from others of that title.
+        pair: data and pair of networks.
+        recipe: what tells the study from others of the pair, by dotted names; empty where there is no other.
+        title: the pair, and the first of the recipe.
         methods: in the order of the table, each with its finished runs by seed, ascending; those of one name with other
             options have names of their own.
         unfinished: runs that are left out of all means.
@@ -32,6 +34,8 @@ class ComparedStudy:
         notes: what a reader has to know.
     """
 
+    pair: str
+    recipe: dict[str, Any]
     title: str
     methods: dict[str, dict[int, Run]]
     unfinished: list[Run]
@@ -71,9 +75,11 @@ def studies_of(found: Found, reference: str | None) -> list[ComparedStudy]:
             settings were trained on other classes.
     """
     groups = _groups(found.runs)
-    titles = _titles(groups)
+    pairs = [_title(runs) for _, runs in groups]
+    recipes = _recipes(pairs, [identity for identity, _ in groups])
     studies = [
-        _study(title, identity, runs, found, reference) for title, (identity, runs) in zip(titles, groups, strict=True)
+        _study(pair, recipe, title, identity, runs, found, reference)
+        for pair, recipe, title, (identity, runs) in zip(pairs, recipes, _titles(pairs, recipes), groups, strict=True)
     ]
     if reference is not None:
         known = {name for study in studies for name in study.methods}
@@ -127,16 +133,22 @@ def _title(runs: Sequence[Run]) -> str:
     return f"{data_name(settings)}/{'-'.join(map(short_name, networks))}"
 
 
-def _titles(groups: Sequence[tuple[dict[str, Any], list[Run]]]) -> list[str]:
-    """Return a title for each study; those of one pair on one data set are told apart by what differs."""
-    plain = [_title(runs) for _, runs in groups]
-    titles = []
-    for title, (own, _) in zip(plain, groups, strict=True):
-        keys = differing([identity for (identity, _), other in zip(groups, plain, strict=True) if other == title])
+def _recipes(pairs: Sequence[str], identities: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return of each study what tells it from others of its pair."""
+    recipes = []
+    for pair, own in zip(pairs, identities, strict=True):
+        keys = differing([identity for identity, other in zip(identities, pairs, strict=True) if other == pair])
         # Epochs first: it is what studies of a pair differ in most often.
-        keys.sort(key=lambda key: (key != "train.epochs", key))
-        told = [_said(key, own.get(key)) for key in keys[:_QUALIFIERS]]
-        titles.append(title + (f", {', '.join(told)}" if told else ""))
+        recipes.append({key: own.get(key) for key in sorted(keys, key=lambda key: (key != "train.epochs", key))})
+    return recipes
+
+
+def _titles(pairs: Sequence[str], recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a title for each study; those of one pair on one data set are told apart by what differs."""
+    titles = []
+    for pair, recipe in zip(pairs, recipes, strict=True):
+        told = [_said(key, value) for key, value in list(recipe.items())[:_QUALIFIERS]]
+        titles.append(pair + (f", {', '.join(told)}" if told else ""))
     counts, numbers = Counter(titles), Counter[str]()
     for i, title in enumerate(titles):
         if counts[title] > 1:
@@ -146,13 +158,22 @@ def _titles(groups: Sequence[tuple[dict[str, Any], list[Run]]]) -> list[str]:
 
 
 def _said(key: str, value: Any) -> str:
-    if key == "train.epochs":
-        return f"{value} epochs"
-    return f"{'teacher weights' if key == 'teacher.sha256' else key} {shown(value)}"
+    return count(value, "epoch") if key == "train.epochs" else f"{key_name(key)} {shown(value)}"
+
+
+def key_name(key: str) -> str:
+    """Return what a setting is called for a reader."""
+    return {"train.epochs": "epochs", "teacher.sha256": "teacher weights"}.get(key, key)
 
 
 def _study(
-    title: str, identity: dict[str, Any], runs: Sequence[Run], found: Found, wanted: str | None
+    pair: str,
+    recipe: dict[str, Any],
+    title: str,
+    identity: dict[str, Any],
+    runs: Sequence[Run],
+    found: Found,
+    wanted: str | None,
 ) -> ComparedStudy:
     _check_facts(runs)
     notes: list[str] = []
@@ -166,6 +187,8 @@ def _study(
             finished[name] = done
     evaluated = "test" if "data.init_args.validation" not in identity else "validation"
     return ComparedStudy(
+        pair=pair,
+        recipe=recipe,
         title=title,
         methods=finished,
         unfinished=unfinished,

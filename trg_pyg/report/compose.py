@@ -10,7 +10,7 @@ from trg_pyg.report.comparison import ComparedStudy, studies_of
 from trg_pyg.report.page import Page, Section, Table
 from trg_pyg.report.prediction_blocks import prediction_blocks
 from trg_pyg.report.predictor import Predictor
-from trg_pyg.report.rows import numbers, result_rows
+from trg_pyg.report.rows import numbers, recipes_table, result_rows
 from trg_pyg.report.runs import find_runs
 from trg_pyg.report.settings_block import commands_block, commands_of, settings_block
 from trg_pyg.report.tracked import Mode, track
@@ -67,7 +67,7 @@ def report(
     page = Page(
         title="Report on distilled students",
         lines=[f"{_about(studies)}. Made by:", *found.notes],
-        overview=_overview(studies) if len(studies) > 1 else None,
+        overview=_overview(studies),
         sections=[_section(study, styles, predictor, command) for study in studies],
         command=command,
     )
@@ -103,7 +103,16 @@ def _about(studies: Sequence[ComparedStudy]) -> str:
     return text
 
 
-def _overview(studies: Sequence[ComparedStudy]) -> Table:
+def _overview(studies: Sequence[ComparedStudy]) -> list[Table]:
+    """Return a table of all studies where there are several pairs, and one of each pair that has several recipes."""
+    pairs: dict[str, list[ComparedStudy]] = {}
+    for study in studies:
+        pairs.setdefault(study.pair, []).append(study)
+    tables = [_all_studies(studies)] if len(pairs) > 1 else []
+    return tables + [recipes_table(pair, of_pair) for pair, of_pair in pairs.items() if len(of_pair) > 1]
+
+
+def _all_studies(studies: Sequence[ComparedStudy]) -> Table:
     unfinished = any(study.unfinished for study in studies)
     titles = ["study", "methods", "seeds", "compared with", f"highest {SCORE.title}"]
     rows = [[*titles, "unfinished"] if unfinished else titles]

@@ -102,14 +102,14 @@ class Page:
     Attributes:
         title: of the page.
         lines: paragraphs of plain text below it.
-        overview: a row for each section; ``None`` where there is but one.
+        overview: tables of several sections.
         sections: one a study.
         command: that made the report.
     """
 
     title: str
     lines: list[str]
-    overview: Table | None
+    overview: list[Table]
     sections: list[Section]
     command: str
 
@@ -127,16 +127,20 @@ class Page:
     def markdown(self) -> str:
         """Return the tables of results with what has to be known of them."""
         parts = [f"# {_plain(self.title)}", f"    {self.command}"]
+        for table in self.overview:
+            parts += [_plain(table.caption), _markdown(table)]
         for section in self.sections:
             parts.append(f"## {_plain(section.title)}")
             for block in section.blocks:
                 if block.title in _IN_MARKDOWN:
                     parts += [_plain(line) for line in block.lines]
-                    parts += [
-                        markdown_table([[_plain(cell) for cell in row] for row in table.rows]) for table in block.tables
-                    ]
+                    parts += [_markdown(table) for table in block.tables]
             parts.append("\n".join(f"    {line}" for line in section.commands))
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    return markdown_table([[_plain(cell) for cell in row] for row in table.rows])
 
 
 def _plain(text: str) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trg_pyg.metrics import SCORE, Group, metrics_of
-from trg_pyg.report.comparison import ComparedStudy
+from trg_pyg.report.comparison import ComparedStudy, key_name
+from trg_pyg.report.page import Table
 from trg_pyg.report.paired import Difference, paired_difference
 from trg_pyg.report.table import cell, last_epoch
+from trg_pyg.runs import shown
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,26 @@ def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list
             cells["p"] = "" if row.difference is None else _p(row.difference)
         table.append([cells.get(title, "") for title in titles])
     return table
+
+
+def recipes_table(pair: str, studies: Sequence[ComparedStudy]) -> Table:
+    """Return the methods of all studies of a pair in one table, with a column for each setting that differs."""
+    keys = list(studies[0].recipe)
+    references = {study.reference for study in studies} - {None}
+    over = f"over {next(iter(references)) if len(references) == 1 else 'its reference'}"
+    titles = ["method", *map(key_name, keys), "seeds", SCORE.title, *([f"{SCORE.title} {over}"] if references else [])]
+    table = [titles]
+    for study in studies:
+        recipe = [shown(value) for value in study.recipe.values()]
+        for row in result_rows(study):
+            compared = [_difference(study, row)] if references and study.reference else []
+            cells = [row.name, *recipe, numbers(row.seeds), cell(row.last, SCORE.key), *compared]
+            table.append([*cells, *[""] * (len(titles) - len(cells))])
+    about = (
+        f"{pair}: every method by every recipe, and what differs between the recipes; {SCORE.title} of the last epoch"
+        f"{', differences within a recipe only' if references else ''}."
+    )
+    return Table(f"recipes of {pair}", table, about)
 
 
 def cost_table(rows: Sequence[ResultRow]) -> list[list[str]]:

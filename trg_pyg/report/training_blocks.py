@@ -9,7 +9,7 @@ from trg_pyg.metrics import SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
-from trg_pyg.runs import Run
+from trg_pyg.runs import Run, data_shown
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
 from trg_pyg.viz.intervals import Interval, plot_intervals
@@ -23,6 +23,9 @@ _PANEL = (3.8, 2.3)
 def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> Block:
     """Return the table of results, and the differences to the reference as a picture."""
     lines = list(study.notes)
+    lines.append(
+        f"Data: {', '.join(dict.fromkeys(data_shown(run.settings) for run in [*study.runs, *study.unfinished]))}."
+    )
     if not rows:
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
     lines.append(
@@ -67,7 +70,8 @@ def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[
 
 def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: Styles) -> list[Picture]:
     compared = [row for row in rows if row.difference is not None]
-    if study.reference is None or not compared:
+    # A single seed of a single method is a point, and stands in the table.
+    if study.reference is None or sum(len(row.common) for row in compared) < 2:
         return []
     reference = study.methods[study.reference]
     intervals, told = {}, []
@@ -110,12 +114,16 @@ def curves_block(study: ComparedStudy, styles: Styles) -> Block:
     for metric, images in metrics.items():
         what = f"{images} {SCORE.title}"
         label = f"{what}, {SCORE.unit}"
-        curves = _curves(study, metric)
-        points = {len(curve) for of_seeds in curves.values() for curve in of_seeds}
-        if not curves or max(points) < 2:
-            once = f"measured once, at epoch {max(next(iter(curves.values()))[0])}" if curves else "no run has it"
-            lines.append(f"No curve of {what}: {once}.")
-        elif len(curves) <= _TOGETHER:
+        measured = _curves(study, metric)
+        curves = {name: of_seeds for name, each in measured.items() if (of_seeds := _no_points(each))}
+        once = [name for name in measured if name not in curves]
+        if not curves:
+            when = f"measured once, at epoch {max(next(iter(measured.values()))[0])}" if measured else "no run has it"
+            lines.append(f"No curve of {what}: {when}.")
+            continue
+        if once:
+            lines.append(f"No curve of {what} of {', '.join(once)}: measured once.")
+        if len(curves) <= _TOGETHER:
             alt = f"{label} over epochs. At the end: {_ends(curves)}."
             pictures.append(Picture(metric, plot_curves(curves, ylabel=label, styles=styles), alt))
         else:
@@ -152,6 +160,11 @@ def _curve(run: Run, metric: str) -> Curve:
     return {int(epoch["epoch"]): epoch[metric] for epoch in run.history if metric in epoch and "epoch" in epoch}
 
 
+def _no_points(curves: Sequence[Curve]) -> list[Curve]:
+    """Return the curves of two epochs or more: a single point is no curve."""
+    return [curve for curve in curves if len(curve) > 1]
+
+
 def _ends(curves: Mapping[str, Sequence[Curve]], precision: str = ".1f") -> str:
     return ", ".join(
         f"{name} {mean(curve[max(curve)] for curve in of_seeds):{precision}}" for name, of_seeds in curves.items()
@@ -170,7 +183,8 @@ def losses_block(study: ComparedStudy) -> Block:
     pictures = []
     for name, keys in parts.items():
         runs = study.methods[name].values()
-        curves = {key.removeprefix("train/"): [_curve(run, key) for run in runs] for key in keys}
+        every = {key.removeprefix("train/"): _no_points([_curve(run, key) for run in runs]) for key in keys}
+        curves = {key: of_seeds for key, of_seeds in every.items() if of_seeds}
         if curves:
             figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)
             alt = f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}."

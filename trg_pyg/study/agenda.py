@@ -13,9 +13,11 @@ from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.config.variants import WITH_KD, folder_name
 from trg_pyg.distillers.base import Distiller
-from trg_pyg.errors import count
-from trg_pyg.study.folder import resumable_history
-from trg_pyg.study.study import Pair, Study, fingerprint
+from trg_pyg.errors import InputError, count, few, require
+from trg_pyg.runs import History
+from trg_pyg.study.folder import RunFolder, finished_history, resumable_history
+from trg_pyg.study.study import Pair, Study, fingerprint, identity_of
+from trg_pyg.training.checkpoint import has_checkpoint
 from trg_pyg.training.config import TrainConfig
 
 
@@ -34,6 +36,7 @@ class Training:
         title: its name while it runs, and in wandb.
         notes: what else to write down with the environment.
         tracked: whether wandb is told of it.
+        identity: what the result depends on, see :func:`~trg_pyg.study.study.identity_of`.
     """
 
     method: Method
@@ -46,6 +49,7 @@ class Training:
     title: str
     notes: dict[str, Any] = field(default_factory=dict)
     tracked: bool = True
+    identity: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def distiller(self) -> Distiller:
@@ -56,15 +60,17 @@ class Training:
 
 def planned(study: Study, method: Method, seed: int) -> Training:
     """Return the training of the student by one method and seed."""
-    # Of the settings, those that the result depends on: a folder holds runs that differ in the seed only.
+    # Of the settings, those that the method needs: a folder holds runs that differ in the seed only.
     names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
     settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
+    identity = identity_of(settings, study, method.taps)
     name = folder_name(method.name) if method.is_variant else method.name
     return Training(
         method,
         seed,
-        folder=study.folder / f"{name}-{fingerprint(settings)}" / f"seed{seed}",
+        folder=study.folder / f"{name}-{fingerprint(identity)}" / f"seed{seed}",
         settings=_named(settings, method) | {"seeds": [seed]},
+        identity=identity,
         network=study.config.student,
         recipe=study.config.train,
         pair=study.pairs[method.taps],
@@ -81,6 +87,18 @@ def _named(settings: dict[str, Any], method: Method) -> dict[str, Any]:
     return settings | ({"methods": [method.name]} if method.name.endswith(WITH_KD) else {})
 
 
+def _objection(begun: Sequence[Training]) -> str:
+    """Return why runs that stopped before their end are not trained anew; nothing where there are none."""
+    try:
+        for run in begun:
+            with RunFolder(run.folder).owned():  # one that is under way is another matter
+                pass
+    except InputError as error:
+        return str(error)
+    named = few([f"{run.title} in {run.folder}" for run in begun], 2)
+    return f"stopped before its end: {named}; --resume goes on with it, --overwrite trains it anew" if begun else ""
+
+
 class Agenda:
     """What a study has to do, group after group: the runs of a group are trained side by side.
 
@@ -90,15 +108,22 @@ class Agenda:
         groups: of runs, in their order.
         epochs: of each run.
         histories: metrics of the epochs that runs have from an earlier start which is resumed, by folder.
+        kept: metrics of runs that were finished before and stay as they are, by folder.
 
     Attributes:
+        kept: the same.
         current: the runs under way; none while the teacher trains.
     """
 
     def __init__(
-        self, groups: Sequence[Sequence[Training]], epochs: int, histories: dict[Path, list[dict[str, float]]]
+        self,
+        groups: Sequence[Sequence[Training]],
+        epochs: int,
+        histories: dict[Path, History],
+        kept: dict[Path, History] | None = None,
     ) -> None:
-        self.groups, self.epochs = [list(group) for group in groups], epochs
+        self.groups, self.epochs, self.kept = [list(group) for group in groups], epochs, kept or {}
+        histories = histories | self.kept
         self._done = {run.folder: len(histories.get(run.folder, ())) for run in self.runs}
         self.current: list[Training] = []
         self._costs: dict[str, list[float]] = {}
@@ -107,14 +132,31 @@ class Agenda:
 
     @classmethod
     def of(cls, study: Study) -> "Agenda":
-        """Return the agenda of a study: method after method and seed after seed, or the methods of a seed together."""
+        """Return the agenda of a study: method after method and seed after seed, or the methods of a seed together.
+
+        Raises:
+            InputError: a run stopped before its end, and nobody said whether to go on with it.
+        """
         choices = study.choices
         together = [choices.methods] if study.config.share_teacher else [[method] for method in choices.methods]
         groups = [[planned(study, method, seed) for method in group] for group in together for seed in choices.seeds]
-        histories = {}
-        if choices.resume and study.world.is_main:  # which alone says anything of it
-            histories = {run.folder: resumable_history(run.folder) for group in groups for run in group}
-        return cls(groups, study.config.train.epochs, histories)
+        epochs = study.config.train.epochs
+        if choices.overwrite:
+            return cls(groups, epochs, {})
+        histories: dict[Path, History] = {}
+        kept: dict[Path, History] = {}
+        objection = ""
+        if study.world.is_main:  # which alone writes, so it alone knows
+            runs = [run for group in groups for run in group]
+            kept = {run.folder: done for run in runs if (done := finished_history(run.folder, epochs)) is not None}
+            begun = [run for run in runs if run.folder not in kept and has_checkpoint(run.folder / "checkpoint.pt")]
+            if choices.resume:
+                histories = {run.folder: resumable_history(run.folder) for run in begun}
+            else:
+                objection = _objection(begun)
+        kept, objection = study.world.broadcast_object((kept, objection))
+        require(not objection, objection)
+        return cls(groups, epochs, histories, kept)
 
     @property
     def runs(self) -> list[Training]:

@@ -7,9 +7,10 @@ from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import History
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.progress import duration
-from trg_pyg.study.study import Study, tapped
+from trg_pyg.study.study import Study, build_network, tapped
 from trg_pyg.study.teacher import Teacher
-from trg_pyg.study.train import Watch, train_together
+from trg_pyg.study.tracking import is_of_wandb
+from trg_pyg.study.train import Watch, tracker_of, train_together
 
 
 def distil_all(
@@ -30,9 +31,16 @@ def distil_all(
         agenda.begin(group)
         if not study.quiet and len(agenda.runs) > 1:
             _say_what_begins(agenda)
-        trainings = [_taught(study, training, teacher) for training in group]
-        trained = train_together(trainings, study, agenda, study.choices.resume, watch=watch)
-        histories = [history for _, history in trained]
+        done = {
+            training.folder: _kept(study, training, agenda, watch)
+            for training in group
+            if training.folder in agenda.kept
+        }
+        rest = [_taught(study, training, teacher) for training in group if training.folder not in done]
+        if rest:
+            trained = train_together(rest, study, agenda, study.choices.resume, watch=watch)
+            done |= {training.folder: history for (training, _), (_, history) in zip(rest, trained, strict=True)}
+        histories = [done[training.folder] for training in group]
         agenda.finish(histories)
         if not study.quiet:
             for training in group:
@@ -49,6 +57,19 @@ def _say_what_begins(agenda: Agenda) -> None:
         say(f"{agenda.place()}: {titles}, finished before")
     else:
         say(f"{agenda.place()}: {titles}" + ("" if left is None else f", about {duration(left)} left"))
+
+
+def _kept(study: Study, training: Training, agenda: Agenda, watch: Watch | None) -> History:
+    """Return the metrics of a run that stays as it is."""
+    history = agenda.kept[training.folder]
+    if watch is not None:
+        watch(training, build_network(training.network, study.splits, training.seed, training.method.taps), True)
+    if is_of_wandb():  # whose agent takes a trial that logs nothing for one that failed
+        tracker = tracker_of(training, study, resume=True)
+        for metrics in history:
+            tracker.log(metrics)
+        tracker.finish()
+    return history
 
 
 def _taught(study: Study, training: Training, teacher: Teacher | None) -> tuple[Training, TappedModel | None]:

@@ -23,6 +23,8 @@ import yaml
 from trg_pyg._files import write_text, written
 from trg_pyg._program import say
 from trg_pyg.errors import InputError, require
+from trg_pyg.metrics import SCORE
+from trg_pyg.runs import read_history
 from trg_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
 _PACKAGES = ("torch", "torchvision", "torch-geometric", "torch-scatter", "einops", "wandb", "timm", "numpy")
@@ -122,6 +124,20 @@ class RunFolder:
             with suppress(OSError):
                 os.truncate(self.metrics, size)
             raise
+
+
+def finished_history(folder: Path, epochs: int) -> list[dict[str, float]] | None:
+    """Return the metrics of a run that has all its epochs, an evaluation of the last, and its weights; else ``None``.
+
+    Its checkpoints may have been deleted since. A new start empties ``metrics.jsonl`` first, so that one which was
+    broken off is not taken for the run that was there before.
+    """
+    try:
+        history = read_history(folder)
+    except InputError:
+        return None
+    whole = len(history) == epochs and SCORE.key in history[-1] and (folder / "last.safetensors").is_file()
+    return history if whole else None
 
 
 def resumable_history(folder: Path) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ from trg_pyg.errors import count
 from trg_pyg.models.cost import Cost
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.study.agenda import Agenda
-from trg_pyg.study.folder import resumable_history
+from trg_pyg.study.folder import finished_history, resumable_history
 from trg_pyg.study.study import Objective, Study
 from trg_pyg.study.teacher import teacher_training
 from trg_pyg.training.config import TrainConfig
@@ -60,6 +60,9 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     lines.append(("output", f"{study.folder} on {_device(study)}; wandb {wandb}"))
     if choices.resume:
         lines.append(("resumed", _resumed(agenda)))
+    elif agenda.kept:
+        which = f"{len(agenda.kept)} of {count(len(agenda.runs), 'run')}"
+        lines.append(("kept", f"{which}, finished before; --overwrite trains them anew"))
     return lines
 
 
@@ -98,7 +101,9 @@ def _origin(study: Study) -> str:
         return f"weights {config.weights}"
     if choices.trains_teacher:
         training = teacher_training(study)
-        done, epochs = len(resumable_history(training.folder)), config.train.epochs
+        epochs = config.train.epochs
+        kept = finished_history(training.folder, epochs)
+        done = len(resumable_history(training.folder) if kept is None else kept)
         if done >= epochs:
             return f"trained before, {training.folder}"
         return f"trained first, {count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")

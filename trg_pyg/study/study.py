@@ -15,6 +15,7 @@ from trg_pyg.config.choices import Choices
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
 from trg_pyg.data.base import ImageSource, Splits
 from trg_pyg.data.facts import DataFacts
+from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.loader import make_loader
 from trg_pyg.data.long_tail import shots
 from trg_pyg.distillers.base import Distiller, GraphSize, Taps
@@ -28,7 +29,7 @@ from trg_pyg.models.published import sha256_of
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights, not_finite
 from trg_pyg.models.zoo import build_model
-from trg_pyg.runs import READING
+from trg_pyg.runs import PLACES, READING
 from trg_pyg.step import Step
 from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
@@ -261,37 +262,55 @@ def short_name(network: str) -> str:
     return network.rpartition(":")[2].replace("/", "_")
 
 
-def fingerprint(settings: dict[str, Any]) -> str:
-    """Return a short hash of plain settings, the same on every machine; how images are read is no part of it."""
-    settings = without_reading(settings)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+def fingerprint(identity: dict[str, Any]) -> str:
+    """Return a short hash of plain values, the same on every machine."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def without_reading(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without those that change no result: how data are read, later options that are off."""
-    settings = _without_off(settings) | _weights_as_content(settings)
-    data = settings.get("data")
-    if not isinstance(data, dict) or "init_args" not in data:
-        return settings
-    options = {name: value for name, value in data["init_args"].items() if name not in READING}
-    if options.get("interpolation") in (None, "bilinear"):
-        options.pop("interpolation", None)  # it came later, and all before were bilinear
-    return settings | {"data": data | {"init_args": options}}
+def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str, Any]:
+    """Return what the result of a training depends on, as plain values.
+
+    Data and weights are told by what they hold, not by where they lie: data by their
+    :attr:`~trg_pyg.data.base.Splits.digest`, with the options that make splits of them, files of weights by their hash.
+    Settings that change no result are left out: how data are read, what nothing uses, and what is checked beside the
+    training.
+
+    Args:
+        settings: of the training, by part.
+        study: that it belongs to.
+        taps: which features its method reads where none are named.
+    """
+    known = settings | {"data": _identity_of_data(settings["data"], study), "train": without_off(settings["train"])}
+    for role in ("student", "teacher"):
+        if role in settings:
+            known[role] = _identity_of_network(settings[role], taps)
+    if "teacher" in known:
+        recipe = {"train": without_off(settings["teacher"]["train"])}
+        trained_here = study.choices.trains_teacher
+        known["teacher"] = known["teacher"] | recipe if trained_here else _without(known["teacher"], "train", "seed")
+    return known
 
 
-def _weights_as_content(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the networks of settings whose weights are a file, by what the file holds: another may take its name."""
-    named = {role: settings[role] for role in ("student", "teacher") if isinstance(settings.get(role), dict)}
-    files = {role: Path(network["weights"]) for role, network in named.items() if network.get("weights")}
-    return {role: named[role] | {"weights": sha256_of(file)} for role, file in files.items() if file.is_file()}
+def _identity_of_data(data: dict[str, Any], study: Study) -> dict[str, Any]:
+    options = _without(data.get("init_args") or {}, *READING, *PLACES)
+    if options.get("interpolation") == "bilinear":
+        options["interpolation"] = None  # which it stands for
+    if "stream" in options:
+        # All that it changes: without a mean of its own, a stream is normalised by ImageNet's.
+        options["stream"] = isinstance(study.splits.train, FileSet) and options.get("mean") is None
+    return data | {"init_args": options, "digest": study.splits.digest}
 
 
-def _without_off(settings: dict[str, Any]) -> dict[str, Any]:
-    recipes = {"train": without_off(settings["train"])} if "train" in settings else {}
-    teacher = settings.get("teacher")
-    if teacher is not None and "train" in teacher:
-        recipes["teacher"] = teacher | {"train": without_off(teacher["train"])}
-    return settings | recipes
+def _identity_of_network(network: dict[str, Any], taps: Taps) -> dict[str, Any]:
+    idle = ("taps", "prefix_tokens") if taps == "none" else ()
+    known, weights = _without(network, "accuracy_tolerance", *idle), network.get("weights")
+    if weights is not None and Path(weights).is_file():
+        known["weights"] = sha256_of(Path(weights))
+    return known
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _networks(

@@ -17,7 +17,8 @@ from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, recor
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import load_weights, not_finite
 from trg_pyg.study.agenda import Agenda, Training
-from trg_pyg.study.study import Pair, Study, build_network, fingerprint, short_name
+from trg_pyg.study.folder import finished_history
+from trg_pyg.study.study import Pair, Study, build_network, fingerprint, identity_of, short_name
 from trg_pyg.study.tracking import is_of_wandb
 from trg_pyg.study.train import train_together
 from trg_pyg.training.metrics import evaluate
@@ -187,12 +188,14 @@ def teacher_training(study: Study) -> Training:
         "distiller": vanilla.settings,
         "seeds": [config.seed],
     }
+    identity = identity_of(settings, study, vanilla.taps)
     folder = study.config.output / "teachers" / study.folder.parent.name
     return Training(
         vanilla,
         config.seed,
-        folder=folder / f"{short_name(config.name)}-{fingerprint(settings)}",
+        folder=folder / f"{short_name(config.name)}-{fingerprint(identity)}",
         settings=settings,
+        identity=identity,
         network=config,
         recipe=config.train,
         # Of what a student is, the classes alone hold for the teacher, which has no taps while it learns.
@@ -205,6 +208,12 @@ def teacher_training(study: Study) -> Training:
 def _trained_here(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     """Train the teacher by this study's own means, or take up the training that was done before."""
     training = teacher_training(study)
-    ((teacher, history),) = train_together([(training, None)], study, agenda, resume=True, wait=True)
     file = training.folder / "last.safetensors"
+    history = finished_history(training.folder, training.recipe.epochs) if study.world.is_main else None
+    history = study.world.broadcast_object(history)
+    if history is None:
+        ((teacher, history),) = train_together([(training, None)], study, agenda, resume=True, wait=True)
+    else:  # it stays as it is, and what is written down of it too
+        teacher = build_network(training.network, study.splits, training.seed)
+        load_weights(teacher.model, file)
     return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))

@@ -13,7 +13,7 @@ from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.folder import RunFolder, environment, resumable_history
 from trg_pyg.study.graph_probe import graph_probe
 from trg_pyg.study.progress import Bars, Display, make_bars
-from trg_pyg.study.study import Study, build_network, without_reading
+from trg_pyg.study.study import Study, build_network
 from trg_pyg.study.tracking import Tracker
 from trg_pyg.training.loop import Progress, Trainee, fit_together
 from trg_pyg.training.stop import StopRequest
@@ -90,7 +90,7 @@ def _train(
             distiller=distiller,
             teacher=teacher,
             folder=training.folder,
-            identity=flatten(without_reading(training.settings)),
+            identity=flatten(training.identity),
             on_step=report.step,
             on_epoch=_on_epoch(report, None if watch is None else watch(training, network, resume)),
             probe=graph_probe(study, distiller, teacher),
@@ -151,27 +151,15 @@ class Report:
     """
 
     def __init__(self, training: Training, study: Study, resume: bool, bars: Bars | None = None) -> None:
-        config, main = study.config, study.world.is_main
-        self._folder = RunFolder(training.folder) if main else None
+        self._folder = RunFolder(training.folder) if study.world.is_main else None
         if self._folder is not None:
             self._folder.describe(training.settings, environment(study.choices.command) | training.notes)
             DataFacts.of(study.splits).write(training.folder)
             if not resume:
                 self._folder.write_history([])
-        self._tracker = Tracker(
-            training.folder,
-            config.wandb if main and training.tracked else "disabled",
-            project=config.wandb_project,
-            group=study.name,
-            name=" ".join(filter(None, (config.wandb_name, training.title))),
-            config=_tracked(training.settings),
-            resume=resume,
-            entity=config.wandb_entity,
-            tags=config.wandb_tags,
-            notes=config.wandb_notes,
-            unit="epochs" if config.wandb_steps is None else "entries",
-        )
-        self._every = config.wandb_steps if main and training.tracked and config.wandb != "disabled" else None
+        self._tracker = tracker_of(training, study, resume)
+        tracked = study.world.is_main and training.tracked and study.config.wandb != "disabled"
+        self._every = study.config.wandb_steps if tracked else None
         so_far = resumable_history(training.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
         self._display = Display(training.title, training.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
@@ -205,8 +193,30 @@ class Report:
             self._folder.write_history(history)
 
 
-def _tracked(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with a variant's options where other runs have theirs, so that wandb can compare them."""
+def tracker_of(training: Training, study: Study, resume: bool) -> Tracker:
+    """Return what sends the metrics of a training to wandb; that of another process than the main one does nothing."""
+    config = study.config
+    return Tracker(
+        training.folder,
+        config.wandb if study.world.is_main and training.tracked else "disabled",
+        project=config.wandb_project,
+        group=study.name,
+        name=" ".join(filter(None, (config.wandb_name, training.title))),
+        config=_tracked(training.settings, study),
+        resume=resume,
+        entity=config.wandb_entity,
+        tags=config.wandb_tags,
+        notes=config.wandb_notes,
+        unit="epochs" if config.wandb_steps is None else "entries",
+    )
+
+
+def _tracked(settings: dict[str, Any], study: Study) -> dict[str, Any]:
+    """Return settings with the hash of the data, and a variant's options where other runs have theirs.
+
+    So wandb can compare them.
+    """
+    settings = settings | {"data": settings["data"] | {"digest": study.splits.digest}}
     for distiller in settings.get("variants", {}).values():
         return settings | {"distiller": distiller}
     return settings

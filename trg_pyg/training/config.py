@@ -19,6 +19,14 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
 _LATER = ("deterministic", "freeze_epochs")
+# They change no result: when a training is given up, and how many images are evaluated at once.
+_NO_RESULT = ("max_skipped", "eval_batch_size")
+# They change one only with a value of another option.
+_USED_WITH = {
+    "momentum": ("optimizer", "SGD"),
+    "milestones": ("schedule", "multistep"),
+    "gamma": ("schedule", "multistep"),
+}
 
 _CHOICES = (
     *(("optimizer", OptimizerName), ("schedule", ScheduleName)),
@@ -140,12 +148,15 @@ class TrainConfig:
 def without_off(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a training by which it is told apart from others.
 
-    An option that came later and is off, as in every training before it, is not among them: those are still known.
+    An option that came later and is off, as in every training before it, is not among them: those are still known. Nor
+    is one that changes no result, or that nothing reads beside the others.
 
     Args:
         options: of a :class:`TrainConfig` by name, as plain values.
     """
-    return {name: value for name, value in options.items() if value or name not in _LATER}
+    idle = {name for name, (other, value) in _USED_WITH.items() if options.get(other, value) != value}
+    idle |= {*_NO_RESULT, *(name for name in _LATER if not options.get(name))}
+    return {name: value for name, value in options.items() if name not in idle}
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

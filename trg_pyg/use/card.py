@@ -74,8 +74,8 @@ def _facts(trained: TrainedNetwork) -> str:
         ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
         (
             "preparation",
-            f"turned upright by EXIF data, shorter side resized to {trained.resize} pixels "
-            f"({trained.interpolation}, antialiased), "
+            f"{trained.background} where it is transparent, turned upright by EXIF data, shorter side resized to "
+            f"{trained.resize} pixels ({trained.interpolation}, antialiased), "
             f"centre of {facts.image_size} x {facts.image_size} cut out",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
@@ -136,7 +136,8 @@ network = build_model(about["network"], len(about["classes"]), **about["args"])
 load_weights(network, "{FORMATS["safetensors"].file}")
 classifier = ImageClassifier(network, Normalize(tuple(about["mean"]), tuple(about["std"]))).eval()
 
-images, unreadable = read_images([Path("image.png")], about["image_size"], about["resize"], about["interpolation"])
+how = (about[name] for name in ("image_size", "resize", "interpolation", "background"))
+images, unreadable = read_images([Path("image.png")], *how)
 probabilities = classifier(images.float() / 255).softmax(dim=1)
 print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())
 ```"""
@@ -151,7 +152,8 @@ from PIL import Image, ImageOps
 
 
 def prepare(file, size={trained.facts.image_size}, resize={trained.resize}):
-    image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "{trained.background}"), image).convert("RGB")
     width, height = (resize * side // min(image.size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.{trained.interpolation.upper()})
     left, top = round((width - size) / 2), round((height - size) / 2)

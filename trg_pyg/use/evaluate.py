@@ -257,8 +257,7 @@ def _joined(splits: Splits) -> ImageSource:
     train, test = splits.train, splits.test
     targets = torch.cat([train.targets, test.targets])
     if isinstance(train, FileSet) and isinstance(test, FileSet):
-        files = np.concatenate([train.files, test.files])
-        return replace(train, files=files, targets=targets)
+        return replace(train, files=np.concatenate([train.files, test.files]), targets=targets, digest=None)
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
     return ImageSet(torch.cat([train.images, test.images]), targets)

@@ -10,7 +10,7 @@ from trg_pyg._files import write_text
 from trg_pyg._program import program
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
-from trg_pyg.data._decode import Interpolation
+from trg_pyg.data._decode import Interpolation, colour_of
 from trg_pyg.data.base import ImageData, Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.image_files import ImageFiles
@@ -43,6 +43,7 @@ class TrainedNetwork:
         facts: of the data that it was trained on.
         resize: pixels that the shorter side of an image is resized to before the centre is cut out.
         interpolation: by which it is resized.
+        background: colour that shows through what is transparent in an image.
         settings: of its run, as ``config.yaml`` has them; of a teacher that was trained here, the network is the
             student. Empty where no run is known, as of an exported network.
     """
@@ -55,6 +56,7 @@ class TrainedNetwork:
     resize: int
     settings: dict[str, Any] = field(default_factory=dict)
     interpolation: Interpolation = "bilinear"
+    background: str = "white"
 
     @property
     def name(self) -> str:
@@ -96,6 +98,10 @@ class TrainedNetwork:
         require(bool(self.settings), f"{self.path}: an exported network does not know its data; give --data")
         return _data(self.settings, self.folder)
 
+    def has_data(self, digest: str | None) -> bool:
+        """Return whether data of a hash are those that it was trained on, as far as that is known."""
+        return None in (self.facts.digest, digest) or digest == self.facts.digest
+
     def read_data(self) -> Splits:
         """Read the data that the network was trained and tested on.
 
@@ -107,6 +113,12 @@ class TrainedNetwork:
             splits.classes == self.facts.classes and splits.image_size == self.facts.image_size,
             f"{self.folder} was trained on {_described(self.facts)}; the data that its config.yaml names are now "
             f"{_described(DataFacts.of(splits))}: give it those that it was trained on",
+        )
+        require(
+            self.has_data(splits.digest),
+            f"{self.folder}: the data that its config.yaml names are others now, their hash is {splits.digest[:8]} and "
+            f"was {str(self.facts.digest)[:8]}; give it those that it was trained on, or measure it on these by "
+            f"{program('evaluate')}",
         )
         return splits
 
@@ -152,9 +164,10 @@ def _of_run(path: Path, folder: Path, file: Path, taps: Taps) -> TrainedNetwork:
     config = untrained(read_network(NetworkConfig, "student", settings["student"], folder / CONFIG))
     data = _data(settings, folder)
     facts = DataFacts.read(folder) or DataFacts.of(data.load())
-    resize = data.shorter if isinstance(data, ImageFiles) else facts.image_size
-    by = data.interpolation if isinstance(data, ImageFiles) else "bilinear"
-    return TrainedNetwork(path, config, *_built(config, facts, file, taps), facts, resize, settings, by)
+    built = _built(config, facts, file, taps)
+    if isinstance(data, ImageFiles):
+        return TrainedNetwork(path, config, *built, facts, data.shorter, settings, data.interpolation, data.background)
+    return TrainedNetwork(path, config, *built, facts, facts.image_size, settings)
 
 
 def _data(settings: dict[str, Any], folder: Path) -> ImageData:
@@ -195,6 +208,7 @@ def write_about(trained: TrainedNetwork, folder: Path) -> None:
         "image_size": facts.image_size,
         "resize": trained.resize,
         "interpolation": trained.interpolation,
+        "background": trained.background,
         "mean": list(facts.mean),
         "std": list(facts.std),
     }
@@ -209,6 +223,8 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
             raise ValueError(f"its format is {stored['format']}, {_FORMAT} is known")
         name, args, resize, facts = stored["network"], stored["args"], stored["resize"], _facts(stored)
         by: Interpolation = stored.get("interpolation", "bilinear")  # as it was before it was written down
+        background = stored.get("background", "white")
+        colour_of(background)
         known = isinstance(name, str) and isinstance(args, dict) and by in get_args(Interpolation)
         if not (known and _is_size(resize, facts.image_size)):
             raise ValueError("a value of another kind")
@@ -222,7 +238,8 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         f"{about}: its network is code, {name}, which would be imported and called; add --own_code if you trust it",
     )
     config = NetworkConfig(name=name, args=args, mean=facts.mean, std=facts.std)
-    return TrainedNetwork(path, config, *_built(config, facts, file, "none"), facts, resize, interpolation=by)
+    built = _built(config, facts, file, "none")
+    return TrainedNetwork(path, config, *built, facts, resize, interpolation=by, background=background)
 
 
 def _facts(stored: dict[str, Any]) -> DataFacts:

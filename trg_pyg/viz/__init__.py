@@ -4,23 +4,28 @@ import trg_pyg._pyg  # noqa: F401
 from trg_pyg.viz.bars import plot_bars, plot_changes
 from trg_pyg.viz.class_size import plot_class_size
 from trg_pyg.viz.confusion import plot_confusion
-from trg_pyg.viz.cross_image import cross_image_edges, draw_cross_image_graph, thumbnail_corners
+from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph, thumbnail_corners
 from trg_pyg.viz.curves import plot_curves
 from trg_pyg.viz.drawing import (
     arcs,
     check_positions,
     dimmed,
     draw_edges,
+    edge_weights,
+    faded,
     importing_matplotlib,
     in_legend,
+    joined_too,
     patch_centres,
     pixels_of,
+    strong_lines,
     weight_norm,
 )
 from trg_pyg.viz.embedding import check_colours, draw_embedding, perplexity_of, silhouette, tsne_points
 from trg_pyg.viz.figure import figure_style, label_rows, new_figure, shown_name, styled, to_png, to_svg
 from trg_pyg.viz.intervals import Interval, plot_intervals
 from trg_pyg.viz.line_style import LineStyle, line_styles
+from trg_pyg.viz.neighbours import draw_neighbours, draw_patch, ranked_neighbours
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.reliability import plot_reliability
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
@@ -35,16 +40,22 @@ __all__ = [
     "contextual_similarity",
     "cosine_similarity",
     "cross_image_edges",
+    "cross_image_lines",
     "dimmed",
     "draw_cross_image_graph",
     "draw_edge_recall",
     "draw_edges",
     "draw_embedding",
+    "draw_neighbours",
+    "draw_patch",
     "draw_similarity",
     "draw_token_graph",
+    "edge_weights",
+    "faded",
     "figure_style",
     "importing_matplotlib",
     "in_legend",
+    "joined_too",
     "label_rows",
     "line_styles",
     "new_figure",
@@ -58,8 +69,10 @@ __all__ = [
     "plot_curves",
     "plot_intervals",
     "plot_reliability",
+    "ranked_neighbours",
     "shown_name",
     "silhouette",
+    "strong_lines",
     "styled",
     "thumbnail_corners",
     "to_png",

@@ -9,10 +9,19 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.errors import require
-from trg_pyg.viz.drawing import check_positions, draw_edges, patch_centres, pixels_of, weight_norm
+from trg_pyg.viz.drawing import (
+    check_positions,
+    draw_edges,
+    faded,
+    joined_too,
+    patch_centres,
+    pixels_of,
+    strong_lines,
+    weight_norm,
+)
 
 # Room between thumbnails, as a share of their size.
-_GAP = 0.35
+_GAP = 0.25
 
 
 def cross_image_edges(graph: Data, strongest: int | None = None) -> Tensor:
@@ -40,6 +49,24 @@ def cross_image_edges(graph: Data, strongest: int | None = None) -> Tensor:
     return crossing[order[:strongest]]
 
 
+def cross_image_lines(graph: Data, strongest: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return of each token the heaviest edge from another image, an edge and its reverse as one line, heaviest first.
+
+    Args:
+        graph: see :func:`cross_image_edges`.
+        strongest: how many lines at most; by default all.
+
+    Returns:
+        Numbers of edges, int64, and for each whether both of its tokens have the other as their best.
+
+    Raises:
+        InputError: as :func:`cross_image_edges`.
+    """
+    lines, mutual = strong_lines(graph, 1, cross_image_edges(graph))
+    order = graph.edge_weight.detach()[lines].argsort(descending=True, stable=True)[:strongest]
+    return lines[order], mutual[order]
+
+
 def draw_cross_image_graph(
     axes: Any,
     images: Tensor,
@@ -50,6 +77,8 @@ def draw_cross_image_graph(
     strongest: int = 60,
     labels: Sequence[str] | None = None,
     norm: Any = None,
+    best: bool = False,
+    teacher: Data | None = None,
 ) -> Any:
     """Draw images as thumbnails and the heaviest edges between them, from patch to patch, coloured by weight.
 
@@ -64,6 +93,9 @@ def draw_cross_image_graph(
         strongest: edges to draw at most.
         labels: to stand above the images.
         norm: matplotlib's ``Normalize`` of the weights, to share a scale; by default from the least to the largest.
+        best: draw :func:`cross_image_lines`, those that are both ways thicker, over images that are dimmed.
+        teacher: graph of the same nodes: lines that it has too are turquoise, and others orange and dashed, in place of
+            the weights' colours; it needs ``best``. Its lines count whether they are drawn or too light.
 
     Returns:
         The ``LineCollection`` of the edges; ``None`` where no edge crosses.
@@ -71,7 +103,8 @@ def draw_cross_image_graph(
     Raises:
         InputError: the graph is not of these images, or its nodes are not on the grids; matplotlib is missing.
     """
-    edges = cross_image_edges(graph, strongest)
+    require(teacher is None or best, "a teacher to compare lines with: set best")
+    edges, thick = cross_image_lines(graph, strongest) if best else (cross_image_edges(graph, strongest), None)
     require(
         labels is None or len(labels) == len(images),
         f"{len(labels or ())} labels for {len(images)} images: give one each",
@@ -84,7 +117,7 @@ def draw_cross_image_graph(
     height, width = images.shape[-2:]
     for number, (left, top) in enumerate(corners.tolist()):
         axes.imshow(
-            pixels_of(images[number]),
+            (faded if best else pixels_of)(images[number]),
             extent=(left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5),
             interpolation="nearest",
         )
@@ -109,7 +142,9 @@ def draw_cross_image_graph(
         return None
     source, target = graph.edge_index.cpu()[:, edges.cpu()]
     weights = graph.edge_weight[edges]
-    lines = draw_edges(axes, points[source], points[target], weights, norm or weight_norm(weights))
+    shared = None if teacher is None else joined_too(graph, edges, teacher, cross_image_lines(teacher)[0])
+    scale = norm or weight_norm(weights)
+    lines = draw_edges(axes, points[source], points[target], weights, scale, thick=thick, shared=shared)
     ends = points[torch.cat([source, target]).unique()]
     axes.scatter(*ends.T.numpy(), s=9, c="white", edgecolors="black", linewidths=0.6, zorder=3)
     return lines

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from trg_pyg.errors import InputError, require
 
@@ -15,6 +16,9 @@ COLOURS = "viridis"
 _POINTS = 17
 # How far an edge bends, as a share of its length.
 _BEND = 0.18
+# Of what the teacher has too, and of what it has not: told apart by the colour blind, and in grey by dashes.
+SHARED, OWN = "#3ddbc0", "#ff9f40"
+_THIN, _THICK = 1.1, 2.6
 
 
 @contextmanager
@@ -50,6 +54,11 @@ def dimmed(image: Tensor) -> Any:
     scaled = image.detach().cpu().float() / (255 if image.dtype == torch.uint8 else 1)
     grey = scaled.mean(0, keepdim=True).expand(3, -1, -1)
     return pixels_of(0.2 + 0.42 * grey)
+
+
+def faded(image: Tensor) -> Any:
+    """Return an image in half its brightness, to know it by beside what is bright, as an array ``[H, W, 3]``."""
+    return 0.5 * pixels_of(image) / (255 if image.dtype == torch.uint8 else 1)
 
 
 def patch_centres(grid: tuple[int, int], height: int, width: int) -> Tensor:
@@ -129,22 +138,97 @@ def weight_norm(*weights: Tensor) -> Any:
     return Normalize(least, most if most > least else least + 1e-6)
 
 
-def draw_edges(axes: Any, starts: Tensor, ends: Tensor, weights: Tensor, norm: Any) -> Any:
-    """Draw edges as curves, the heaviest on top, coloured by weight, and return the ``LineCollection``.
+def edge_weights(graph: Data) -> Tensor:
+    """Return the weights of a graph's edges, ``[E]``; edges without a weight count as 1."""
+    if graph.edge_weight is None:
+        return torch.ones(graph.edge_index.shape[1], device=graph.edge_index.device)
+    return graph.edge_weight.detach()
+
+
+def strong_lines(graph: Data, best: int, edges: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return few strong edges of a graph: of each token the heaviest into it, an edge and its reverse as one line.
+
+    Args:
+        graph: with ``edge_index``; of equal weights the earlier edges count as heavier.
+        best: edges of a token at most, >= 1.
+        edges: numbers of those to choose among; by default all.
+
+    Returns:
+        Numbers of edges, int64, and for each whether both of its tokens have the other among their best.
+
+    Raises:
+        InputError: ``best`` is below 1.
+    """
+    require(best >= 1, f"best={best}: give 1 or more, or None for all")
+    chosen = torch.arange(graph.edge_index.shape[1], device=graph.edge_index.device) if edges is None else edges
+    order = chosen[edge_weights(graph)[chosen].argsort(descending=True, stable=True)]
+    order = order[graph.edge_index[1, order].argsort(stable=True)]  # by token, the heaviest first
+    each = graph.edge_index[1, order].unique_consecutive(return_counts=True)[1]
+    rank = torch.arange(len(order), device=order.device) - (each.cumsum(0) - each).repeat_interleave(each)
+    chosen = order[rank < best].sort().values
+    source, target = graph.edge_index[:, chosen]
+    nodes = int(graph.num_nodes)
+    mutual = torch.isin(target * nodes + source, source * nodes + target)
+    kept = ~mutual | (source < target)
+    return chosen[kept], mutual[kept]
+
+
+def joined_too(graph: Data, edges: Tensor, other: Data, others: Tensor) -> Tensor:
+    """Return which edges of a graph join two tokens that edges of another graph of the same nodes join too, either way.
+
+    Args:
+        graph: a graph.
+        edges: numbers of its edges, ``[L]``.
+        other: the other graph.
+        others: numbers of its edges.
+
+    Returns:
+        bool ``[L]``.
+    """
+    ends = [each.edge_index[:, numbers] for each, numbers in ((graph, edges), (other, others))]
+    return torch.isin(*(pair.min(0).values * int(graph.num_nodes) + pair.max(0).values for pair in ends))
+
+
+def draw_edges(
+    axes: Any,
+    starts: Tensor,
+    ends: Tensor,
+    weights: Tensor,
+    norm: Any,
+    *,
+    thick: Tensor | None = None,
+    shared: Tensor | None = None,
+) -> Any:
+    """Draw edges as curves, the heaviest on top, and return the ``LineCollection``.
 
     The collection has one line an edge, in the order of their weights.
+
+    Args:
+        axes: matplotlib's, to draw in.
+        starts: ``[E, 2]``.
+        ends: ``[E, 2]``.
+        weights: ``[E]``.
+        norm: scale of the weights, by which edges have their colours.
+        thick: ``[E]``, bool: edges that are drawn thicker.
+        shared: ``[E]``, bool: edges that the teacher has too. With it they have one colour, and the others another and
+            dashes, in place of the weight's.
     """
     with importing_matplotlib():
         from matplotlib.collections import LineCollection
         from matplotlib.patheffects import Normal, Stroke
     order = weights.detach().cpu().argsort(stable=True)
+    wide = [_THICK if each else _THIN for each in thick[order].tolist()] if thick is not None else [_THIN] * len(order)
+    look: dict[str, Any] = {"array": weights.detach().cpu()[order].numpy(), "cmap": COLOURS, "norm": norm}
+    if shared is not None:
+        look = {
+            "colors": [SHARED if each else OWN for each in shared[order].tolist()],
+            "linestyles": ["-" if each else (0, (3, 1.2)) for each in shared[order].tolist()],
+        }
     lines = LineCollection(
         list(arcs(starts[order], ends[order]).numpy()),
-        array=weights.detach().cpu()[order].numpy(),
-        cmap=COLOURS,
-        norm=norm,
-        linewidths=1.1,
-        path_effects=[Stroke(linewidth=2.0, foreground="black", alpha=0.35), Normal()],
+        linewidths=wide,
+        path_effects=[Stroke(linewidth=2.0, foreground="black", alpha=0.35), Normal()] if thick is None else None,
+        **look,
     )
     axes.add_collection(lines, autolim=False)
     return lines

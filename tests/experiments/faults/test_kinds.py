@@ -158,7 +158,7 @@ def test_a_state_that_is_changed_before_a_resumption_is_counted(bench, monkeypat
 
 
 def starting_over(recipe, output, resume):
-    return arguments(recipe, output, resume=False)
+    return [*arguments(recipe, output, resume=False), "--overwrite"]
 
 
 def with_another_seed(recipe, output, resume):
