@@ -56,6 +56,7 @@ class Objective:
         images: that the losses of a step see at once.
         graphs: sizes of the graphs of so many images.
         fitted: what is less than was asked for, see :meth:`~trg_pyg.distillers.base.Distiller.fitted`.
+        passes: images through student and teacher in a step, for each of its images.
     """
 
     weights: dict[str, tuple[float, float]]
@@ -64,6 +65,7 @@ class Objective:
     images: int
     graphs: dict[str, GraphSize]
     fitted: list[str]
+    passes: float
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
         both = _networks(distiller, student, teacher, config, splits.image_size)
-        weights = _try(method.name, distiller, pairs[method.taps], both, splits.train, fewest)
+        weights, passes = _try(method.name, distiller, pairs[method.taps], both, splits.train, fewest)
         seen = _images_at_once(len(splits.train), config.train, world)
         objectives[method.name] = Objective(
             weights,
@@ -154,6 +156,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             seen,
             distiller.graph_sizes(seen),
             distiller.fitted(seen),
+            passes,
         )
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
@@ -331,11 +334,11 @@ def _networks(
 @torch.no_grad()
 def _try(
     name: str, distiller: Distiller, pair: Pair, networks: Networks, train_set: ImageSource, smallest: int
-) -> dict[str, tuple[float, float]]:
+) -> tuple[dict[str, tuple[float, float]], float]:
     """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
 
     Returns:
-        The weight of each part at the start of the training and at its end.
+        The weight of each part at the start of the training and at its end; images through both networks, an image.
     """
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
@@ -348,22 +351,23 @@ def _try(
         rows = sum(step.rows or (smallest,))
         student, teacher = (None if info is None else _noise(info, rows, generator) for info in pair)
         assert student is not None
-        if type(distiller).forward is not Distiller.forward:
+        own = type(distiller).forward is not Distiller.forward
+        if own:
             distiller(student, teacher, step)
-        start, end = (
-            {
-                part: float(weight)
-                for part, (weight, _) in distiller.weighted_parts(
-                    student, teacher, replace(step, progress=progress)
-                ).items()
-            }
-            for progress in (0.0, 1.0)
-        )
+        asked = networks.passed
+        start = _weights(distiller.weighted_parts(student, teacher, step))
+        asked = asked if own else networks.passed
+        end = _weights(distiller.weighted_parts(student, teacher, replace(step, progress=1.0)))
     except InputError as error:
         raise InputError(
             f"{name} in a batch of {count(smallest, 'image')}, the smallest of an epoch: {error}"
         ) from error
-    return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}
+    passes = (rows * (1 + distiller.needs_teacher) + asked) / smallest
+    return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}, passes
+
+
+def _weights(parts: dict[str, tuple[float, Tensor]]) -> dict[str, float]:
+    return {part: float(weight) for part, (weight, _) in parts.items()}
 
 
 def _images_at_once(train_images: int, recipe: TrainConfig, world: World) -> int:

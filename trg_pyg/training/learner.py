@@ -200,8 +200,16 @@ class Learner:
             return make_loader(train_set, self.config.eval_batch_size, shuffle=False, device=self.device)
 
         told = self.trainee.distiller.meet(self._networks, batches, torch.Generator().manual_seed(self._seed))
+        if self.world.is_main:  # of what each process did alike
+            self.state.further += self._networks.passed
+        self._networks.passed = 0
         if told:
             self.state.meter.update({name: torch.tensor(value) for name, value in told.items()}, weight=1)
+
+    @property
+    def _of_each(self) -> int:
+        """Networks that see every image of a step once."""
+        return 1 + self.trainee.distiller.needs_teacher
 
     @property
     def place(self) -> tuple[int, int]:
@@ -235,6 +243,10 @@ class Learner:
             losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
+        if told.rows is not None:
+            state.further += (sum(told.rows) - len(part.images)) * self._of_each
+        state.further += self._networks.passed
+        self._networks.passed = 0
         top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
         self._seen.append(_Seen(part, losses, top1))
 
@@ -402,6 +414,8 @@ class Learner:
             )
         metrics["images_per_second"] = train_images / state.seconds
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
+        further = sum(world.gather_objects(state.further))
+        metrics["passes"] = self._of_each + further / train_images
         average_buffers(state.module, world)
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
             student = self.trainee.student
@@ -412,7 +426,7 @@ class Learner:
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
-        state.step, state.seconds, state.meter = 0, 0.0, Meter()
+        state.step, state.seconds, state.meter, state.further = 0, 0.0, Meter(), 0
         folder = self.trainee.folder
         if folder is not None:
             try:
