@@ -49,6 +49,8 @@ METRICS = (
     Metric("test/top5", "top-5", "%", "higher", "score"),
     Metric("test/loss", "loss", "nats", "lower", "fit"),
     Metric("test/ece", "ECE", "%", "lower", "fit"),
+    Metric("test/robust_top1", "robust", "%", "higher", "fit"),
+    Metric("test/robust_ece", "robust ECE", "%", "lower", "fit"),
     Metric("test/many", "many", "%", "higher", "shots"),
     Metric("test/medium", "medium", "%", "higher", "shots"),
     Metric("test/few", "few", "%", "higher", "shots"),
