@@ -6,7 +6,9 @@ from shutil import get_terminal_size
 from textwrap import wrap
 
 from trg_pyg._program import say
+from trg_pyg._size import shown_size
 from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.data.base import Splits
 from trg_pyg.distillers.base import GraphSize
 from trg_pyg.errors import count
 from trg_pyg.metrics import PASSES
@@ -76,9 +78,14 @@ def _data(study: Study) -> str:
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
-        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {splits.image_size}x{splits.image_size}, "
+        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {_shape(splits)}, "
         f"{count(len(splits.classes), 'class')} of {each}"
     )
+
+
+def _shape(splits: Splits) -> str:
+    shown = shown_size(splits.image_size)
+    return shown if splits.channels == 3 else f"{shown} and {count(splits.channels, 'channel')}"
 
 
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size
 from trg_pyg.config.choices import Choices
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
 from trg_pyg.data.base import ImageSource, Splits
@@ -134,7 +135,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         for taps in dict.fromkeys(method.taps for method in choices.methods)
     }
     networks = {"student": student} | ({} if teacher is None else {"teacher": teacher})
-    costs = {role: cost(network.model, splits.image_size) for role, network in networks.items()}
+    costs = {role: cost(network.model, splits.image_size, splits.channels) for role, network in networks.items()}
     objectives = {}
     for method in choices.methods:
         try:
@@ -221,7 +222,15 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
     require(not is_hub(inner), f"model {config.name!r}: give {inner} as weights, and {source}:ARCHITECTURE as the name")
     torch.manual_seed(seed)
     hub = config.weights is not None and is_hub(config.weights)
-    model = build_model(f"timm:{config.weights}" if hub else config.name, len(data.classes), **config.args)
+    name = f"timm:{config.weights}" if hub else config.name
+    model = build_model(name, len(data.classes), image_channels=data.channels, **config.args)
+    for option in ("mean", "std"):
+        given = getattr(config, option)
+        require(
+            given is None or len(given) == data.channels,
+            f"model {config.name!r}: {option} {given} of images with {count(data.channels, 'channel')}; leave it out to "
+            "take that of the data",
+        )
     normalize = Normalize(config.mean or data.mean, config.std or data.std)
     network = TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
     if config.weights is None:
@@ -317,7 +326,7 @@ def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _networks(
-    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, image_size: int
+    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, image_size: Size
 ) -> Networks:
     """Return what a method may ask in a step; a method that changes its student is given a copy."""
     if type(distiller).extend is not Distiller.extend:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from trg_pyg._size import Size
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import Loader, make_loader
@@ -457,7 +458,7 @@ class Learner:
         return self.world.broadcast_object(found)
 
 
-def _body(student: TappedModel, image_size: int) -> list[nn.Module]:
+def _body(student: TappedModel, image_size: Size) -> list[nn.Module]:
     """Return all modules of a network but its classifier and what is in that, those without trained parameters too."""
     student.describe(image_size)
     require(

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trg_pyg._program import markdown_table
+from trg_pyg._size import shown_size
 from trg_pyg.data.base import ImageData, ImageSet, ImageSource, Splits
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.facts import DataFacts
@@ -21,7 +22,7 @@ from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.data.loader import make_loader
 from trg_pyg.data.long_tail import shots
-from trg_pyg.errors import few, require
+from trg_pyg.errors import count, few, require
 from trg_pyg.metrics import Metric, metrics_of
 from trg_pyg.models.attack import Attack
 from trg_pyg.models.taps import Outputs, TappedModel
@@ -99,8 +100,8 @@ def read_images_of(data: ImageData, split: Split | None = None) -> Images:
         images = splits.test
     name = split or splits.evaluated
     what = "training and test" if name == "all" else "training" if name == "train" else name
-    size = splits.image_size
-    title = f"{_named(data)}, {len(images):,} {what} images of {size}x{size}, {len(splits.classes)} classes"
+    shown = shown_size(splits.image_size)
+    title = f"{_named(data)}, {len(images):,} {what} images of {shown}, {len(splits.classes)} classes"
     groups = shots(splits.class_counts) if data.long_tailed else {}
     return Images(title, images, DataFacts.of(splits), groups)
 
@@ -112,10 +113,16 @@ def check_fits(trained: TrainedNetwork, images: Images) -> None:
         InputError: they are.
     """
     facts, size = trained.facts, images.images.image_size
+    asked = facts.image_size if isinstance(facts.image_size, int) else f'"{list(facts.image_size)}"'
     require(
         facts.image_size == size,
-        f"{trained.path} takes images of {facts.image_size}x{facts.image_size}, the data have {size}x{size}; set "
-        f"--data.size {facts.image_size}",
+        f"{trained.path} takes images of {shown_size(facts.image_size)}, the data have {shown_size(size)}; set "
+        f"--data.size {asked}",
+    )
+    require(
+        facts.channels == images.images.channels,
+        f"{trained.path} takes images of {count(facts.channels, 'channel')}, the data have {images.images.channels}; "
+        "give data of the same kind",
     )
     missing = [name for name in facts.classes if name not in images.facts.classes]
     other = [name for name in images.facts.classes if name not in facts.classes]
