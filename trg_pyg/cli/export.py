@@ -22,7 +22,7 @@ Export a trained student. The folder that is made holds
   model.onnx          the network with its normalisation, for ONNX Runtime and others (takes the extra "export")
   model.pt2           the same as a program of torch.export
 
-model.onnx and model.pt2 take images float [N, 3, H, W] in [0, 1] of any N. Every file is loaded again and must give
+model.onnx and model.pt2 take images float [N, C, H, W] in [0, 1] of any N. Every file is loaded again and must give
 the logits of the original, in batches of 1, 2 and 7 images, but for rounding; otherwise there is no folder."""
 
 

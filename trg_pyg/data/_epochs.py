@@ -100,7 +100,7 @@ class EpochLoader(ABC, Generic[Source]):
 
     @abstractmethod
     def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
-        """Yield the images of each part, uint8 [B, 3, H, W] on the device of the set."""
+        """Yield the images of each part, uint8 [B, C, H, W] on the device of the set."""
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch, the same in each process."""
@@ -108,7 +108,7 @@ class EpochLoader(ABC, Generic[Source]):
         return math.floor(batches) if self.drop_last else math.ceil(batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield images uint8 [B, 3, H, W], targets int64 [B] and positions in the set int64 [B], all on one device.
+        """Yield images uint8 [B, C, H, W], targets int64 [B] and positions in the set int64 [B], all on one device.
 
         B counts the images of this process. An iteration that is abandoned is not continued by the next one, which
         begins a new epoch with the generator as it is then; :meth:`load_state_dict` continues it.

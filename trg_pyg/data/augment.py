@@ -32,11 +32,11 @@ class Augment:
         """Augment a batch: :meth:`draw` for each of its images, then :meth:`apply`.
 
         Args:
-            images: uint8 [B, 3, H, W], on any device; not changed.
+            images: uint8 [B, C, H, W], on any device; not changed.
             generator: CPU generator; advanced as by :meth:`draw`.
 
         Returns:
-            uint8 [B, 3, H, W]; ``images`` itself when neither crop nor flip is asked for.
+            uint8 [B, C, H, W]; ``images`` itself when neither crop nor flip is asked for.
         """
         return self.apply(images, self.draw(len(images), generator))
 
@@ -62,11 +62,11 @@ class Augment:
         """Move the pixels of each image as it was drawn.
 
         Args:
-            images: uint8 [B, 3, H, W], on any device; not changed.
+            images: uint8 [B, C, H, W], on any device; not changed.
             draws: int64 [B, 3] on the CPU, rows of :meth:`draw`.
 
         Returns:
-            uint8 [B, 3, H, W]; ``images`` itself when neither crop nor flip is asked for.
+            uint8 [B, C, H, W]; ``images`` itself when neither crop nor flip is asked for.
         """
         if not self.crop_padding and not self.flip:
             return images

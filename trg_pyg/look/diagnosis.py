@@ -36,7 +36,7 @@ class ProbeBatch(NamedTuple):
     """Training images as they are, without augmentation.
 
     Attributes:
-        images: uint8 ``[B, 3, H, W]``.
+        images: uint8 ``[B, C, H, W]``.
         target: ``[B]``.
         positions: in the training set, ``[B]``.
     """

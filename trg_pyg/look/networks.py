@@ -77,7 +77,7 @@ class RunNetworks:
 
     @torch.no_grad()
     def see(self, images: Tensor) -> list[Seen]:
-        """Show images, uint8 ``[N, 3, H, W]``, to all networks; tokens that are zero vectors are warned of."""
+        """Show images, uint8 ``[N, C, H, W]``, to all networks; tokens that are zero vectors are warned of."""
         seen = [look(name, network, images, network is self.teacher) for name, network in self.names().items()]
         for each in seen:
             tell_of_zeros(self.tokens(each), each.name)
@@ -92,7 +92,7 @@ class RunNetworks:
 
 @torch.no_grad()
 def look(name: str, network: TappedModel, images: Tensor, is_teacher: bool = False) -> Seen:
-    """Show images, uint8 ``[N, 3, H, W]``, to a network, some at a time."""
+    """Show images, uint8 ``[N, C, H, W]``, to a network, some at a time."""
     # Parts of one size: statistics of a part that is left over would be others.
     outputs = [network(part) for part in images.chunk(-(-len(images) // _IMAGES_AT_ONCE))]
     features = torch.cat([each.features[-1] for each in outputs]) if outputs[0].features else images.new_empty(0)

@@ -63,7 +63,7 @@ class Shown:
     """Images, and what the networks of a run make of them.
 
     Attributes:
-        images: uint8 ``[B, 3, H, W]``.
+        images: uint8 ``[B, C, H, W]``.
         labels: a line on each.
         origin: which images they are, for captions.
         seen: by each network, the teacher first where there is one, then the student before and after.

@@ -41,7 +41,7 @@ class Networks:
         """Return the student's float32 outputs of a further pass, with gradient.
 
         Args:
-            images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
+            images: uint8, or float in [0, 1], ``[R, C, H, W]``.
         """
         self.passed += len(images)
         with _statistics_kept(self._student), self._precision():
@@ -52,7 +52,7 @@ class Networks:
         """Return the teacher's float32 outputs of a further pass, without gradient.
 
         Args:
-            images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
+            images: uint8, or float in [0, 1], ``[R, C, H, W]``.
 
         Raises:
             InputError: there is no teacher.
@@ -90,7 +90,7 @@ class Networks:
 
     @contextmanager
     def attacked(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Give the student as an attacker sees it, images ``[R, 3, H, W]`` to logits, for the gradient of its images.
+        """Give the student as an attacker sees it, images ``[R, C, H, W]`` to logits, for the gradient of its images.
 
         Evaluation mode, and no parameter asks for a gradient, until the context ends.
         """

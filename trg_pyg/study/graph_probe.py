@@ -24,7 +24,7 @@ class _Seen(NamedTuple):
     """What the student is compared with.
 
     Attributes:
-        images: uint8 ``[B, 3, H, W]``.
+        images: uint8 ``[B, C, H, W]``.
         positions: tokens of each that are joined, ``[B, n]``.
         graphs: the teacher's, by name of the metric.
     """

@@ -228,8 +228,8 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
         given = getattr(config, option)
         require(
             given is None or len(given) == data.channels,
-            f"model {config.name!r}: {option} {given} of images with {count(data.channels, 'channel')}; leave it out to "
-            "take that of the data",
+            f"model {config.name!r}: {option} {given} of images with {count(data.channels, 'channel')}; leave it out "
+            "to take that of the data",
         )
     normalize = Normalize(config.mean or data.mean, config.std or data.std)
     network = TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)

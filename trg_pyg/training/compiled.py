@@ -56,7 +56,7 @@ class CompiledNetwork:
         self._ready: set[int] = set()
 
     def __call__(self, images: Tensor) -> Outputs:
-        """Return the network's outputs for images ``[B, 3, H, W]``."""
+        """Return the network's outputs for images ``[B, C, H, W]``."""
         if len(images) not in self._batch_sizes:
             outputs: Outputs = self._network(images)
             return outputs

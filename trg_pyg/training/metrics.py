@@ -31,7 +31,7 @@ def evaluate(
     """Return the metrics of ``model`` on ``image_set``, measured in eval mode; every module's mode is restored.
 
     Args:
-        model: on ``device``; images uint8 ``[B, 3, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
+        model: on ``device``; images uint8 ``[B, C, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
         image_set: at least one image; on any device, or in files.
         batch_size: images a forward pass.
         shots: classes of each group of a long-tailed training set, such as ``{"many": [0, 1], "few": [2]}``.

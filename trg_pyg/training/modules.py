@@ -64,7 +64,7 @@ class DistillationModule(nn.Module):
         their mean over processes, weighted by the images of the shares, is what one process would have found.
 
         Args:
-            images: uint8 ``[B, 3, H, W]``; of a method with views, all their rows, and ``step.rows`` says whose.
+            images: uint8 ``[B, C, H, W]``; of a method with views, all their rows, and ``step.rows`` says whose.
             teacher: the teacher's float32 outputs for the same images; None if the distiller needs none.
             step: labels, progress and generator of this step. With the scope ``"global"`` the generators of all
                 processes must be in the same state.
@@ -261,7 +261,7 @@ class FrozenTeacher(nn.Module):
     # Not inference_mode: its tensors cannot be saved for the backward pass of a loss that they take part in.
     @torch.no_grad()
     def forward(self, images: Tensor) -> Outputs:
-        """Return the float32 outputs for images uint8 ``[B, 3, H, W]``."""
+        """Return the float32 outputs for images uint8 ``[B, C, H, W]``."""
         # The caller still holds the network, maybe tapped in another way, and may have called its train().
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()

@@ -43,7 +43,7 @@ def top_predictions(
     """Return the most probable class of every image, measured in eval mode; every module's mode is restored.
 
     Args:
-        model: on ``device``; images uint8 ``[B, 3, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
+        model: on ``device``; images uint8 ``[B, C, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
         image_set: at least one image; on any device, or in files. Its order is kept.
         batch_size: images a forward pass.
         device: where the forward pass runs, in float32.

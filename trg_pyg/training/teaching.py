@@ -66,7 +66,7 @@ class Teaching:
         return [each.network for each in self._passes]
 
     def __call__(self, images: Tensor, wanted: Sequence[bool]) -> list[Heard]:
-        """Return what each student's teacher says of the images ``[B, 3, H, W]``.
+        """Return what each student's teacher says of the images ``[B, C, H, W]``.
 
         Args:
             images: the images.

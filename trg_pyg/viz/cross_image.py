@@ -86,7 +86,7 @@ def draw_cross_image_graph(
 
     Args:
         axes: matplotlib's, to draw in.
-        images: ``[B, 3, H, W]``, uint8 or float in [0, 1].
+        images: ``[B, C, H, W]``, uint8 or float in [0, 1].
         graph: of all tokens of these images, see :func:`cross_image_edges`.
         grid: rows and columns of tokens that an image is cut in.
         positions: places of the nodes on the grids of their images, ``[B, n]``; by default all tokens in order.

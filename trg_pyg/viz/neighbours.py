@@ -41,7 +41,7 @@ def draw_patch(axes: Any, image: Tensor, grid: tuple[int, int], place: int) -> N
 
     Args:
         axes: matplotlib's, to draw in.
-        image: ``[3, H, W]``, uint8 or float in [0, 1].
+        image: ``[C, H, W]``, uint8 or float in [0, 1].
         grid: rows and columns of tokens that the image is cut in.
         place: of the token on the grid, row by row.
     """
@@ -71,7 +71,7 @@ def draw_neighbours(
 
     Args:
         row: matplotlib's axes, as many as neighbours are wanted; those that are left over stay empty.
-        images: ``[B, 3, H, W]``, uint8 or float in [0, 1], in the order of the graph's nodes.
+        images: ``[B, C, H, W]``, uint8 or float in [0, 1], in the order of the graph's nodes.
         graph: of all tokens of the images, row by row of their grids.
         grid: rows and columns of tokens that an image is cut in.
         token: number of the node.

@@ -71,7 +71,7 @@ def draw_similarity(
 
     Args:
         axes: matplotlib's, to draw in.
-        image: ``[3, H, W]``, uint8 or float in [0, 1].
+        image: ``[C, H, W]``, uint8 or float in [0, 1].
         values: ``[rows * columns]``, row by row; patches of NaN stay bare.
         grid: rows and columns of tokens.
         token: number of a token that is framed.

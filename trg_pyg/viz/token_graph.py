@@ -37,7 +37,7 @@ def draw_token_graph(
 
     Args:
         axes: matplotlib's, to draw in.
-        image: ``[3, H, W]``, uint8 or float in [0, 1].
+        image: ``[C, H, W]``, uint8 or float in [0, 1].
         graph: of n nodes, with ``edge_index``, and ``edge_weight`` if edges have one.
         grid: rows and columns of tokens that the image is cut in.
         positions: place of each node on the grid, row by row, ``[n]``; by default the nodes are all tokens in order.
