@@ -235,7 +235,9 @@ def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flat.items()
-        if key.removeprefix("teacher.") not in without and value is not None and value != {}
+        if (name := key.removeprefix("teacher.")) not in without
+        # Of a training, 0 and false are options that are off.
+        and (bool(value) if name.startswith("train.") else value is not None and value != {})
     }
 
 

@@ -18,7 +18,12 @@ NonFinite = Literal["stop", "skip"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
-_LATER = ("deterministic", "freeze_epochs")
+_LATER = (
+    *("deterministic", "freeze_epochs"),
+    *("mixup", "cutmix", "randaugment", "trivialaugment", "erasing", "label_smoothing", "ema"),
+)
+# Of torchvision's RandAugment, which has 31 magnitudes from 0 on.
+_MOST_MAGNITUDE = 30
 # They change no result: when a training is given up, and how many images are evaluated at once.
 _NO_RESULT = ("max_skipped", "eval_batch_size")
 # They change one only with a value of another option.
@@ -63,6 +68,16 @@ class TrainConfig:
         freeze_epochs: epochs at the start in which of the student only the classifier learns, the rest staying as it
             is, running statistics included, at most ``epochs``: a linear probe, before all of it is trained. For a
             network that begins with pretrained weights; what the method trains beside it learns throughout.
+        mixup: mix each image with another of its batch by a share of Beta(mixup, mixup), the labels in the same shares;
+            published from 0.1 to 1. 0 is off, as for all that follow. Pixels are rounded to whole values.
+        cutmix: paste a box of another image of the batch in each, the labels in the shares of the area, which is drawn
+            from Beta(cutmix, cutmix); published as 1. With ``mixup``, each batch takes one of the two, by chance.
+        randaugment: magnitude of RandAugment's two operations on each image, in [0, 30]; published as 9.
+        trivialaugment: one operation on each image, of a magnitude drawn at random.
+        erasing: probability, in [0, 1], that a box of an image, 2 to 33 % of its area, is made black.
+        label_smoothing: share of the labels that cross-entropy gives evenly to all classes, in [0, 1).
+        ema: decay of a running mean of the student's weights after each step, in [0, 1), smaller in the first steps.
+            The mean is what is evaluated, saved and returned; published as 0.999 and more.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
         deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
@@ -96,6 +111,13 @@ class TrainConfig:
     nonfinite: NonFinite = "stop"
     max_skipped: int = 10
     freeze_epochs: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    randaugment: int = 0
+    trivialaugment: bool = False
+    erasing: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     compile: bool = False
     deterministic: bool = False
     channels_last: bool = True
@@ -125,6 +147,18 @@ class TrainConfig:
         self._check(
             "warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"give 0 or less than train.epochs = {self.epochs}"
         )
+        for name in ("mixup", "cutmix"):
+            self._check(name, 0 <= getattr(self, name) < math.inf, "give 0 (off) or a positive number")
+        for name in ("label_smoothing", "ema"):
+            self._check(name, 0 <= getattr(self, name) < 1, "give a number from 0 (off) to below 1")
+        self._check("erasing", 0 <= self.erasing <= 1, "give a probability, from 0 (off) to 1")
+        magnitude = self.randaugment
+        self._check(
+            "randaugment",
+            isinstance(magnitude, int) and 0 <= magnitude <= _MOST_MAGNITUDE,
+            f"give a whole number from 0 (off) to {_MOST_MAGNITUDE}",
+        )
+        self._check("trivialaugment", not (self.trivialaugment and magnitude), "it takes the place of randaugment")
         clip = self.grad_clip
         self._check("grad_clip", clip is None or 0 < clip < math.inf, "give a positive number, or null for no clipping")
         if self.nesterov:
@@ -132,6 +166,12 @@ class TrainConfig:
             self._check("nesterov", usable, "needs train.optimizer SGD and train.momentum above 0")
         if self.schedule == "multistep":
             self._check_milestones()
+
+    @property
+    def mixes(self) -> str:
+        """The options that give an image several classes, with their values; empty where none does."""
+        on = {name: getattr(self, name) for name in ("mixup", "cutmix") if getattr(self, name)}
+        return " and ".join(f"train.{name} = {value}" for name, value in on.items())
 
     def _check_milestones(self) -> None:
         steps = self.milestones
