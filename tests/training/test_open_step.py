@@ -119,6 +119,7 @@ def test_a_training_that_is_broken_off_anywhere_ends_alike(method, recipe, netwo
         return saved
 
     whole = train(tmp_path / "whole")
+    train(tmp_path / "whole", resume=True)
     if recipe:  # which does something
         student, teacher = network(0), network(1)
         fit(student, teacher, KD(student.describe(6), teacher.describe(6)), train_set, test_set, CONFIG)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from trg_pyg.errors import require
+from trg_pyg.runs import LATER
 from trg_pyg.training.distributed import LossScope
 
 OptimizerName = Literal["SGD", "AdamW"]
@@ -17,11 +18,6 @@ NonFinite = Literal["stop", "skip"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
-_LATER = (
-    *("deterministic", "freeze_epochs"),
-    *("mixup", "cutmix", "randaugment", "trivialaugment", "erasing", "label_smoothing", "ema"),
-)
 # Of torchvision's RandAugment, which has 31 magnitudes from 0 on.
 _MOST_MAGNITUDE = 30
 # They change no result: when a training is given up, and how many images are evaluated at once.
@@ -68,16 +64,16 @@ class TrainConfig:
         freeze_epochs: epochs at the start in which of the student only the classifier learns, the rest staying as it
             is, running statistics included, at most ``epochs``: a linear probe, before all of it is trained. For a
             network that begins with pretrained weights; what the method trains beside it learns throughout.
-        mixup: mix each image with another of its batch by a share of Beta(mixup, mixup), the labels in the same shares;
-            published from 0.1 to 1. 0 is off, as for all that follow. Pixels are rounded to whole values.
-        cutmix: paste a box of another image of the batch in each, the labels in the shares of the area, which is drawn
-            from Beta(cutmix, cutmix); published as 1. With ``mixup``, each batch takes one of the two, by chance.
-        randaugment: magnitude of RandAugment's two operations on each image, in [0, 30]; published as 9.
-        trivialaugment: one operation on each image, of a magnitude drawn at random.
-        erasing: probability, in [0, 1], that a box of an image, 2 to 33 % of its area, is made black.
-        label_smoothing: share of the labels that cross-entropy gives evenly to all classes, in [0, 1).
-        ema: decay of a running mean of the student's weights after each step, in [0, 1), smaller in the first steps.
-            The mean is what is evaluated, saved and returned; published as 0.999 and more.
+        mixup: mix pairs of images, by shares of Beta(mixup, mixup). Their labels have the same shares; published from 0.1
+            to 1. Pixels are rounded to whole values. Here and in what follows, 0 and false are off.
+        cutmix: paste a box of another image, of Beta(cutmix, cutmix). The labels have the shares of the area; published
+            as 1. With ``mixup``, each batch takes one of the two, by chance.
+        randaugment: magnitude of RandAugment on each image, in [0, 30]. It does two operations; published as 9.
+        trivialaugment: TrivialAugment on each image. It does one operation, of a magnitude drawn at random.
+        erasing: probability of a black box in an image, in [0, 1]. It covers 2 to 33 % of the area.
+        label_smoothing: share of the labels given evenly to all classes. Of those of cross-entropy, in [0, 1).
+        ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
+            what is evaluated, saved and returned; published as 0.999 and more.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
         deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
@@ -195,7 +191,7 @@ def without_off(options: dict[str, Any]) -> dict[str, Any]:
         options: of a :class:`TrainConfig` by name, as plain values.
     """
     idle = {name for name, (other, value) in _USED_WITH.items() if options.get(other, value) != value}
-    idle |= {*_NO_RESULT, *(name for name in _LATER if not options.get(name))}
+    idle |= {*_NO_RESULT, *(name for name in LATER if not options.get(name))}
     return {name: value for name, value in options.items() if name not in idle}
 
 
