@@ -241,7 +241,7 @@ class Learner:
             images = part.images
             if callable(teacher):
                 images, rows = self.trainee.distiller.see(images, replace(told, generator=state.views))
-                told, teacher = replace(told, rows=rows), teacher(images)
+                told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
             wrapped.train()
             self._freeze()
             losses, logits = wrapped(images, teacher, told, part.everywhere)
