@@ -104,7 +104,8 @@ RECIPES = [
 
 
 @pytest.mark.parametrize(
-    ("method", "recipe"), [(Views, {}), (Stages, {}), (Doubled, {}), *((KD, recipe) for recipe in RECIPES)]
+    ("method", "recipe"),
+    [(Views, {}), (Stages, {}), (Doubled, {}), (Doubled, {"ema": 0.5}), *((KD, recipe) for recipe in RECIPES)],
 )
 def test_a_training_that_is_broken_off_anywhere_ends_alike(method, recipe, network, train_set, test_set, tmp_path):
     def train(folder, **options):
@@ -120,7 +121,7 @@ def test_a_training_that_is_broken_off_anywhere_ends_alike(method, recipe, netwo
 
     whole = train(tmp_path / "whole")
     train(tmp_path / "whole", resume=True)
-    if recipe:  # which does something
+    if method is KD:  # whose recipe does something
         student, teacher = network(0), network(1)
         fit(student, teacher, KD(student.describe(6), teacher.describe(6)), train_set, test_set, CONFIG)
         assert any(not torch.equal(value, whole[name]) for name, value in student.model.state_dict().items())

@@ -64,8 +64,8 @@ class TrainConfig:
         freeze_epochs: epochs at the start in which of the student only the classifier learns, the rest staying as it
             is, running statistics included, at most ``epochs``: a linear probe, before all of it is trained. For a
             network that begins with pretrained weights; what the method trains beside it learns throughout.
-        mixup: mix pairs of images, by shares of Beta(mixup, mixup). Their labels have the same shares; published from 0.1
-            to 1. Pixels are rounded to whole values. Here and in what follows, 0 and false are off.
+        mixup: mix pairs of images, by shares of Beta(mixup, mixup). Their labels have the same shares; published from
+            0.1 to 1. Pixels are rounded to whole values. Here and in what follows, 0 and false are off.
         cutmix: paste a box of another image, of Beta(cutmix, cutmix). The labels have the shares of the area; published
             as 1. With ``mixup``, each batch takes one of the two, by chance.
         randaugment: magnitude of RandAugment on each image, in [0, 30]. It does two operations; published as 9.
