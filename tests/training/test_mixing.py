@@ -83,6 +83,13 @@ def test_an_erased_box_is_black(train_set):
     assert all(0.01 < share < 0.5 for share in changed.double().mean((1, 2)).tolist())
 
 
+def test_policies_refuse_other_images_than_grey_and_colour():
+    mixing = Mixing(replace(RECIPE, trivialaugment=True), 3, World(), torch.device("cpu"))
+    batch = torch.zeros(2, 5, 6, 6, dtype=torch.uint8), torch.arange(2), torch.arange(2)
+    with pytest.raises(InputError, match="train.trivialaugment = True: images of 5 channels"):
+        mixing(batch, 2, torch.Generator())
+
+
 def test_both_networks_see_the_same_mixed_images_and_accuracy_counts_shares(network, train_set, test_set):
     student, teacher = network(0), network(1)
     seen = {"student": [], "teacher": []}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from trg_pyg.errors import require
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
 
@@ -48,12 +49,21 @@ class Mixing:
         Returns:
             The same three on the device, the images still uint8, and where they are mixed the shares of the classes in
             each image, float32 ``[b, classes]``.
+
+        Raises:
+            InputError: the images have channels that RandAugment and TrivialAugment do not know.
         """
+        channels, config = batch[0].shape[1], self._config
+        require(
+            channels in (1, 3) or not (config.randaugment or config.trivialaugment),
+            f"train.randaugment = {config.randaugment}, train.trivialaugment = {config.trivialaugment}: images of "
+            f"{channels} channels, and they know grey and colour only; leave them out",
+        )
         images, target, index = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         if self._change is not None:
             seeds = self._world.share(torch.randint(2**62, (whole,), generator=generator))
             images = _changed(images, self._change, seeds.tolist())
-        if not self._config.mixes:
+        if not config.mixes:
             return images, target, index
         images, share = self._mixed(images, self._before(images), generator)
         own, other = (one_hot(labels, self._classes).float() for labels in (target, self._before(target)))
