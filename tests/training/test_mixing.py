@@ -86,7 +86,7 @@ def test_an_erased_box_is_black(train_set):
 def test_policies_refuse_other_images_than_grey_and_colour():
     mixing = Mixing(replace(RECIPE, trivialaugment=True), 3, World(), torch.device("cpu"))
     batch = torch.zeros(2, 5, 6, 6, dtype=torch.uint8), torch.arange(2), torch.arange(2)
-    with pytest.raises(InputError, match="train.trivialaugment = True: images of 5 channels"):
+    with pytest.raises(InputError, match=r"train\.trivialaugment = True: images of 5 channels"):
         mixing(batch, 2, torch.Generator())
 
 

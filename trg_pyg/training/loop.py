@@ -77,7 +77,8 @@ def fit_together(
     is computed once.
 
     The same arguments, with students and distillers initialised alike, give the same weights on a CPU, and so does a
-    training that was stopped and resumed. With ``config.ema`` students end with the mean weights. ``seed`` fixes everything drawn here; the initialisation is the caller's.
+    training that was stopped and resumed. With ``config.ema`` students end with the mean
+    weights. ``seed`` fixes everything drawn here; the initialisation is the caller's.
 
     Of several processes, each gives the same arguments, but for its device. Each computes its share of every batch;
     losses, gradients and metrics are those of the whole batch, see
@@ -89,8 +90,8 @@ def fit_together(
         test_set: evaluated on.
         config: recipe of the training.
         augment: applied by the loader (:func:`~trg_pyg.data.loader.make_loader`) to each training batch.
-        seed: of the order, augmentation and mixing of the images, of the distiller's draws and of dropout: three streams, so
-            that methods which draw more or less still see the same batches.
+        seed: of the order, augmentation and mixing of the images, of the distiller's draws and of dropout: three
+            streams, so that methods which draw more or less still see the same batches.
         device: where all networks run.
         resume: continue from the checkpoints in the trainees' folders; a student that is ahead of the others waits.
         shots: groups of classes to report, see :func:`~trg_pyg.training.metrics.evaluate`.
