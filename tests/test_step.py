@@ -26,3 +26,9 @@ def test_a_step_of_labels_and_positions():
 def test_what_is_no_step_is_refused(target, progress, index, message):
     with pytest.raises(InputError, match=message):
         Step(target, progress, torch.Generator(), index)
+
+
+@pytest.mark.parametrize("soft", [torch.zeros(3, 4), torch.zeros(2, 4, dtype=torch.long)])
+def test_shares_of_classes_are_one_row_an_image(soft):
+    with pytest.raises(InputError, match=r"soft \(\d, 4\) for target \(2,\): give the shares"):
+        Step(torch.arange(2), 0.5, torch.Generator(), soft=soft)

@@ -119,10 +119,11 @@ class DistillationModule(nn.Module):
 
     def _whole_step(self, step: Step, shares: list[int], views: list[list[int]]) -> Step:
         rows = None if step.rows is None else tuple(map(sum, views))
+        soft = None if step.soft is None else self.world.gather(step.soft, shares)
         if step.index is None:
-            return replace(step, target=self.world.gather(step.target, shares), rows=rows)
+            return replace(step, target=self.world.gather(step.target, shares), rows=rows, soft=soft)
         both = self.world.gather(torch.stack([step.target, step.index], dim=1), shares)
-        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous(), rows=rows)
+        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous(), rows=rows, soft=soft)
 
 
 class GatheredOutputs:

@@ -12,6 +12,7 @@ from trg_pyg.data._epochs import LoaderState
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
+from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.modules import DistillationModule
 from trg_pyg.training.stream import GlobalStream
@@ -30,6 +31,7 @@ class TrainingState:
         draws: random stream of the distiller.
         dropout: random stream of the network.
         views: random stream of a method's views.
+        average: of the student's weights; None where the recipe takes none.
         world: the processes of the training; each has random streams of its own, the rest is alike.
         history: the metrics of every finished epoch.
         step: steps done of the epoch after these.
@@ -46,6 +48,7 @@ class TrainingState:
     draws: torch.Generator
     dropout: GlobalStream
     views: torch.Generator = field(default_factory=torch.Generator)
+    average: WeightAverage | None = None
     world: World = SINGLE_PROCESS
     history: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
@@ -125,7 +128,7 @@ class TrainingState:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "scaler": self.scaler,
-        }
+        } | ({} if self.average is None else {"average": self.average})
 
 
 def _differences(saved: dict[str, Any], here: dict[str, Any]) -> list[str]:
