@@ -1,5 +1,6 @@
 """What a loss may know of a training step beside the outputs of the two networks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,22 @@ class Step:
     def labelled(self, outputs: Tensor) -> Tensor:
         """Return the rows that the labels belong to, ``[B, ...]``."""
         return outputs if self.rows is None else self.split(outputs)[0]
+
+    def noise(self, shape: Sequence[int]) -> Tensor:
+        """Return uniform draws in [0, 1) for each image, float32 ``[B, *shape]`` on the CPU.
+
+        One number comes from the generator, the rest from it and the image's position in the training set: an image has
+        the same noise on any number of processes, whatever part of the batch it is in.
+
+        Raises:
+            InputError: the positions are not known.
+        """
+        if self.index is None:
+            raise InputError("noise of each image needs its position in the training set: give Step(index=...)")
+        seed, own = int(torch.randint(2**32, (), generator=self.generator)), torch.Generator()
+        # Generators of PyTorch look at 32 bits of a seed; an odd factor gives each image others.
+        seeds = [(seed + 0x9E3779B1 * place) % 2**32 for place in self.index.tolist()]
+        return torch.stack([torch.rand(tuple(shape), generator=own.manual_seed(each)) for each in seeds])
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits ``[B, classes]`` with the labels, mixed or smoothed as they are."""

@@ -114,7 +114,7 @@ class Distiller(nn.Module, ABC):
         """Return what both networks see in a step, in place of the images alone; the losses are told of all of it.
 
         A method that overrides it has forward passes of its own: the teacher's is not shared with other methods.
-        Random draws come from ``step.generator``, which is one of this process here.
+        Random draws of images come from ``step.noise``: several processes have other images of the batch.
 
         Args:
             images: uint8 ``[B, 3, H, W]``, of this process.

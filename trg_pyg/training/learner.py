@@ -94,14 +94,12 @@ class Seeds(NamedTuple):
         order: of the images and their augmentation; equal on all processes.
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
-        views: of what a method makes of the images of this process.
     """
 
     training: int
     order: int
     draws: int
     dropout: int
-    views: int
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,6 @@ class Learner:
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
-            views=torch.Generator().manual_seed(seeds.views),
             average=WeightAverage(trainee.student, config.ema) if config.ema else None,
             world=world,
         )
@@ -240,7 +237,7 @@ class Learner:
             )
             images = part.images
             if callable(teacher):
-                images, rows = self.trainee.distiller.see(images, replace(told, generator=state.views))
+                images, rows = self.trainee.distiller.see(images, told)
                 told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
             wrapped.train()
             self._freeze()

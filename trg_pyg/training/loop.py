@@ -369,9 +369,8 @@ def _seeds(seed: int, config: TrainConfig, world: World) -> Seeds:
     # Seeds drawn from one generator: seed + 1 would give one run the stream that another run uses otherwise.
     root = torch.Generator().manual_seed(seed)
     order, draws, dropout = torch.randint(2**62, (3,), generator=root).tolist()
-    own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
-    views = int(torch.randint(2**62, (world.size,), generator=root)[world.rank])
     if world.is_main:
-        return Seeds(seed, order, draws, dropout, views)
+        return Seeds(seed, order, draws, dropout)
+    own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
     # Losses of the whole batch are computed alike on every process, so they have to draw alike.
-    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout, views)
+    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout)
