@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from trg_pyg.config.choices import read_choices
