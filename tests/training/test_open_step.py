@@ -1,7 +1,8 @@
-"""What a method may do beside comparing outputs: views, phases, a student of its own."""
+"""What a method may do beside comparing outputs: views, phases, a student of its own; and a recipe with its images."""
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trg_pyg.distillers import AdversarialKD, AdversarialTraining
+from trg_pyg.distillers import KD, AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
@@ -102,14 +103,44 @@ class Doubled(Distiller):
         return self.weigh({"ce": (1.0, F.cross_entropy(student.logits, step.target))})
 
 
-@pytest.mark.parametrize("method", [Views, Stages, Doubled])
-def test_a_training_that_is_broken_off_anywhere_ends_alike(method, network, train_set, test_set, tmp_path):
+# Each option of the recipe alone, then all that go together.
+RECIPES = [
+    *({"mixup": 0.4}, {"cutmix": 1.0}, {"randaugment": 9}, {"trivialaugment": True}, {"erasing": 0.9}),
+    *({"label_smoothing": 0.1}, {"ema": 0.9}),
+    {
+        "mixup": 1.0,
+        "cutmix": 1.0,
+        "randaugment": 5,
+        "erasing": 0.5,
+        "label_smoothing": 0.1,
+        "ema": 0.5,
+        "accumulate": 2,
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe"),
+    [(Views, {}), (Stages, {}), (Doubled, {}), (Doubled, {"ema": 0.5}), *((KD, recipe) for recipe in RECIPES)],
+)
+def test_a_training_that_is_broken_off_anywhere_ends_alike(method, recipe, network, train_set, test_set, tmp_path):
     def train(folder, **options):
         student, teacher = network(0), network(1)
-        fit(student, teacher, method(), train_set, test_set, CONFIG, folder=folder, **options)
-        return load_file(folder / "last.safetensors")
+        distiller = KD(student.describe(6), teacher.describe(6)) if method is KD else method()
+        config = replace(CONFIG, **recipe)
+        history = fit(student, teacher, distiller, train_set, test_set, config, folder=folder, **options)
+        assert len(history) == 3
+        saved = load_file(folder / "last.safetensors")
+        if method is not Doubled:  # what is returned is what was saved
+            assert all(torch.equal(value, saved[name]) for name, value in student.model.state_dict().items())
+        return saved
 
     whole = train(tmp_path / "whole")
+    train(tmp_path / "whole", resume=True)
+    if method is KD:  # whose recipe does something
+        student, teacher = network(0), network(1)
+        fit(student, teacher, KD(student.describe(6), teacher.describe(6)), train_set, test_set, CONFIG)
+        assert any(not torch.equal(value, whole[name]) for name, value in student.model.state_dict().items())
     for stops in range(1, 8, 2):
         folder = tmp_path / str(stops)
         with pytest.raises(TrainingStopped), StopRequest().listening() as stop:

@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from trg_pyg.step import Step
 from trg_pyg.training.checkpoint import CheckpointNotWritten
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
+from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate, evaluating
@@ -94,14 +95,12 @@ class Seeds(NamedTuple):
         order: of the images and their augmentation; equal on all processes.
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
-        views: of what a method makes of the images of this process.
     """
 
     training: int
     order: int
     draws: int
     dropout: int
-    views: int
 
 
 @dataclass(frozen=True)
@@ -113,12 +112,14 @@ class Share:
         target: ``[b]``.
         index: positions in the training set, ``[b]``.
         everywhere: images of all processes' shares together.
+        soft: shares of the classes in each image, ``[b, classes]``, where images are mixed.
     """
 
     images: Tensor
     target: Tensor
     index: Tensor
     everywhere: int
+    soft: Tensor | None = None
 
 
 class _Seen(NamedTuple):
@@ -189,7 +190,7 @@ class Learner:
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
-            views=torch.Generator().manual_seed(seeds.views),
+            average=WeightAverage(trainee.student, config.ema) if config.ema else None,
             world=world,
         )
         self._networks = Networks(trainee.student, trainee.teacher, lambda: autocast(device, config.precision))
@@ -234,11 +235,19 @@ class Learner:
             self._keep_buffers()
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
-            told = Step(part.target, progress, state.draws, part.index, self._networks)
+            told = Step(
+                part.target,
+                progress,
+                state.draws,
+                part.index,
+                self._networks,
+                soft=part.soft,
+                smoothing=self.config.label_smoothing,
+            )
             images = part.images
             if callable(teacher):
-                images, rows = self.trainee.distiller.see(images, replace(told, generator=state.views))
-                told, teacher = replace(told, rows=rows), teacher(images)
+                images, rows = self.trainee.distiller.see(images, told)
+                told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
             wrapped.train()
             self._freeze()
             losses, logits = wrapped(images, teacher, told, part.everywhere)
@@ -248,7 +257,10 @@ class Learner:
             state.further += (sum(told.rows) - len(part.images)) * self._of_each
         state.further += self._networks.passed
         self._networks.passed = 0
-        top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
+        guesses = logits.detach().argmax(dim=1)
+        # Of a mixed image, a guess is right by the share of its class.
+        right = (guesses == part.target).float() if part.soft is None else part.soft.gather(1, guesses[:, None])
+        top1 = 100 * right.mean()
         self._seen.append(_Seen(part, losses, top1))
 
     @property
@@ -288,6 +300,8 @@ class Learner:
         if self._are_finite(watched):
             state.scaler.step(state.optimizer)
             state.scaler.update()
+            if state.average is not None:
+                state.average.update(len(state.history) * self.steps + state.step)
             for part, losses, top1 in seen:
                 state.meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(part.images))
                 self._silence.step(losses.parts)
@@ -364,7 +378,7 @@ class Learner:
             norms = torch.stack([parameter.detach().norm() for parameter in self.state.module.parameters()])
             name = "norm of the weights"
             self._check_finite(name, {name: norms.norm().item()})
-            average_buffers(self.state.module, self.world)
+            self._average_buffers()
             try:
                 self._save(self.trainee.folder, loader)
             except CheckpointNotWritten as error:
@@ -417,13 +431,16 @@ class Learner:
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
         further = sum(world.gather_objects(state.further))
         metrics["passes"] = self._of_each + further / train_images
-        average_buffers(state.module, world)
+        self._average_buffers()
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
             student = self.trainee.student
-            tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
-            metrics |= _named("test", tested)
-            self._check_finite("test/loss", metrics)
-            metrics |= self._probed()
+            with self._as_used():
+                tested = evaluate(
+                    student, test_set, config.eval_batch_size, shots, config.precision, self.device, world
+                )
+                metrics |= _named("test", tested)
+                self._check_finite("test/loss", metrics)
+                metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
@@ -432,7 +449,8 @@ class Learner:
         if folder is not None:
             try:
                 if world.is_main:
-                    _save_weights(state, folder)
+                    with self._as_used():
+                        _save_weights(state, folder)
                 # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
                 self._save(folder, loader)
             except OSError as error:
@@ -443,7 +461,23 @@ class Learner:
                     ) from error
                 self._go_on(error)
         if self.trainee.on_epoch is not None:
-            self.trainee.on_epoch(dict(metrics))
+            with self._as_used():
+                self.trainee.on_epoch(dict(metrics))
+
+    def finish(self) -> None:
+        """Leave the student with the weights that were saved."""
+        if self.state.average is not None:
+            self.state.average.keep()
+
+    def _as_used(self) -> AbstractContextManager[None]:
+        """Let the student have the weights that are evaluated and saved."""
+        return nullcontext() if self.state.average is None else self.state.average.shown()
+
+    def _average_buffers(self) -> None:
+        average_buffers(self.state.module, self.world)
+        if self.state.average is not None and self.world.size > 1:
+            with self._as_used():
+                average_buffers(self.trainee.student, self.world)
 
     @torch.no_grad()
     def _probed(self) -> dict[str, float]:
