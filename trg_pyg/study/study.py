@@ -212,11 +212,12 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
     Raises:
         InputError: it can't be built, or the weights can't be had, are those of another network or not finite.
     """
-    for name in ("name", "num_classes"):
+    for name in ("name", "num_classes", "image_channels"):
         require(
             name not in config.args,
             f"model {config.name!r}: args has {name}={config.args.get(name)}, which is not for you to choose there: "
-            f"{'the data have the classes' if name == 'num_classes' else 'it is what names the network'}; take it out",
+            f"{'it is what names the network' if name == 'name' else 'the data have the ' + name.partition('_')[2]}; "
+            "take it out",
         )
     source, _, inner = config.name.partition(":")
     require(not is_hub(inner), f"model {config.name!r}: give {inner} as weights, and {source}:ARCHITECTURE as the name")
