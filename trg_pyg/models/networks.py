@@ -22,6 +22,10 @@ class Networks:
         student: the network that learns.
         teacher: frozen, in evaluation mode; ``None`` where the method needs none.
         precision: the context in which their forward passes run, such as autocast.
+
+    Attributes:
+        passed: images that were sent through one of the two at a method's request, so far; what :meth:`head` makes of
+            a feature is no pass.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Networks:
         precision: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._student, self._teacher, self._precision = student, teacher, precision
+        self.passed = 0
 
     def student(self, images: Tensor) -> Outputs:
         """Return the student's float32 outputs of a further pass, with gradient.
@@ -38,6 +43,7 @@ class Networks:
         Args:
             images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
         """
+        self.passed += len(images)
         with _statistics_kept(self._student), self._precision():
             return self._student(images).in_float32()
 
@@ -51,6 +57,7 @@ class Networks:
         Raises:
             InputError: there is no teacher.
         """
+        self.passed += len(images)
         with self._precision():
             return self._need_teacher()(images).in_float32()
 
@@ -95,12 +102,16 @@ class Networks:
             parameter.requires_grad_(False)
         try:
             with self._precision():
-                yield lambda images: student(images).logits.float()
+                yield self._attacked
         finally:
             for parameter in asked:
                 parameter.requires_grad_(True)
             for module, mode in modes.items():
                 module.training = mode
+
+    def _attacked(self, images: Tensor) -> Tensor:
+        self.passed += len(images)
+        return self._student(images).logits.float()
 
     def _need_teacher(self) -> TappedModel:
         if self._teacher is None:
