@@ -253,14 +253,14 @@ class Learner:
             losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
-        if told.rows is not None:
-            state.further += (sum(told.rows) - len(part.images)) * self._of_each
-        state.further += self._networks.passed
-        self._networks.passed = 0
         guesses = logits.detach().argmax(dim=1)
         # Of a mixed image, a guess is right by the share of its class.
         right = (guesses == part.target).float() if part.soft is None else part.soft.gather(1, guesses[:, None])
         top1 = 100 * right.mean()
+        if told.rows is not None:
+            state.further += (sum(told.rows) - len(part.images)) * self._of_each
+        state.further += self._networks.passed
+        self._networks.passed = 0
         self._seen.append(_Seen(part, losses, top1))
 
     @property
