@@ -59,8 +59,11 @@ METRICS = (
     Metric("train/total", "training loss", "", "lower", "progress"),
 )
 
-# What the best epoch is chosen by, and methods are compared in.
+# What methods are compared in, and the best epoch is chosen by where no images are held out for that.
 SCORE = METRICS[0]
+
+# What the best epoch is chosen by where there are images for that.
+CHOSEN_BY = Metric("heldout/top1", "held-out top-1", "%", "higher", "progress")
 
 # What tells of the machine and its other work as much as of the training: no two runs have it in common.
 TIMES = {metric.key for metric in METRICS if metric.unit in ("ms", "s", "images/s")}

@@ -77,6 +77,7 @@ def test_what_changes_no_result_changes_no_folder(small, what):
         ["--data.stream=true"],  # without a mean of its own, it takes ImageNet's
         ["--data.subset_seed=1"],
         ["--data.validation=0.2"],
+        ["--data.heldout=0.2"],
         ["--data.imbalance=2"],
         ["--data.background=black"],
         ["--train.deterministic=true"],
@@ -87,6 +88,13 @@ def test_what_changes_no_result_changes_no_folder(small, what):
 )
 def test_what_changes_a_result_changes_the_folder(small, options):
     assert folder_of([*small, *options]) != folder_of(small)
+
+
+def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_by(small):
+    study = prepare(read_choices([*small, "--methods", "KD"]))
+    known = planned(study, study.choices.methods[0], 0).identity
+    assert "validation" in known["data"]["init_args"]
+    assert "heldout" not in known["data"]["init_args"]
 
 
 def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):

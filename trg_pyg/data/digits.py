@@ -19,6 +19,8 @@ class Digits(ImageData):
         flip: mirror training images left to right at random; None stands for no, because a mirrored digit is no digit.
         validation: share of each class of the training images, in (0, 1), that is held out and takes the place of the
             test images; None evaluates on the test images.
+        heldout: share of each class of the training images, in (0, 1), by which the best epoch is chosen, and of which
+            methods may learn.
     """
 
     default_crop_padding = 2

@@ -69,11 +69,12 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
 def _data(study: Study) -> str:
     splits, counts = study.splits, study.splits.class_counts
     origin = " (held out of the training set)" if splits.evaluated == "validation" else ""
+    heldout = "" if splits.heldout is None else f", {len(splits.heldout):,} held out to choose by"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
-        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {splits.image_size}x{splits.image_size}, "
-        f"{count(len(splits.classes), 'class')} of {each}"
+        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {splits.image_size}x{splits.image_size}"
+        f"{heldout}, {count(len(splits.classes), 'class')} of {each}"
     )
 
 

@@ -293,6 +293,8 @@ def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str,
 
 def _identity_of_data(data: dict[str, Any], study: Study) -> dict[str, Any]:
     options = _without(data.get("init_args") or {}, *READING, *PLACES)
+    if options.get("heldout") is None:  # as all data were before there was the option
+        options.pop("heldout", None)
     if options.get("interpolation") == "bilinear":
         options["interpolation"] = None  # which it stands for
     if "stream" in options:

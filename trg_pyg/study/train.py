@@ -117,6 +117,7 @@ def _train(
                 keep_checkpoints=config.keep,
                 stop=stop,
                 world=study.world,
+                heldout=study.splits.heldout,
             )
         finished = True
     finally:

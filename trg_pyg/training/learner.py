@@ -20,7 +20,7 @@ from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import CHOSEN_BY, SCORE
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
@@ -378,7 +378,14 @@ class Learner:
             "set train.grad_clip, or use train.precision bf16 or fp32"
         )
 
-    def finish_epoch(self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: LoaderState) -> None:
+    def finish_epoch(
+        self,
+        train_images: int,
+        test_set: ImageSource,
+        shots: Shots | None,
+        loader: LoaderState,
+        heldout: ImageSource | None = None,
+    ) -> None:
         """Evaluate the student where that is due, enter the epoch in the history and save it.
 
         Args:
@@ -386,6 +393,7 @@ class Learner:
             test_set: evaluated on.
             shots: groups of classes to report.
             loader: state of the batches.
+            heldout: evaluated on too; the best epoch is chosen by it.
         """
         started = time.perf_counter()
         state, config, world = self.state, self.config, self.world
@@ -405,8 +413,10 @@ class Learner:
         average_buffers(state.module, world)
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
             student = self.trainee.student
-            tested = evaluate(student, test_set, config.eval_batch_size, shots, config.precision, self.device, world)
-            metrics |= _named("test", tested)
+            how = config.precision, self.device, world
+            metrics |= _named("test", evaluate(student, test_set, config.eval_batch_size, shots, *how))
+            if heldout is not None:
+                metrics |= _named("heldout", evaluate(student, heldout, config.eval_batch_size, None, *how))
             self._check_finite("test/loss", metrics)
             metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
@@ -467,7 +477,8 @@ def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
     tested = [epoch for epoch in [*history, metrics] if SCORE.key in epoch]
     if not tested:
         return {}
-    best = SCORE.best(tested)
+    chosen_by = CHOSEN_BY if CHOSEN_BY.key in tested[-1] else SCORE
+    best = chosen_by.best(tested)
     return {f"best/{SCORE.name}": best[SCORE.key], "best/epoch": best["epoch"]}
 
 

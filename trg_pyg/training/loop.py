@@ -69,6 +69,7 @@ def fit_together(
     keep_checkpoints: int = 2,
     stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
+    heldout: ImageSource | None = None,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
 
@@ -99,14 +100,17 @@ def fit_together(
         stop: looked at after every step, of several processes after every tenth; where it is set, all trainees are
             saved and the training ends.
         world: the processes that train together.
+        heldout: images that are neither trained on nor reported: where they are given, the best epoch is chosen by
+            them, and not by ``test_set``.
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
-        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` where
-        ``config.eval_every`` asks for it, and with it what the trainee's probe gives, ``images_per_second`` and
-        ``ms_per_step`` (wall time of training alone, loading included, divided by the trainees that share it),
-        ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the highest test top-1 so far, from the first
-        evaluation on). Accuracies are in percent.
+        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` and
+        ``heldout/<metric>`` where ``config.eval_every`` asks for it, and with it what the trainee's probe gives,
+        ``images_per_second`` and ``ms_per_step`` (wall time of training alone, loading included, divided by the
+        trainees that share it), ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the test top-1 of the
+        best epoch so far: that with the highest ``heldout/top1`` where images are held out, else test top-1).
+        Accuracies are in percent.
 
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
@@ -163,7 +167,7 @@ def fit_together(
             _train_epoch(epoch, learners, teaching, loader, config, len(train_set), clock)
             for learner in learners:
                 if learner.place == (epoch, len(loader)):
-                    learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict())
+                    learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict(), heldout)
             clock.saved()
             if epoch + 1 < config.epochs and clock.must_stop():
                 raise TrainingStopped(clock.reason(f"after epoch {epoch + 1} of {config.epochs}"))
