@@ -50,7 +50,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
             scores[each] = max(scores[each], 0.95 * last)
     best = max(scores.values(), default=0.0)
     least = 1.0 if best == 1 else max(best - 0.2, 0.5)
-    ranked = sorted(scores, key=lambda each: (-scores[each], len(each), each))
+    # Of equals the last by name: layer3 is nearer to layer4 than layer1 is.
+    ranked = sorted(sorted(scores, reverse=True), key=lambda each: (-scores[each], len(each)))
     return [each for each in ranked if scores[each] >= least][:3]
 
 

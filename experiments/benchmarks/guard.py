@@ -73,7 +73,7 @@ class Unguarded(Learner):
 
 
 # What losses, relations and distillers call on their inputs in every step.
-CHECKS = ("check_graph", "check_rows", "check_maps", "check_logits", "check_target", "check_type")
+CHECKS = ("check_graph", "check_kind", "check_rows", "check_maps", "check_logits", "check_target", "check_type")
 
 
 def _check_nothing(*_: Any, **__: Any) -> None:

@@ -156,12 +156,12 @@ def test_a_variant_that_cannot_be_is_one_line(table, text, line):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--methods", "TRG k=5"], "methods=TRG k=5: no such class or variant; did you mean TRG k=4, TRG k=6"),
+        (["--methods", "TRG k=5"], "methods=TRG k=5: no such class or variant; did you mean TRG k=6, TRG k=4"),
         (["--methods", "TRG k=4+KD"], "methods=TRG k=4+KD: TRG k=4 is a variant, complete in itself; add a variant of"),
         (["--methods", "TRG k=4", "TRG k=4"], "methods: ['TRG k=4', 'TRG k=4'] names one twice"),
         (["--methods", "KD 1/1", "KD", "--distiller=KD", "--distiller.ce_weight=1", "--distiller.kd_weight=1"], "same"),
         (["--distiller=KD"], "variants.TRG k=4: nothing uses it; name it in methods, or leave it out"),
-        (["--reference=TRG k=5"], "reference=TRG k=5: not among the methods; did you mean TRG k=4, TRG k=6?"),
+        (["--reference=TRG k=5"], "reference=TRG k=5: not among the methods; did you mean TRG k=6, TRG k=4?"),
         (["--variants=3"], "variants=3: expected dict"),
     ],
 )

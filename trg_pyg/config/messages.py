@@ -208,7 +208,8 @@ def _near_option(key: str, cls: type) -> str:
 @cache
 def options_of(cls: type) -> list[str]:
     """Return the names of the options of a data set or a distiller."""
-    return list(ArgumentParser().add_class_arguments(cls, skip=NETWORKS if issubclass(cls, Distiller) else set()))
+    skip = NETWORKS if issubclass(cls, Distiller) else set()
+    return list(ArgumentParser().add_class_arguments(cls, skip=skip, fail_untyped=False))
 
 
 def class_at(path: str) -> Any:
