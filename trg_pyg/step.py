@@ -1,6 +1,7 @@
 """What a loss may know of a training step beside the outputs of the two networks."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class Step:
         networks: what a method may ask of the two networks; ``None`` where losses are computed of outputs alone.
         rows: images of each view that the networks were given, the labelled ones first; ``None`` where they were given
             the B images, see :meth:`~trg_pyg.distillers.base.Distiller.views`.
+        pool: images, labels and positions of each further stream that the method takes, by name, see
+            :class:`~trg_pyg.data.pool.Pools`; without those that are not there.
 
     Raises:
         InputError: there is not one label or one position an image, or the progress is not in [0, 1].
@@ -32,6 +35,7 @@ class Step:
     index: Tensor | None = None
     networks: Networks | None = None
     rows: tuple[int, ...] | None = None
+    pool: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(

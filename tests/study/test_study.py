@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
@@ -125,6 +126,24 @@ def test_data_are_known_by_what_they_hold_wherever_they_lie(small, images, tmp_p
     for split in ("train", "test"):
         (moved / split / "red").rename(moved / split / "pink")
     assert len({before, names, relabelled, other, folder_of(there)}) == 5
+
+
+def test_unlabelled_images_are_known_by_what_they_hold_to_who_takes_them(small, tmp_path, capsys):
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for number in range(5):
+        Image.new("RGB", (20, 16), (number, 0, 99)).save(loose / f"{number}.png")
+    given = [*small, f"--data.unlabelled={loose}"]
+    before = folder_of(given, "SRD")
+    assert before != folder_of(small, "SRD")
+    assert folder_of(given) == folder_of(small)
+    moved = loose.rename(tmp_path / "moved")
+    given = [*small, f"--data.unlabelled={moved}"]
+    assert folder_of(given, "SRD") == before
+    assert main([*given, "--methods", "SRD", "KD", "--share_teacher=true"]) == 0
+    assert "36 training and 12 test images of 16x16, 5 unlabelled, 3 classes of 12" in capsys.readouterr().out
+    Image.new("RGB", (20, 16), (77, 0, 99)).save(moved / "0.png")
+    assert folder_of(given, "SRD") != before
 
 
 def test_cublas_is_made_deterministic_before_cuda_is_used_where_a_training_asks_for_it(monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -75,6 +76,7 @@ class Splits:
             wherever they lie, and whether files are decoded into memory or streamed.
         heldout: a share of each class of the training images that is neither trained on nor evaluated as the result:
             the best epoch is chosen by it, and methods may learn of it; None where there is none.
+        unlabelled: images for methods that learn without labels; None where there are none.
     """
 
     train: ImageSource
@@ -85,6 +87,7 @@ class Splits:
     evaluated: Evaluated = "test"
     digest: str = ""
     heldout: ImageSource | None = None
+    unlabelled: ImageSource | None = None
 
     @property
     def image_size(self) -> int:
@@ -100,6 +103,17 @@ class Splits:
         """Return the same with a share of each class of the training images as ``heldout``; see :class:`ImageData`."""
         train, heldout = _hold_out(self.train, self.classes, share, seed, "heldout")
         return replace(self, train=train, heldout=heldout)
+
+    def to(self, device: torch.device | str) -> "Splits":
+        """Return the same with all images on a device; of streamed ones, the batches go there."""
+        parts = {name: getattr(self, name) for name in ("train", "test", "heldout", "unlabelled")}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
+
+    @property
+    def pools(self) -> dict[str, ImageSource]:
+        """What methods may take beside the training images, by name, where it is there."""
+        both = {"heldout": self.heldout, "unlabelled": self.unlabelled}
+        return {name: source for name, source in both.items() if source is not None}
 
 
 class ImageData(ABC):
@@ -130,6 +144,8 @@ class ImageData(ABC):
         heldout: share of each class of the training images, in (0, 1), that is taken from all methods alike, at least
             two images where a class has three: the best epoch is chosen by it, and methods may learn of it. None
             chooses the best epoch by the images evaluated on.
+        unlabelled: folder of images, at any depth, for methods that learn without labels; they are brought to the size
+            of the others. None has no such images.
 
     Raises:
         InputError: ``imbalance`` is below 1, ``crop_padding`` is negative, or ``validation`` or ``heldout`` is outside
@@ -149,6 +165,7 @@ class ImageData(ABC):
         flip: bool | None = None,
         validation: float | None = None,
         heldout: float | None = None,
+        unlabelled: str | None = None,
     ) -> None:
         require(abs(subset_seed) < 2**63, f"subset_seed {subset_seed} is no number of 64 bits; give one such as 0")
         if imbalance is not None:
@@ -161,6 +178,7 @@ class ImageData(ABC):
         self.subset_seed = subset_seed
         self.validation = validation
         self.heldout = heldout
+        self.unlabelled = None if unlabelled is None else Path(unlabelled).expanduser()
         self._augment = Augment(
             self.default_crop_padding if crop_padding is None else crop_padding,
             self.default_flip if flip is None else flip,
@@ -183,7 +201,8 @@ class ImageData(ABC):
         Raises:
             InputError: the data cannot be read, a class has no image in one of the splits, the images are not square
                 or differ in size, a class has too few training images for ``validation`` or ``heldout``, or
-                ``imbalance`` leaves a class without a training image.
+                ``imbalance`` leaves a class without a training image; or an unlabelled image cannot be read, or is one
+                of those that a network is measured on.
         """
         train, test, classes = self._read()
         check_classes(classes, type(self).__name__)
@@ -195,9 +214,11 @@ class ImageData(ABC):
         )
         digest = digest_of([len(classes), *classes, _digest(train), _digest(test)])
         evaluated: Evaluated = "test"
+        measured: list[tuple[str, ImageSource | None]] = [("test", test)]
         if self.validation is not None:
             train, test = _hold_out(train, classes, self.validation, self.subset_seed, "validation")
             evaluated = "validation"
+            measured.append((evaluated, test))
         if self.imbalance is not None:
             train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
         heldout = None
@@ -209,7 +230,13 @@ class ImageData(ABC):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
         else:
             mean, std = channel_statistics(train.images)
-        return Splits(train, test, classes, mean, std, evaluated, digest, heldout)
+        splits = Splits(train, test, classes, mean, std, evaluated, digest, heldout)
+        if self.unlabelled is None:
+            return splits
+        from trg_pyg.data.unlabelled import read_unlabelled  # which knows this module
+
+        measured.append(("held-out", heldout))
+        return replace(splits, unlabelled=read_unlabelled(self.unlabelled, self, train, measured))
 
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""

@@ -21,6 +21,7 @@ class Digits(ImageData):
             test images; None evaluates on the test images.
         heldout: share of each class of the training images, in (0, 1), by which the best epoch is chosen, and of which
             methods may learn.
+        unlabelled: folder of images, at any depth, for methods that learn without labels.
     """
 
     default_crop_padding = 2

@@ -20,6 +20,7 @@ from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
 from trg_pyg.distillers.sp import SP
+from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.distillers.trg import TRG, default_token_graphs
@@ -40,6 +41,7 @@ __all__ = [
     "PKT",
     "RKD",
     "SP",
+    "SRD",
     "SSKD",
     "TRG",
     "VID",

@@ -67,7 +67,8 @@ class Networks:
             InputError: there is no teacher; as :meth:`~trg_pyg.models.taps.TappedModel.behind`.
         """
         with self._precision():
-            return self._need_teacher().behind(feature, tap).float()
+            logits = self._need_teacher().behind(feature, tap)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def classifier(self, owner: Literal["student", "teacher"]) -> nn.Module:
         """Return the layer of a network that takes its embedding ``[B, d]``.

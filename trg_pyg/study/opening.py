@@ -6,6 +6,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 
 from trg_pyg._program import say
+from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.distillers.base import GraphSize
 from trg_pyg.errors import count
@@ -50,7 +51,10 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     names = [method.name for method in choices.methods]
     width = max(map(len, names))
     lines += [
-        ("methods" if number == 0 else "", f"{name:<{width}}  {_weights(study.objectives[name])}")
+        (
+            "methods" if number == 0 else "",
+            f"{name:<{width}}  {_weights(study.objectives[name])}{_own(study, choices.methods[number])}",
+        )
         for number, name in enumerate(names)
     ]
     lines += [("graphs" if number == 0 else "", text) for number, text in enumerate(_graphs(study.objectives))]
@@ -70,6 +74,8 @@ def _data(study: Study) -> str:
     splits, counts = study.splits, study.splits.class_counts
     origin = " (held out of the training set)" if splits.evaluated == "validation" else ""
     heldout = "" if splits.heldout is None else f", {len(splits.heldout):,} held out to choose by"
+    if splits.unlabelled is not None:
+        heldout += f", {len(splits.unlabelled):,} unlabelled"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
@@ -117,6 +123,14 @@ def _weights(objective: Objective) -> str:
         symbol = f" ({objective.symbols[part]})" if part in objective.symbols else ""
         parts.append(f"{start:g}{'' if start == end else f' to {end:g}'} {part}{symbol}")
     return " + ".join(parts) or "does not say what it sums"
+
+
+def _own(study: Study, method: Method) -> str:
+    """Return what a method holds out for itself, since the data hold nothing out."""
+    splits = study.splits_of(method)
+    if splits is study.splits or splits.heldout is None:
+        return ""
+    return f"; holds out {len(splits.heldout):,} images of its own, set data.heldout to take them from all methods"
 
 
 def _graphs(objectives: dict[str, Objective]) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg.config.choices import Choices
+from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
 from trg_pyg.data.base import ImageSource, Splits
 from trg_pyg.data.facts import DataFacts
@@ -35,6 +36,9 @@ from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
+
+# Of each class of the training images, for a method that needs held-out ones where the data hold none out.
+OWN_HELDOUT = 0.05
 
 
 class Pair(NamedTuple):
@@ -105,6 +109,10 @@ class Study:
         """Whether this process says nothing but warnings and errors: it was asked to, or it is not the main one."""
         return self.choices.quiet or not self.world.is_main
 
+    def splits_of(self, method: Method) -> Splits:
+        """Return the images as a method gets them: where it needs held-out ones and there are none, with its own."""
+        return _splits_of(method, self.splits, self.config.data.subset_seed)
+
     @property
     def name(self) -> str:
         """Data and pair."""
@@ -136,17 +144,18 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     objectives = {}
     for method in choices.methods:
         try:
+            own = _splits_of(method, splits, config.data.subset_seed)
             distiller = method.build(*pairs[method.taps])
-            distiller.bind(splits.train.targets, torch.Generator())
-            fewest = check_batches(distiller, len(splits.train), config.train, world)
+            distiller.bind(own.train.targets, torch.Generator())
+            fewest = check_batches(distiller, len(own.train), config.train, world)
         except InputError as error:
             if not method.is_variant:
                 raise
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
         both = _networks(distiller, student, teacher, config, splits.image_size)
-        weights = _try(method.name, distiller, pairs[method.taps], both, splits.train, fewest)
-        seen = _images_at_once(len(splits.train), config.train, world)
+        weights = _try(method.name, distiller, pairs[method.taps], both, own, fewest)
+        seen = _images_at_once(len(own.train), config.train, world)
         objectives[method.name] = Objective(
             weights,
             distiller.symbols,
@@ -167,7 +176,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     return Study(
         choices=choices,
         device=device,
-        splits=replace(splits, train=splits.train.to(device), test=splits.test.to(device)),
+        splits=splits.to(device),
         shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         pairs=pairs,
         costs=costs,
@@ -176,6 +185,12 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         objectives=objectives,
         started={role: _started(network, getattr(config, role)) for role, network in networks.items()},
     )
+
+
+def _splits_of(method: Method, splits: Splits, seed: int) -> Splits:
+    if "heldout" not in method.pools or splits.heldout is not None:
+        return splits
+    return splits.holding_out(OWN_HELDOUT, seed)
 
 
 def _started(network: TappedModel, config: NetworkConfig) -> str:
@@ -267,7 +282,7 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str, Any]:
+def identity_of(settings: dict[str, Any], study: Study, taps: Taps, pools: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the result of a training depends on, as plain values.
 
     Data and weights are told by what they hold, not by where they lie: data by their
@@ -279,8 +294,12 @@ def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str,
         settings: of the training, by part.
         study: that it belongs to.
         taps: which features its method reads where none are named.
+        pools: which further streams of images it takes.
     """
-    known = settings | {"data": _identity_of_data(settings["data"], study), "train": without_off(settings["train"])}
+    known = settings | {
+        "data": _identity_of_data(settings["data"], study, pools),
+        "train": without_off(settings["train"]),
+    }
     for role in ("student", "teacher"):
         if role in settings:
             known[role] = _identity_of_network(settings[role], taps)
@@ -291,8 +310,10 @@ def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str,
     return known
 
 
-def _identity_of_data(data: dict[str, Any], study: Study) -> dict[str, Any]:
-    options = _without(data.get("init_args") or {}, *READING, *PLACES)
+def _identity_of_data(data: dict[str, Any], study: Study, pools: Sequence[str]) -> dict[str, Any]:
+    options = _without(data.get("init_args") or {}, *READING, *PLACES, "unlabelled")
+    if "unlabelled" in pools and study.splits.unlabelled is not None:
+        options["unlabelled"] = study.splits.unlabelled.digest
     if options.get("heldout") is None:  # as all data were before there was the option
         options.pop("heldout", None)
     if options.get("interpolation") == "bilinear":
@@ -332,7 +353,7 @@ def _networks(
 
 @torch.no_grad()
 def _try(
-    name: str, distiller: Distiller, pair: Pair, networks: Networks, train_set: ImageSource, smallest: int
+    name: str, distiller: Distiller, pair: Pair, networks: Networks, splits: Splits, smallest: int
 ) -> dict[str, tuple[float, float]]:
     """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
 
@@ -341,11 +362,12 @@ def _try(
     """
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
-    index = torch.randperm(len(train_set), generator=generator)[:smallest]
-    step = Step(train_set.targets[index], 0.0, generator, index, networks)
+    index = torch.randperm(len(splits.train), generator=generator)[:smallest]
+    pool = {name: _first(source, smallest) for name, source in splits.pools.items() if name in distiller.pools}
+    step = Step(splits.train.targets[index], 0.0, generator, index, networks, pool=pool)
     try:
         if distiller.has_views():
-            images, *_ = next(iter(make_loader(train_set.select(index), smallest, shuffle=False)))
+            images, *_ = _first(splits.train.select(index), smallest)
             step = replace(step, rows=distiller.see(images, step)[1])
         rows = sum(step.rows or (smallest,))
         student, teacher = (None if info is None else _noise(info, rows, generator) for info in pair)
@@ -366,6 +388,12 @@ def _try(
             f"{name} in a batch of {count(smallest, 'image')}, the smallest of an epoch: {error}"
         ) from error
     return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}
+
+
+def _first(source: ImageSource, images: int) -> tuple[Tensor, ...]:
+    """Return images, labels and positions of the first ones."""
+    few = source.select(torch.arange(min(images, len(source))))
+    return next(iter(make_loader(few, len(few), shuffle=False)))
 
 
 def _images_at_once(train_images: int, recipe: TrainConfig, world: World) -> int:

@@ -4,7 +4,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg.data._epochs import LoaderState
-from trg_pyg.data.base import ImageSource
+from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.loader import Loader, make_loader
+from trg_pyg.data.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
 from trg_pyg.metrics import CHOSEN_BY, SCORE
@@ -94,6 +95,7 @@ class Seeds(NamedTuple):
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
         views: of what a method makes of the images of this process.
+        pools: of further streams of images; equal on all processes.
     """
 
     training: int
@@ -101,6 +103,7 @@ class Seeds(NamedTuple):
     draws: int
     dropout: int
     views: int
+    pools: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,8 @@ class Learner:
         world: the processes of the training.
         steps: in an epoch.
         keep_checkpoints: files that are kept, the last one included.
+        pools: further images by name, of which the method takes what it asks for.
+        augment: of the training images.
     """
 
     def __init__(
@@ -153,6 +158,8 @@ class Learner:
         world: World,
         steps: int,
         keep_checkpoints: int = 1,
+        pools: Mapping[str, ImageSource] | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         self._keep, self._seed = keep_checkpoints, seeds.order
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
@@ -189,6 +196,16 @@ class Learner:
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
             views=torch.Generator().manual_seed(seeds.views),
+            pools=Pools(
+                {name: pools[name] for name in trainee.distiller.pools if name in pools} if pools else {},
+                config.batch_size,
+                flip=augment is not None and augment.flip,
+                seed=seeds.pools,
+                device=device,
+                parts=config.accumulate,
+                rank=world.rank,
+                world_size=world.size,
+            ),
             world=world,
         )
         self._networks = Networks(trainee.student, trainee.teacher, lambda: autocast(device, config.precision))
@@ -225,7 +242,8 @@ class Learner:
             self._keep_buffers()
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
-            told = Step(part.target, progress, state.draws, part.index, self._networks)
+            state.pools.begin(len(self._seen))
+            told = Step(part.target, progress, state.draws, part.index, self._networks, pool=state.pools)
             images = part.images
             if callable(teacher):
                 images, rows = self.trainee.distiller.see(images, replace(told, generator=state.views))

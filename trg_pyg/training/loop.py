@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def fit_together(
     stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
     heldout: ImageSource | None = None,
+    pools: Mapping[str, ImageSource] | None = None,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
 
@@ -102,6 +103,8 @@ def fit_together(
         world: the processes that train together.
         heldout: images that are neither trained on nor reported: where they are given, the best epoch is chosen by
             them, and not by ``test_set``.
+        pools: further images by name, for methods that take them: ``"heldout"``, ``"unlabelled"``; each student has an
+            endless stream of its own, in an order that is the same for all.
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
@@ -153,6 +156,8 @@ def fit_together(
                 world=world,
                 steps=len(loader),
                 keep_checkpoints=keep_checkpoints,
+                pools=pools,
+                augment=augment,
             )
             for trainee in trainees
         ]
@@ -363,7 +368,9 @@ def _seeds(seed: int, config: TrainConfig, world: World) -> Seeds:
     order, draws, dropout = torch.randint(2**62, (3,), generator=root).tolist()
     own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
     views = int(torch.randint(2**62, (world.size,), generator=root)[world.rank])
+    # Whatever the number of processes.
+    pools = int(torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(order)))
     if world.is_main:
-        return Seeds(seed, order, draws, dropout, views)
+        return Seeds(seed, order, draws, dropout, views, pools)
     # Losses of the whole batch are computed alike on every process, so they have to draw alike.
-    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout, views)
+    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout, views, pools)

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from trg_pyg.data._epochs import LoaderState
+from trg_pyg.data.pool import Pools
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
@@ -35,6 +36,7 @@ class TrainingState:
         step: steps done of the epoch after these.
         seconds: that those steps took.
         meter: the running means of those steps.
+        pools: further streams of images.
         skipped: steps of the whole training that were not taken, since something of them was not finite.
     """
 
@@ -51,6 +53,7 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     meter: Meter = field(default_factory=Meter)
+    pools: Pools = field(default_factory=lambda: Pools({}, 1))
     skipped: int = 0
 
     def save(self, path: Path, loader: LoaderState, keep: int = 1) -> None:
@@ -119,7 +122,7 @@ class TrainingState:
         return loader
 
     def _parts(self) -> dict[str, Any]:
-        return {
+        return ({"pools": self.pools} if self.pools else {}) | {
             "student": self.module.student,
             "distiller": self.module.distiller,
             "optimizer": self.optimizer,
