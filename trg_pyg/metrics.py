@@ -65,6 +65,9 @@ SCORE = METRICS[0]
 # What the best epoch is chosen by where there are images for that.
 CHOSEN_BY = Metric("heldout/top1", "held-out top-1", "%", "higher", "progress")
 
+# Training images that a method holds out for itself, as nobody holds out any for all; in the metrics of its epochs.
+OWN_HELDOUT = "own_heldout"
+
 # What tells of the machine and its other work as much as of the training: no two runs have it in common.
 TIMES = {metric.key for metric in METRICS if metric.unit in ("ms", "s", "images/s")}
 

@@ -24,6 +24,7 @@ class Step:
             the B images, see :meth:`~trg_pyg.distillers.base.Distiller.views`.
         pool: images, labels and positions of each further stream that the method takes, by name, see
             :class:`~trg_pyg.data.pool.Pools`; without those that are not there.
+        lr: learning rate of the step.
 
     Raises:
         InputError: there is not one label or one position an image, or the progress is not in [0, 1].
@@ -36,6 +37,7 @@ class Step:
     networks: Networks | None = None
     rows: tuple[int, ...] | None = None
     pool: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    lr: float = 0.0
 
     def __post_init__(self) -> None:
         require(

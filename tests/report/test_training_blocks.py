@@ -55,6 +55,13 @@ def test_it_is_said_by_which_images_the_best_epoch_is_chosen():
         assert any(f"The best epoch is chosen on {chosen}" in line for line in results.lines)
 
 
+def test_a_method_that_holds_out_images_for_itself_is_marked():
+    run = record()
+    own = replace(run, history=[epoch | {"own_heldout": 1200} for epoch in run.history])
+    results, *_ = blocks(own)
+    assert any(line.startswith("KD holds out 1,200 of the training images for itself") for line in results.lines)
+
+
 def test_the_difference_of_one_seed_of_one_method_stands_in_the_table_alone():
     results, *_ = blocks(record(), record("TRG", top1=53.0))
     assert names(results) == []

@@ -32,7 +32,6 @@ class Method:
         taps: the features that it reads where the configuration names none.
         build: makes it for a student and a teacher.
         is_variant: whether the name is one of ``variants``.
-        pools: further streams of images that it takes.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Method:
     taps: Taps
     build: DistillerFactory
     is_variant: bool = False
-    pools: tuple[str, ...] = ()
 
 
 def read_methods(given: Namespace, typed: Collection[str] = ()) -> list[Method]:
@@ -172,5 +170,4 @@ def _method(distiller: Namespace) -> Method:
     settings = yaml.safe_load(_parser().dump(one, skip_unset=False))["distiller"]
     if settings["class_path"] == f"trg_pyg.{cls.__name__}":  # the shortest path to it, which is not its stable one
         settings["class_path"] = f"trg_pyg.distillers.{cls.__name__}"
-    build = _parser().instantiate(one).distiller
-    return Method(cls.__name__, settings, cls.needs_teacher, cls.taps, build, pools=cls.pools)
+    return Method(cls.__name__, settings, cls.needs_teacher, cls.taps, _parser().instantiate(one).distiller)

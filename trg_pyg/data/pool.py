@@ -76,6 +76,10 @@ class Pools(Mapping[str, Batch]):
     def __len__(self) -> int:
         return len(self._loaders)
 
+    def images(self, name: str) -> int:
+        """Return how many images a stream goes through."""
+        return len(self._loaders[name].image_set)
+
     def _next(self, name: str) -> Batch:
         while True:
             for batch in self._streams.get(name, ()):

@@ -11,6 +11,7 @@ from trg_pyg.distillers.crd import CRD
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
+from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
@@ -52,6 +53,7 @@ __all__ = [
     "FitNet",
     "GradientKD",
     "GraphSize",
+    "HintDynamic",
     "Losses",
     "MapTerm",
     "Relational",

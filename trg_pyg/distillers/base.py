@@ -144,6 +144,22 @@ class Distiller(nn.Module, ABC):
             views = [view if view.is_floating_point() else view.float() / 255 for view in views]
         return torch.cat(views), tuple(map(len, views))
 
+    def before(self, images: Tensor, step: Step) -> None:
+        """Learn beside the student, once a step, before its forward pass; the student is in training mode.
+
+        What is learnt has to be in buffers of the method, so that it is saved, and undone where the step is not taken.
+        A method that overrides it trains in one process.
+
+        Args:
+            images: uint8 ``[B, 3, H, W]``; of a step in several parts, those of the first.
+            step: its labels and the networks.
+        """
+
+    @classmethod
+    def learns_beside(cls) -> bool:
+        """Whether the method has something to do :meth:`before` a step."""
+        return cls.before is not Distiller.before
+
     def meet(
         self,
         networks: Networks,

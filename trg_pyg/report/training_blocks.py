@@ -9,6 +9,7 @@ from trg_pyg.metrics import CHOSEN_BY, SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
+from trg_pyg.report.table import notes_on
 from trg_pyg.runs import Run, data_shown
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
@@ -35,6 +36,7 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
         f"epoch is chosen on {chosen}. Costs are wall time, the mean over all epochs; students that were trained side "
         "by side have equal shares of it."
     )
+    lines += notes_on({row.name: row.last for row in rows})
     lines += _about_differences(study, rows)
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
     costs = cost_table(rows)

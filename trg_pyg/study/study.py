@@ -38,7 +38,7 @@ from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, 
 from trg_pyg.training.loop import check_batches
 
 # Of each class of the training images, for a method that needs held-out ones where the data hold none out.
-OWN_HELDOUT = 0.05
+OWN_SHARE = 0.05
 
 
 class Pair(NamedTuple):
@@ -60,6 +60,7 @@ class Objective:
         images: that the losses of a step see at once.
         graphs: sizes of the graphs of so many images.
         fitted: what is less than was asked for, see :meth:`~trg_pyg.distillers.base.Distiller.fitted`.
+        pools: further streams of images that the method takes.
     """
 
     weights: dict[str, tuple[float, float]]
@@ -68,6 +69,7 @@ class Objective:
     images: int
     graphs: dict[str, GraphSize]
     fitted: list[str]
+    pools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,14 @@ class Study:
         """Whether this process says nothing but warnings and errors: it was asked to, or it is not the main one."""
         return self.choices.quiet or not self.world.is_main
 
+    def pools_of(self, method: Method) -> tuple[str, ...]:
+        """Return the further streams of images that a method takes."""
+        objective = self.objectives.get(method.name)
+        return () if objective is None else objective.pools
+
     def splits_of(self, method: Method) -> Splits:
         """Return the images as a method gets them: where it needs held-out ones and there are none, with its own."""
-        return _splits_of(method, self.splits, self.config.data.subset_seed)
+        return _splits_for(self.pools_of(method), self.splits, self.config.data.subset_seed)
 
     @property
     def name(self) -> str:
@@ -144,8 +151,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     objectives = {}
     for method in choices.methods:
         try:
-            own = _splits_of(method, splits, config.data.subset_seed)
             distiller = method.build(*pairs[method.taps])
+            own = _splits_for(distiller.pools, splits, config.data.subset_seed)
             distiller.bind(own.train.targets, torch.Generator())
             fewest = check_batches(distiller, len(own.train), config.train, world)
         except InputError as error:
@@ -163,6 +170,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             seen,
             distiller.graph_sizes(seen),
             distiller.fitted(seen),
+            distiller.pools,
         )
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
@@ -187,10 +195,10 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     )
 
 
-def _splits_of(method: Method, splits: Splits, seed: int) -> Splits:
-    if "heldout" not in method.pools or splits.heldout is not None:
+def _splits_for(pools: Sequence[str], splits: Splits, seed: int) -> Splits:
+    if "heldout" not in pools or splits.heldout is not None:
         return splits
-    return splits.holding_out(OWN_HELDOUT, seed)
+    return splits.holding_out(OWN_SHARE, seed)
 
 
 def _started(network: TappedModel, config: NetworkConfig) -> str:

@@ -21,7 +21,7 @@ from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.data.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import CHOSEN_BY, SCORE
+from trg_pyg.metrics import CHOSEN_BY, OWN_HELDOUT, SCORE
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
@@ -243,13 +243,16 @@ class Learner:
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
             state.pools.begin(len(self._seen))
-            told = Step(part.target, progress, state.draws, part.index, self._networks, pool=state.pools)
-            images = part.images
+            lr = state.optimizer.param_groups[0]["lr"]
+            told = Step(part.target, progress, state.draws, part.index, self._networks, pool=state.pools, lr=lr)
+            images, distiller = part.images, self.trainee.distiller
             if callable(teacher):
-                images, rows = self.trainee.distiller.see(images, replace(told, generator=state.views))
+                images, rows = distiller.see(images, replace(told, generator=state.views))
                 told, teacher = replace(told, rows=rows), teacher(images)
             wrapped.train()
             self._freeze()
+            if not self._seen and distiller.learns_beside():
+                distiller.before(part.images, told)
             losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
@@ -427,6 +430,8 @@ class Learner:
                 stacklevel=2,
             )
         metrics["images_per_second"] = train_images / state.seconds
+        if heldout is None and "heldout" in state.pools:
+            metrics[OWN_HELDOUT] = state.pools.images("heldout")
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
         average_buffers(state.module, world)
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:

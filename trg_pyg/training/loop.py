@@ -189,8 +189,14 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         world: the processes that share them.
 
     Raises:
-        InputError: a batch is too small for the distiller, or to be cut up; or its loss cannot be that of a share.
+        InputError: a batch is too small for the distiller, or to be cut up; its loss cannot be that of a share; or it
+            trains in one process only.
     """
+    require(
+        world.size == 1 or not distiller.learns_beside(),
+        f"{type(distiller).__name__} on {world.size} processes: what it learns beside the student would differ from "
+        "process to process; train it in one",
+    )
     check_loss_scope(distiller, world, config.loss_scope)
     fewest = train_images
     last = train_images % config.batch_size or config.batch_size
