@@ -9,7 +9,8 @@ BIN := .venv/bin
 # make run LOCKED=1 sets .venv up with the versions of requirements.lock.
 PINS := $(if $(LOCKED),--constraint requirements.lock)
 
-# Tests run side by side, one a core.
+# Tests run side by side, one process a core. Those of a file stay together: they share what is slow to make, and the
+# commands of a page go on with what those before them have left.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .PHONY: run test scatter docs faults lint lock audit clean
@@ -18,7 +19,7 @@ run: .venv/ready
 	$(BIN)/python experiments/run.py --seeds $(SEEDS) $(ARGS)
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile $(ARGS)
 
 # The API reference, to begin with build/docs/index.html; the guides are Markdown, in experiments/guide.
 docs: .venv/ready-docs

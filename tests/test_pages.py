@@ -13,9 +13,6 @@ from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digit
 from trg_pyg.distillers import SP
 from trg_pyg.step import Step
 
-# In one process: commands of a page go on with what those before them have left.
-pytestmark = pytest.mark.xdist_group("pages")
-
 READ = (
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "experiments").glob("*/*.md")),

@@ -26,3 +26,27 @@ def test_a_step_of_labels_and_positions():
 def test_what_is_no_step_is_refused(target, progress, index, message):
     with pytest.raises(InputError, match=message):
         Step(target, progress, torch.Generator(), index)
+
+
+@pytest.mark.parametrize("soft", [torch.zeros(3, 4), torch.zeros(2, 4, dtype=torch.long)])
+def test_shares_of_classes_are_one_row_an_image(soft):
+    with pytest.raises(InputError, match=r"soft \(\d, 4\) for target \(2,\): give the shares"):
+        Step(torch.arange(2), 0.5, torch.Generator(), soft=soft)
+
+
+def test_the_noise_of_an_image_is_its_own_in_any_company():
+    def noise(index, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        return Step(torch.zeros(len(index), dtype=torch.int64), 0.0, generator, torch.tensor(index)).noise((3, 50))
+
+    whole = noise([4, 7, 1000])
+    assert whole.shape == (3, 3, 50)
+    assert torch.equal(whole[1:2], noise([7]))
+    assert not any(torch.equal(one, other) for one, other in [(whole[0], whole[1]), (whole[0], noise([4], seed=1)[0])])
+    assert 0 <= whole.min() < 0.05
+    assert 0.95 < whole.max() < 1
+
+
+def test_noise_without_positions_is_refused():
+    with pytest.raises(InputError, match="give Step"):
+        Step(torch.zeros(2, dtype=torch.int64), 0.0, torch.Generator()).noise((2,))

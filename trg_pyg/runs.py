@@ -19,6 +19,12 @@ _PARTS = ("data", "student", "train")
 READING = ("workers", "prefetch", "cache", "check", "skip_bad_images")
 # Those that say where they lie: what they are is known by its hash.
 PLACES = ("root", "download", "train_list", "test_list", "class_names")
+# Options of a training that came after others had trained: off, they leave everything as it was, and a run is known
+# without them.
+LATER = (
+    *("deterministic", "freeze_epochs"),
+    *("mixup", "cutmix", "randaugment", "trivialaugment", "erasing", "label_smoothing", "ema"),
+)
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {
     *(f"data.init_args.{name}" for name in READING),
@@ -26,6 +32,7 @@ _SAME_RESULT = {
     *(f"train.{name}" for name in ("eval_batch_size", "eval_every")),
     "accuracy_tolerance",
 }
+_LATER = {f"train.{name}" for name in LATER}
 _PLACES = {f"data.init_args.{name}" for name in PLACES}
 _DIGEST = "data.digest"
 
@@ -235,7 +242,10 @@ def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flat.items()
-        if key.removeprefix("teacher.") not in without and value is not None and value != {}
+        if (name := key.removeprefix("teacher.")) not in without
+        and value is not None
+        and value != {}
+        and (value or name not in _LATER)
     }
 
 

@@ -1,10 +1,11 @@
 """What a loss may know of a training step beside the outputs of the two networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.networks import Networks
@@ -25,9 +26,13 @@ class Step:
         pool: images, labels and positions of each further stream that the method takes, by name, see
             :class:`~trg_pyg.data.pool.Pools`; without those that are not there.
         lr: learning rate of the step.
+        soft: shares of the classes in each image ``[B, classes]``, where images are mixed; ``target`` is then the
+            class of the one of the two that has its place in the batch.
+        smoothing: share of the labels that cross-entropy gives evenly to all classes.
 
     Raises:
-        InputError: there is not one label or one position an image, or the progress is not in [0, 1].
+        InputError: there is not one label or one position an image, or the progress is not in [0, 1]; ``soft`` has
+            other images.
     """
 
     target: Tensor
@@ -38,6 +43,8 @@ class Step:
     rows: tuple[int, ...] | None = None
     pool: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     lr: float = 0.0
+    soft: Tensor | None = None
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         require(
@@ -49,6 +56,11 @@ class Step:
             f"index {None if self.index is None else tuple(self.index.shape)} for target {tuple(self.target.shape)}: "
             "give the position of each image in the training set, int64 [B]",
         )
+        require(
+            self.soft is None or (self.soft.shape[:1] == self.target.shape and self.soft.is_floating_point()),
+            f"soft {None if self.soft is None else tuple(self.soft.shape)} for target {tuple(self.target.shape)}: "
+            "give the shares of the classes in each image, [B, classes]",
+        )
         require(0 <= self.progress <= 1, f"progress={self.progress}: it is a share of the training, from 0 to 1")
 
     def split(self, outputs: Tensor) -> tuple[Tensor, ...]:
@@ -58,6 +70,27 @@ class Step:
     def labelled(self, outputs: Tensor) -> Tensor:
         """Return the rows that the labels belong to, ``[B, ...]``."""
         return outputs if self.rows is None else self.split(outputs)[0]
+
+    def noise(self, shape: Sequence[int]) -> Tensor:
+        """Return uniform draws in [0, 1) for each image, float32 ``[B, *shape]`` on the CPU.
+
+        One number comes from the generator, the rest from it and the image's position in the training set: an image has
+        the same noise on any number of processes, whatever part of the batch it is in.
+
+        Raises:
+            InputError: the positions are not known.
+        """
+        if self.index is None:
+            raise InputError("noise of each image needs its position in the training set: give Step(index=...)")
+        seed, own = int(torch.randint(2**32, (), generator=self.generator)), torch.Generator()
+        # Generators of PyTorch look at 32 bits of a seed; an odd factor gives each image others.
+        seeds = [(seed + 0x9E3779B1 * place) % 2**32 for place in self.index.tolist()]
+        return torch.stack([torch.rand(tuple(shape), generator=own.manual_seed(each)) for each in seeds])
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits ``[B, classes]`` with the labels, mixed or smoothed as they are."""
+        labels = self.target if self.soft is None else self.soft
+        return cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
 
     def need_networks(self, method: str) -> Networks:
         """Return the networks, or say that the method needs them."""

@@ -81,7 +81,7 @@ def ours(train: ImageSet, networks: Networks, config: TrainConfig, device: torch
             Trainee(student, distiller, teacher),
             train,
             config,
-            seeds=Seeds(0, 0, 0, 0, 0),
+            seeds=Seeds(0, 0, 0, 0),
             device=device,
             world=SINGLE_PROCESS,
             steps=len(train),  # more than are taken

@@ -96,7 +96,7 @@ def stepper(
         stack.enter_context(convolutions_channels_last([*networks, *teaching.networks]))
     # Only the labels are looked at, so one image stands for all.
     everything = ImageSet(share.images[:1].expand(train_images, -1, -1, -1), torch.arange(train_images) % num_classes)
-    options: dict[str, Any] = {"seeds": Seeds(0, 0, 0, 0, 0), "device": device, "world": SINGLE_PROCESS}
+    options: dict[str, Any] = {"seeds": Seeds(0, 0, 0, 0), "device": device, "world": SINGLE_PROCESS}
     learners = [learner_class(trainee, everything, config, steps=train_images, **options) for trainee in trainees]
 
     def step() -> None:

@@ -121,6 +121,8 @@ CASES["it is a file that can be written"] = lambda place: run.main([f"--table={p
 CASES["whether it is trained is clear"] = typed("--teacher.trained=true")
 CASES["the device is there"] = studied("--device=cuda:99")
 CASES["an option fits the networks and the data"] = studied("--distiller=TRG", "--distiller.patch=3")
+CASES["mixed images have several classes, and it needs one"] = studied("--methods=DKD", "--train.mixup=0.2")
+CASES["its labels may be smoothed"] = studied("--methods=AdversarialTraining", "--train.label_smoothing=0.1")
 CASES["a network is known"] = studied("--student.name=resnet9")
 CASES["an argument of it is known"] = studied("--student.args={{depth: 3}}")
 CASES["a tap is a module of it"] = studied("--distiller=TRG", "--student.taps=[layer9]")

@@ -204,7 +204,7 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         ),
         (
             ["--distiller", "KD", "--distiller.sigma", "1"],
-            "sigma of KD; TRG, TRGPaper have it: name the class first, as",
+            "TRG, TRGPaper have it: name the class first, as",
         ),
         (
             ["--distiller.K", "4"],

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from trg_pyg.config.choices import read_choices
@@ -21,7 +23,7 @@ def test_the_help_is_grouped_by_subject_and_fits_the_terminal(text):
     headings = [line.rstrip(":") for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings == SUBJECTS
     assert max(map(len, text.splitlines())) <= 80
-    assert len(text.splitlines()) < 150
+    assert len(text.splitlines()) < 160
     assert "..." not in text.replace("--OPTION VALUE ...", "")
 
 
@@ -40,7 +42,7 @@ def test_a_line_has_what_the_option_is_its_values_and_its_default(text):
     assert "--train.optimizer SGD, or AdamW with PyTorch's betas (0.9, 0.999) [SGD]" in words
     assert "--seeds one run of every method for each [0]" in words
     assert "class with options, such as {TRG k=4: {class_path: TRG, init_args: {k: 4}}} --reference" in words
-    assert "known: AT, CC, CRD, DKD, FitNet, HKD, IRG, KD, LSP, PKT, RKD, SP, TRG, TRGPaper, VID, Vanilla;" in words
+    assert re.search("known: AEKT, AT, .*, TRG, TRGPaper, VID, Vanilla;", words)
 
 
 def test_the_whole_text_is_there_as_well(capsys):

@@ -135,6 +135,17 @@ def test_all_parts_of_a_full_batch_run_compiled(train, spy) -> None:
     assert spy == {"student": sizes, "teacher": sizes}
 
 
+def test_further_views_of_a_full_batch_run_compiled_too(train_set, test_set, spy) -> None:
+    class TwoViews(KD):
+        def views(self, images, step):
+            return [images, images.flip(-1)]
+
+    student, teacher = small(0), small(1)
+    config = replace(CONFIG, compile=True, epochs=1)
+    fit(student, teacher, TwoViews(student.describe(6), teacher.describe(6)), train_set, test_set, config)
+    assert spy == {"student": [16] * 2, "teacher": [16] * 2}
+
+
 def test_a_compiled_module_has_the_names_and_parameters_of_any_other(hints) -> None:
     plain, compiled = (DistillationModule(small(0), hints(), compile_for=size) for size in (set(), {8}))
     assert plain.state_dict().keys() == compiled.state_dict().keys()

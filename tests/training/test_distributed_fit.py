@@ -28,6 +28,7 @@ from trg_pyg.training.loop import Progress, Trainee, fit_together
 # 29 images: batches of 11, 11 and 7, whose shares on two processes are 6 and 5, and 4 and 3.
 CONFIG = TrainConfig(epochs=2, batch_size=11, lr=0.02, schedule="cosine", eval_batch_size=4)
 STEPS = 3
+RECIPE = replace(CONFIG, mixup=0.4, cutmix=1.0, randaugment=9, erasing=0.5, label_smoothing=0.1, ema=0.6)
 
 
 class Smooth(nn.Module):
@@ -135,6 +136,8 @@ def work(world: World, folder: Path) -> dict[str, Any]:
     found["together"] = train(world, [build(name) for name in METHODS])
     found["parts"] = train(world, [build("KD")], replace(CONFIG, accumulate=3))
     found["clipped"] = train(world, [build("TRG")], replace(CONFIG, grad_clip=0.01, optimizer="AdamW"))
+    for name in ("KD", "TRG"):
+        (found[f"mixed {name}"],) = train(world, [build(name)], RECIPE)
     found["local"] = train(world, [build("KD"), build("TRG")], replace(CONFIG, loss_scope="local"))
     for name in RESUMED:
         for step in KILLED:
@@ -227,6 +230,15 @@ def test_the_main_process_alone_writes_files(found, folder) -> None:
 def test_parts_of_shares_give_the_steps_of_one_process(found, alone) -> None:
     for each in found:
         check(each["parts"][0], alone["KD"])
+
+
+@pytest.mark.parametrize("name", ["KD", "TRG"])
+def test_a_recipe_with_mixed_images_and_mean_weights_is_that_of_one_process(found, alone, name) -> None:
+    (expected,) = train(World(), [build(name)], RECIPE)
+    assert expected["history"][0]["train/ce"] != pytest.approx(alone[name]["history"][0]["train/ce"], rel=1e-4)
+    for each in found:
+        check(each[f"mixed {name}"], expected)
+    check_equal(found[0][f"mixed {name}"], found[1][f"mixed {name}"])
 
 
 def test_clipping_looks_at_the_gradient_of_all_processes(found) -> None:

@@ -1,4 +1,4 @@
-"""What a method may do beside comparing outputs: views, phases, a student of its own."""
+"""What a method may do beside comparing outputs: views, phases, a student of its own; and a recipe with its images."""
 
 import os
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tests.training.conftest import make_set
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
+from trg_pyg.distillers import KD
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, Trainee, fit, fit_together
@@ -112,14 +113,53 @@ class Streams(Distiller):
         return self.weigh({"ce": (1.0, ce), "other": (0.1, other)})
 
 
-@pytest.mark.parametrize("method", [Views, Stages, Doubled, Streams])
-def test_a_training_that_is_broken_off_anywhere_ends_alike(method, network, pools, train_set, test_set, tmp_path):
+# Each option of the recipe alone, then all that go together.
+RECIPES = [
+    *({"mixup": 0.4}, {"cutmix": 1.0}, {"randaugment": 9}, {"trivialaugment": True}, {"erasing": 0.9}),
+    *({"label_smoothing": 0.1}, {"ema": 0.9}),
+    {
+        "mixup": 1.0,
+        "cutmix": 1.0,
+        "randaugment": 5,
+        "erasing": 0.5,
+        "label_smoothing": 0.1,
+        "ema": 0.5,
+        "accumulate": 2,
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe"),
+    [
+        (Views, {}),
+        (Stages, {}),
+        (Doubled, {}),
+        (Streams, {}),
+        (Doubled, {"ema": 0.5}),
+        *((KD, recipe) for recipe in RECIPES),
+    ],
+)
+def test_a_training_that_is_broken_off_anywhere_ends_alike(
+    method, recipe, network, pools, train_set, test_set, tmp_path
+):
     def train(folder, **options):
         student, teacher = network(0), network(1)
-        fit(student, teacher, method(), train_set, test_set, CONFIG, folder=folder, pools=pools, **options)
-        return load_file(folder / "last.safetensors")
+        distiller = KD(student.describe(6), teacher.describe(6)) if method is KD else method()
+        config = replace(CONFIG, **recipe)
+        history = fit(student, teacher, distiller, train_set, test_set, config, folder=folder, pools=pools, **options)
+        assert len(history) == 3
+        saved = load_file(folder / "last.safetensors")
+        if method is not Doubled:  # what is returned is what was saved
+            assert all(torch.equal(value, saved[name]) for name, value in student.model.state_dict().items())
+        return saved
 
     whole = train(tmp_path / "whole")
+    train(tmp_path / "whole", resume=True)
+    if method is KD:  # whose recipe does something
+        student, teacher = network(0), network(1)
+        fit(student, teacher, KD(student.describe(6), teacher.describe(6)), train_set, test_set, CONFIG)
+        assert any(not torch.equal(value, whole[name]) for name, value in student.model.state_dict().items())
     for stops in range(1, 8, 2):
         folder = tmp_path / str(stops)
         with pytest.raises(TrainingStopped), StopRequest().listening() as stop:

@@ -32,6 +32,13 @@ def test_defaults_are_the_cifar100_protocol() -> None:
         ({"weight_decay": -1e-4}, "train.weight_decay = -0.0001: give 0 or a positive number"),
         ({"gamma": 0.0}, "train.gamma = 0.0: give a number above 0 and at most 1"),
         ({"grad_clip": 0.0}, "train.grad_clip = 0.0: give a positive number, or null for no clipping"),
+        ({"mixup": -0.1}, "train.mixup = -0.1: give 0 (off) or a positive number"),
+        ({"cutmix": math.inf}, "train.cutmix = inf: give 0 (off) or a positive number"),
+        ({"randaugment": 31}, "train.randaugment = 31: give a whole number from 0 (off) to 30"),
+        ({"randaugment": 9, "trivialaugment": True}, "train.trivialaugment = True: it takes the place of randaugment"),
+        ({"erasing": 1.1}, "train.erasing = 1.1: give a probability, from 0 (off) to 1"),
+        ({"label_smoothing": 1.0}, "train.label_smoothing = 1.0: give a number from 0 (off) to below 1"),
+        ({"ema": 1.0}, "train.ema = 1.0: give a number from 0 (off) to below 1"),
         ({"warmup_epochs": 240}, "train.warmup_epochs = 240: give 0 or less than train.epochs = 240"),
         ({"nesterov": True, "momentum": 0.0}, "train.nesterov = True: needs train.optimizer SGD and train.momentum"),
         ({"nesterov": True, "optimizer": "AdamW"}, "train.nesterov = True: needs train.optimizer SGD"),
@@ -55,7 +62,8 @@ def test_defaults_change_no_result_but_for_rounding() -> None:
 def test_a_training_is_told_apart_without_later_options_that_are_off() -> None:
     config = TrainConfig()
     assert "deterministic" not in without_off(asdict(config))
-    left_out = {"deterministic", "freeze_epochs", "max_skipped", "eval_batch_size"}
+    left_out = {"deterministic", "freeze_epochs", "max_skipped", "eval_batch_size", "mixup", "cutmix", "randaugment"}
+    left_out |= {"trivialaugment", "erasing", "label_smoothing", "ema"}
     assert asdict(config).keys() - without_off(asdict(config)).keys() == left_out  # compile, for one, is there
     assert without_off(asdict(replace(config, deterministic=True)))["deterministic"] is True
 

@@ -125,5 +125,5 @@ def _attacked(method: AdversarialTraining | AdversarialKD, images: Tensor, step:
             eps=method.eps,
             step=method.step,
             steps=method.steps,
-            generator=step.generator,
+            start=2 * step.noise(images.shape[1:]) - 1,
         )

@@ -4,9 +4,8 @@ import math
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, Taps, check_networks
+from trg_pyg.distillers.base import Distiller, Labels, Taps, check_networks
 from trg_pyg.errors import require
 from trg_pyg.losses.base import check_logits
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -37,6 +36,7 @@ class AnnealingKD(Distiller):
 
     taps: ClassVar[Taps] = "none"
     per_image: ClassVar[bool] = True
+    labels: Labels = "mixed"
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class AnnealingKD(Distiller):
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
         if step.progress >= self.stage and self.stage < 1:
-            return {"ce": (1.0, cross_entropy(student.logits.float(), step.target))}
+            return {"ce": (1.0, step.cross_entropy(student.logits))}
         check_logits(student.logits, teacher.logits)
         goal = self.phi(step.progress) * full_precision(teacher.logits.detach())
         return {"annealed": (1.0, (full_precision(student.logits) - goal).square().mean())}

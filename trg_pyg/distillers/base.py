@@ -16,6 +16,7 @@ from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
 
 Taps = Literal["none", "last", "stages"]
+Labels = Literal["hard", "smooth", "mixed"]
 
 
 class Losses(NamedTuple):
@@ -74,6 +75,8 @@ class Distiller(nn.Module, ABC):
         min_images: smallest batch that the method works on; a training checks it before it starts.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
+        labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, for its cross-entropy
+            is that of the step; or ``"mixed"`` images of two classes too, for no part of it needs one class an image.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -81,6 +84,7 @@ class Distiller(nn.Module, ABC):
     symbols: ClassVar[Mapping[str, str]] = {}
     pools: tuple[str, ...] = ()
     min_images: int = 1
+    labels: Labels = "hard"
     per_image: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -113,7 +117,7 @@ class Distiller(nn.Module, ABC):
         """Return what both networks see in a step, in place of the images alone; the losses are told of all of it.
 
         A method that overrides it has forward passes of its own: the teacher's is not shared with other methods.
-        Random draws come from ``step.generator``, which is one of this process here.
+        Random draws of images come from ``step.noise``: several processes have other images of the batch.
 
         Args:
             images: uint8 ``[B, 3, H, W]``, of this process.
@@ -197,12 +201,32 @@ class Distiller(nn.Module, ABC):
         """Return the student's network as it is to be used, which is what is saved; ``model`` stays as it is."""
         return model
 
+    def check_labels(self, mixed: str, smooth: str) -> None:
+        """Refuse labels that the method cannot learn from, see :attr:`labels`.
+
+        Args:
+            mixed: what gives images several classes, for the message; empty where nothing does.
+            smooth: what smooths labels.
+
+        Raises:
+            InputError: it cannot learn from them.
+        """
+        name = type(self).__name__
+        require(
+            not mixed or self.labels == "mixed",
+            f"{mixed}: {name} needs one class an image, and mixed images have two; leave the mixing out (0), or {name}",
+        )
+        require(
+            not smooth or self.labels != "hard",
+            f"{smooth}: {name} does not learn from smoothed labels; leave the smoothing out (0), or {name}",
+        )
+
     def check_batch(self, student: Outputs, teacher: Outputs | None, step: Step) -> None:
         """Refuse a batch that is not what the networks were described with.
 
         Raises:
             InputError: logits, features or embeddings are of other shapes, of other numbers of images, or no
-                floating-point numbers; a label is no class.
+                floating-point numbers; a label is no class, or labels are of a kind that it cannot learn from.
         """
         for owner, outputs in (("student", student), ("teacher", teacher)):
             described = self._described[owner]
@@ -210,6 +234,13 @@ class Distiller(nn.Module, ABC):
             if isinstance(outputs, Outputs) and described is not None:
                 _check_outputs(owner, outputs, described, len(step.target) if step.rows is None else sum(step.rows))
         check_target(step.target, step.labelled(student.logits))
+        soft, smoothing = step.soft, step.smoothing
+        self.check_labels("" if soft is None else "Step.soft", f"Step.smoothing = {smoothing}" if smoothing else "")
+        require(
+            soft is None or soft.shape[1:] == student.logits.shape[1:],
+            f"soft {None if soft is None else tuple(soft.shape)} for logits {tuple(student.logits.shape)}: "
+            "give a share of each class",
+        )
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make what depends on the training set, such as memory banks; called once, before the first step.

@@ -118,6 +118,11 @@ class Relational(Term):
             edges(torch.ones(1, nodes.num_tokens, 1), torch.zeros(1, nodes.num_tokens, dtype=torch.long))
         self.nodes, self.edges, self.edge_nodes, self.on = nodes, edges, edge_nodes, on
 
+    @property
+    def one_class(self) -> bool:  # type: ignore[override]
+        """Whether its edges depend on the classes of the images."""
+        return type(self.edges).connect_labelled is not GraphBuilder.connect_labelled
+
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Let the divergence see the training set's labels, for its memory banks."""
         self.loss.divergence.bind(targets, generator)

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from inspect import signature
 from types import MappingProxyType
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from trg_pyg.distillers.base import Distiller, GraphSize, check_networks, check_weights
 from trg_pyg.errors import require
@@ -18,7 +18,14 @@ from trg_pyg.step import Step
 
 
 class Term(nn.Module, ABC):
-    """One part of an objective, from all that is known of a step."""
+    """One part of an objective, from all that is known of a step.
+
+    Attributes:
+        one_class: whether it needs one class an image, as a loss whose ``forward`` takes ``target`` does anyway; a term
+            that reads ``step.target`` itself says so.
+    """
+
+    one_class: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
@@ -89,6 +96,7 @@ class TermDistiller(Distiller):
         self.logit = LogitKD(tau)
         self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
         self.term_weights = {name: weight for name, (weight, _) in terms.items() if weight}
+        self.labels = "smooth" if any(map(_needs_one_class, self.terms.modules())) else "mixed"
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Let every term see the training set's labels."""
@@ -123,7 +131,7 @@ class TermDistiller(Distiller):
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
         logits = step.labelled(student.logits)
-        parts = {"ce": (self.ce_weight, cross_entropy(logits.float(), step.target))}
+        parts = {"ce": (self.ce_weight, step.cross_entropy(logits))}
         if self.kd_weight:
             parts["kd"] = (self.kd_weight, self.logit(logits, step.labelled(teacher.logits)))
         return parts | self.others(student, teacher, step)
@@ -135,3 +143,7 @@ class TermDistiller(Distiller):
     def weight_of(self, name: str, step: Step) -> float:
         """Return the weight of a term in a step; a method that warms up overrides it."""
         return self.term_weights[name]
+
+
+def _needs_one_class(module: nn.Module) -> bool:
+    return getattr(module, "one_class", False) or "target" in signature(module.forward).parameters

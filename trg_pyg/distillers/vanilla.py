@@ -3,9 +3,8 @@
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from trg_pyg.distillers.base import Distiller, Taps
+from trg_pyg.distillers.base import Distiller, Labels, Taps
 from trg_pyg.models.taps import Outputs
 from trg_pyg.step import Step
 
@@ -21,8 +20,9 @@ class Vanilla(Distiller):
     needs_teacher: ClassVar[bool] = False
     taps: ClassVar[Taps] = "none"
     per_image: ClassVar[bool] = True
+    labels: Labels = "mixed"
 
     def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return the cross-entropy as part ``ce``."""
         self.check_batch(student, None, step)
-        return {"ce": (1.0, cross_entropy(student.logits.float(), step.target))}
+        return {"ce": (1.0, step.cross_entropy(student.logits))}

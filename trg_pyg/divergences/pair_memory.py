@@ -1,6 +1,6 @@
 """What two networks remember of every training image."""
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class PairMemory(nn.Module):
         InputError: an option is impossible.
     """
 
+    one_class: ClassVar[bool] = True  # negatives are images of other classes, and an image is remembered as it is
     student: MemoryBank | None
     teacher: MemoryBank | None
     draw: ClassNegatives | None

@@ -25,13 +25,13 @@ def pgd(
     eps: float,
     step: float,
     steps: int,
-    generator: torch.Generator,
+    start: Tensor,
 ) -> Tensor:
     r"""Return images near others for which the cross-entropy of a network is high (Madry et al., arXiv 1706.06083).
 
     .. math:: x \leftarrow \Pi \big( x + \eta \, \mathrm{sign} \, \nabla_x \mathrm{CE}(f(x), y) \big)
 
-    from a start at random, where :math:`\Pi` keeps every pixel within :math:`\epsilon` of the image's and in [0, 1].
+    where :math:`\Pi` keeps every pixel within :math:`\epsilon` of the image's and in [0, 1].
 
     Args:
         network: in evaluation mode; images ``[B, C, H, W]`` in [0, 1] to logits ``[B, classes]``.
@@ -40,7 +40,7 @@ def pgd(
         eps: largest change of a pixel, as a share of its range; 8/255 is usual for colour images.
         step: :math:`\eta`, in the same unit.
         steps: >= 1.
-        generator: CPU generator of the start.
+        start: what is first added to the images, in units of ``eps``: 0, or at random in [-1, 1], as their shape.
 
     Returns:
         float32 ``[B, C, H, W]`` in [0, 1], without gradient.
@@ -51,8 +51,7 @@ def pgd(
     check_attack(eps, step, steps)
     clean = images.float() / 255 if images.dtype == torch.uint8 else images.detach().float()
     low, high = (clean - eps).clamp(min=0), (clean + eps).clamp(max=1)
-    start = (2 * torch.rand(clean.shape, generator=generator) - 1).to(clean.device)
-    attacked = (clean + eps * start).clamp(0, 1)
+    attacked = (clean + eps * start.to(clean)).clamp(0, 1)
     for _ in range(steps):
         leaf = attacked.detach().requires_grad_()
         # The sum, so that an image's gradient does not depend on its batch.

@@ -175,7 +175,10 @@ def _recipe(recipe: TrainConfig, images: int) -> str:
     ]
     if recipe.accumulate > 1:
         pieces.append(f"{recipe.accumulate} parts a step")
-    pieces += [name for name in ("compile", "deterministic") if getattr(recipe, name)]
+    for name in ("mixup", "cutmix", "randaugment", "erasing", "label_smoothing", "ema"):
+        value = getattr(recipe, name)
+        pieces += [f"{name} {value:g}"] if value else []
+    pieces += [name for name in ("trivialaugment", "compile", "deterministic") if getattr(recipe, name)]
     return "; ".join(pieces)
 
 

@@ -7,11 +7,13 @@ from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.confusion import among, class_accuracy, confusion_matrix
 from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace
 from trg_pyg.training.distributed import World, average_buffers, process_device, process_group, sync_batchnorm, wrap
+from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.learner import Learner, Progress, Seeds, Share, Trainee
 from trg_pyg.training.loop import check_batches, fit, fit_together
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import evaluate, evaluating
+from trg_pyg.training.mixing import Mixing
 from trg_pyg.training.modules import (
     DistillationModule,
     FrozenTeacher,
@@ -38,6 +40,7 @@ __all__ = [
     "GlobalStream",
     "Learner",
     "Meter",
+    "Mixing",
     "Predictions",
     "Progress",
     "Seeds",
@@ -50,6 +53,7 @@ __all__ = [
     "TrainingDiverged",
     "TrainingState",
     "TrainingStopped",
+    "WeightAverage",
     "World",
     "advance",
     "among",

@@ -55,9 +55,14 @@ class CompiledNetwork:
         self._compiled: Any = torch.compile(network, dynamic=False)
         self._ready: set[int] = set()
 
-    def __call__(self, images: Tensor) -> Outputs:
-        """Return the network's outputs for images ``[B, 3, H, W]``."""
-        if len(images) not in self._batch_sizes:
+    def __call__(self, images: Tensor, labelled: int | None = None) -> Outputs:
+        """Return the network's outputs for images ``[B, 3, H, W]``.
+
+        Args:
+            images: the images.
+            labelled: how many of them the size of a batch counts, where a method makes further views of these.
+        """
+        if (len(images) if labelled is None else labelled) not in self._batch_sizes:
             outputs: Outputs = self._network(images)
             return outputs
         if len(images) in self._ready:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from trg_pyg.errors import require
+from trg_pyg.runs import LATER
 from trg_pyg.training.distributed import LossScope
 
 OptimizerName = Literal["SGD", "AdamW"]
@@ -17,8 +18,8 @@ NonFinite = Literal["stop", "skip"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Options that came after others had trained: off, they leave everything as it was, and a run is known without them.
-_LATER = ("deterministic", "freeze_epochs")
+# Of torchvision's RandAugment, which has 31 magnitudes from 0 on.
+_MOST_MAGNITUDE = 30
 # They change no result: when a training is given up, and how many images are evaluated at once.
 _NO_RESULT = ("max_skipped", "eval_batch_size")
 # They change one only with a value of another option.
@@ -63,6 +64,16 @@ class TrainConfig:
         freeze_epochs: epochs at the start in which of the student only the classifier learns, the rest staying as it
             is, running statistics included, at most ``epochs``: a linear probe, before all of it is trained. For a
             network that begins with pretrained weights; what the method trains beside it learns throughout.
+        mixup: mix pairs of images, by shares of Beta(mixup, mixup). Their labels have the same shares; published from
+            0.1 to 1. Pixels are rounded to whole values. Here and in what follows, 0 and false are off.
+        cutmix: paste a box of another image, of Beta(cutmix, cutmix). The labels have the shares of the area; published
+            as 1. With ``mixup``, each batch takes one of the two, by chance.
+        randaugment: magnitude of RandAugment on each image, in [0, 30]. It does two operations; published as 9.
+        trivialaugment: TrivialAugment on each image. It does one operation, of a magnitude drawn at random.
+        erasing: probability of a black box in an image, in [0, 1]. It covers 2 to 33 % of the area.
+        label_smoothing: share of the labels given evenly to all classes. Of those of cross-entropy, in [0, 1).
+        ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
+            what is evaluated, saved and returned; published as 0.999 and more.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
         deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
@@ -96,6 +107,13 @@ class TrainConfig:
     nonfinite: NonFinite = "stop"
     max_skipped: int = 10
     freeze_epochs: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    randaugment: int = 0
+    trivialaugment: bool = False
+    erasing: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     compile: bool = False
     deterministic: bool = False
     channels_last: bool = True
@@ -125,6 +143,18 @@ class TrainConfig:
         self._check(
             "warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"give 0 or less than train.epochs = {self.epochs}"
         )
+        for name in ("mixup", "cutmix"):
+            self._check(name, 0 <= getattr(self, name) < math.inf, "give 0 (off) or a positive number")
+        for name in ("label_smoothing", "ema"):
+            self._check(name, 0 <= getattr(self, name) < 1, "give a number from 0 (off) to below 1")
+        self._check("erasing", 0 <= self.erasing <= 1, "give a probability, from 0 (off) to 1")
+        magnitude = self.randaugment
+        self._check(
+            "randaugment",
+            isinstance(magnitude, int) and 0 <= magnitude <= _MOST_MAGNITUDE,
+            f"give a whole number from 0 (off) to {_MOST_MAGNITUDE}",
+        )
+        self._check("trivialaugment", not (self.trivialaugment and magnitude), "it takes the place of randaugment")
         clip = self.grad_clip
         self._check("grad_clip", clip is None or 0 < clip < math.inf, "give a positive number, or null for no clipping")
         if self.nesterov:
@@ -132,6 +162,12 @@ class TrainConfig:
             self._check("nesterov", usable, "needs train.optimizer SGD and train.momentum above 0")
         if self.schedule == "multistep":
             self._check_milestones()
+
+    @property
+    def mixes(self) -> str:
+        """The options that give an image several classes, with their values; empty where none does."""
+        on = {name: getattr(self, name) for name in ("mixup", "cutmix") if getattr(self, name)}
+        return " and ".join(f"train.{name} = {value}" for name, value in on.items())
 
     def _check_milestones(self) -> None:
         steps = self.milestones
@@ -155,7 +191,7 @@ def without_off(options: dict[str, Any]) -> dict[str, Any]:
         options: of a :class:`TrainConfig` by name, as plain values.
     """
     idle = {name for name, (other, value) in _USED_WITH.items() if options.get(other, value) != value}
-    idle |= {*_NO_RESULT, *(name for name in _LATER if not options.get(name))}
+    idle |= {*_NO_RESULT, *(name for name in LATER if not options.get(name))}
     return {name: value for name, value in options.items() if name not in idle}
 
 

@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from trg_pyg.step import Step
 from trg_pyg.training.checkpoint import CheckpointNotWritten
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
+from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import Shots, evaluate, evaluating
@@ -94,7 +95,6 @@ class Seeds(NamedTuple):
         order: of the images and their augmentation; equal on all processes.
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
-        views: of what a method makes of the images of this process.
         pools: of further streams of images; equal on all processes.
     """
 
@@ -102,7 +102,6 @@ class Seeds(NamedTuple):
     order: int
     draws: int
     dropout: int
-    views: int
     pools: int = 0
 
 
@@ -115,12 +114,14 @@ class Share:
         target: ``[b]``.
         index: positions in the training set, ``[b]``.
         everywhere: images of all processes' shares together.
+        soft: shares of the classes in each image, ``[b, classes]``, where images are mixed.
     """
 
     images: Tensor
     target: Tensor
     index: Tensor
     everywhere: int
+    soft: Tensor | None = None
 
 
 class _Seen(NamedTuple):
@@ -195,7 +196,6 @@ class Learner:
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
-            views=torch.Generator().manual_seed(seeds.views),
             pools=Pools(
                 {name: pools[name] for name in trainee.distiller.pools if name in pools} if pools else {},
                 config.batch_size,
@@ -206,6 +206,7 @@ class Learner:
                 rank=world.rank,
                 world_size=world.size,
             ),
+            average=WeightAverage(trainee.student, config.ema) if config.ema else None,
             world=world,
         )
         self._networks = Networks(trainee.student, trainee.teacher, lambda: autocast(device, config.precision))
@@ -243,12 +244,21 @@ class Learner:
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
             state.pools.begin(len(self._seen))
-            lr = state.optimizer.param_groups[0]["lr"]
-            told = Step(part.target, progress, state.draws, part.index, self._networks, pool=state.pools, lr=lr)
+            told = Step(
+                part.target,
+                progress,
+                state.draws,
+                part.index,
+                self._networks,
+                pool=state.pools,
+                lr=state.optimizer.param_groups[0]["lr"],
+                soft=part.soft,
+                smoothing=self.config.label_smoothing,
+            )
             images, distiller = part.images, self.trainee.distiller
             if callable(teacher):
-                images, rows = distiller.see(images, replace(told, generator=state.views))
-                told, teacher = replace(told, rows=rows), teacher(images)
+                images, rows = distiller.see(images, told)
+                told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
             wrapped.train()
             self._freeze()
             if not self._seen and distiller.learns_beside():
@@ -256,7 +266,10 @@ class Learner:
             losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
-        top1 = 100 * (logits.detach().argmax(dim=1) == part.target).float().mean()
+        guesses = logits.detach().argmax(dim=1)
+        # Of a mixed image, a guess is right by the share of its class.
+        right = (guesses == part.target).float() if part.soft is None else part.soft.gather(1, guesses[:, None])
+        top1 = 100 * right.mean()
         self._seen.append(_Seen(part, losses, top1))
 
     @property
@@ -296,6 +309,8 @@ class Learner:
         if self._are_finite(watched):
             state.scaler.step(state.optimizer)
             state.scaler.update()
+            if state.average is not None:
+                state.average.update(len(state.history) * self.steps + state.step)
             for part, losses, top1 in seen:
                 state.meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(part.images))
                 self._silence.step(losses.parts)
@@ -372,7 +387,7 @@ class Learner:
             norms = torch.stack([parameter.detach().norm() for parameter in self.state.module.parameters()])
             name = "norm of the weights"
             self._check_finite(name, {name: norms.norm().item()})
-            average_buffers(self.state.module, self.world)
+            self._average_buffers()
             try:
                 self._save(self.trainee.folder, loader)
             except CheckpointNotWritten as error:
@@ -433,15 +448,16 @@ class Learner:
         if heldout is None and "heldout" in state.pools:
             metrics[OWN_HELDOUT] = state.pools.images("heldout")
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
-        average_buffers(state.module, world)
+        self._average_buffers()
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
             student = self.trainee.student
             how = config.precision, self.device, world
-            metrics |= _named("test", evaluate(student, test_set, config.eval_batch_size, shots, *how))
-            if heldout is not None:
-                metrics |= _named("heldout", evaluate(student, heldout, config.eval_batch_size, None, *how))
-            self._check_finite("test/loss", metrics)
-            metrics |= self._probed()
+            with self._as_used():
+                metrics |= _named("test", evaluate(student, test_set, config.eval_batch_size, shots, *how))
+                if heldout is not None:
+                    metrics |= _named("heldout", evaluate(student, heldout, config.eval_batch_size, None, *how))
+                self._check_finite("test/loss", metrics)
+                metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
@@ -450,7 +466,8 @@ class Learner:
         if folder is not None:
             try:
                 if world.is_main:
-                    _save_weights(state, folder)
+                    with self._as_used():
+                        _save_weights(state, folder)
                 # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
                 self._save(folder, loader)
             except OSError as error:
@@ -461,7 +478,23 @@ class Learner:
                     ) from error
                 self._go_on(error)
         if self.trainee.on_epoch is not None:
-            self.trainee.on_epoch(dict(metrics))
+            with self._as_used():
+                self.trainee.on_epoch(dict(metrics))
+
+    def finish(self) -> None:
+        """Leave the student with the weights that were saved."""
+        if self.state.average is not None:
+            self.state.average.keep()
+
+    def _as_used(self) -> AbstractContextManager[None]:
+        """Let the student have the weights that are evaluated and saved."""
+        return nullcontext() if self.state.average is None else self.state.average.shown()
+
+    def _average_buffers(self) -> None:
+        average_buffers(self.state.module, self.world)
+        if self.state.average is not None and self.world.size > 1:
+            with self._as_used():
+                average_buffers(self.trainee.student, self.world)
 
     @torch.no_grad()
     def _probed(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
 from trg_pyg.training.learner import History, Learner, Progress, Seeds, Share, Trainee, TrainingDiverged
 from trg_pyg.training.metrics import Shots
+from trg_pyg.training.mixing import Mixing
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.stop import StopRequest, TrainingStopped
 from trg_pyg.training.teaching import Teaching
@@ -78,7 +79,8 @@ def fit_together(
     is computed once.
 
     The same arguments, with students and distillers initialised alike, give the same weights on a CPU, and so does a
-    training that was stopped and resumed. ``seed`` fixes everything drawn here; the initialisation is the caller's.
+    training that was stopped and resumed. With ``config.ema`` students end with the mean
+    weights. ``seed`` fixes everything drawn here; the initialisation is the caller's.
 
     Of several processes, each gives the same arguments, but for its device. Each computes its share of every batch;
     losses, gradients and metrics are those of the whole batch, see
@@ -90,8 +92,8 @@ def fit_together(
         test_set: evaluated on.
         config: recipe of the training.
         augment: applied by the loader (:func:`~trg_pyg.data.loader.make_loader`) to each training batch.
-        seed: of the order and augmentation of the images, of the distiller's draws and of dropout: three streams, so
-            that methods which draw more or less still see the same batches.
+        seed: of the order, augmentation and mixing of the images, of the distiller's draws and of dropout: three
+            streams, so that methods which draw more or less still see the same batches.
         device: where all networks run.
         resume: continue from the checkpoints in the trainees' folders; a student that is ahead of the others waits.
         shots: groups of classes to report, see :func:`~trg_pyg.training.metrics.evaluate`.
@@ -167,20 +169,26 @@ def fit_together(
         else:
             for learner in learners:
                 learner.meet(train_set)
+        mixing = None
+        if Mixing.is_on(config):
+            classes = trainees[0].student.describe(train_set.image_size).num_classes
+            mixing = Mixing(config, classes, world, device)
         clock = _Clock(checkpoint_seconds, world, stop, device)
         while (epoch := min(learner.place[0] for learner in learners)) < config.epochs:
-            _train_epoch(epoch, learners, teaching, loader, config, len(train_set), clock)
+            _train_epoch(epoch, learners, teaching, loader, mixing, config, len(train_set), clock)
             for learner in learners:
                 if learner.place == (epoch, len(loader)):
                     learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict(), heldout)
             clock.saved()
             if epoch + 1 < config.epochs and clock.must_stop():
                 raise TrainingStopped(clock.reason(f"after epoch {epoch + 1} of {config.epochs}"))
+        for learner in learners:
+            learner.finish()
     return [learner.state.history for learner in learners]
 
 
 def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, world: World = SINGLE_PROCESS) -> int:
-    """Return how many images a distiller sees at once, at the least, or refuse what is too few for it.
+    """Return how many images a distiller sees at once, at the least, or refuse batches that it cannot learn from.
 
     Args:
         distiller: asked for its ``min_images``.
@@ -189,8 +197,8 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         world: the processes that share them.
 
     Raises:
-        InputError: a batch is too small for the distiller, or to be cut up; its loss cannot be that of a share; or it
-            trains in one process only.
+        InputError: a batch is too small for the distiller, or to be cut up; its loss cannot be that of a share; its
+            labels would be of a kind that it cannot learn from; or it trains in one process only.
     """
     require(
         world.size == 1 or not distiller.learns_beside(),
@@ -198,6 +206,8 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         "process to process; train it in one",
     )
     check_loss_scope(distiller, world, config.loss_scope)
+    smoothing = config.label_smoothing
+    distiller.check_labels(config.mixes, f"train.label_smoothing = {smoothing}" if smoothing else "")
     fewest = train_images
     last = train_images % config.batch_size or config.batch_size
     for batch in {min(config.batch_size, train_images), last}:
@@ -231,6 +241,7 @@ def _train_epoch(
     learners: Sequence[Learner],
     teaching: Teaching,
     loader: Loader,
+    mixing: Mixing | None,
     config: TrainConfig,
     train_images: int,
     clock: "_Clock",
@@ -242,7 +253,9 @@ def _train_epoch(
         taught = [learner.place == (epoch, step) for learner in learners]
         active = [learner for learner, wanted in zip(learners, taught, strict=True) if wanted]
         whole = min(config.batch_size, train_images - step * config.batch_size)
-        parts = _parts(batch, whole, config.accumulate, clock.world, active[0].device)
+        # By the generator of the batches, whose state is in every checkpoint.
+        seen = batch if mixing is None else mixing(batch, whole, loader.generator)
+        parts = _parts(seen, whole, config.accumulate, clock.world, active[0].device)
         for number, part in enumerate(parts, start=1):
             heard = teaching(part.images, taught)
             for learner, wanted, teacher in zip(learners, taught, heard, strict=True):
@@ -272,14 +285,12 @@ def _save(learners: Sequence[Learner], loader: Loader, clock: "_Clock") -> None:
     clock.saved()
 
 
-def _parts(
-    batch: tuple[Tensor, Tensor, Tensor], whole: int, parts: int, world: World, device: torch.device
-) -> list[Share]:
+def _parts(batch: Sequence[Tensor], whole: int, parts: int, world: World, device: torch.device) -> list[Share]:
     """Cut a process's share of a batch in parts; each is this process's share of a part of the whole batch."""
     columns = [tensor.to(device, non_blocking=True).tensor_split(parts) for tensor in batch]
     shares = [_sizes(share, parts) for share in world.part(whole)]
     everywhere = [sum(sizes) for sizes in zip(*shares, strict=True)]
-    return [Share(*part) for part in zip(*columns, everywhere, strict=True)]
+    return [Share(*part) for part in zip(*columns[:3], everywhere, *columns[3:], strict=True)]
 
 
 def _sizes(count: int, parts: int) -> list[int]:
@@ -372,11 +383,10 @@ def _seeds(seed: int, config: TrainConfig, world: World) -> Seeds:
     # Seeds drawn from one generator: seed + 1 would give one run the stream that another run uses otherwise.
     root = torch.Generator().manual_seed(seed)
     order, draws, dropout = torch.randint(2**62, (3,), generator=root).tolist()
-    own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
-    views = int(torch.randint(2**62, (world.size,), generator=root)[world.rank])
     # Whatever the number of processes.
     pools = int(torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(order)))
     if world.is_main:
-        return Seeds(seed, order, draws, dropout, views, pools)
+        return Seeds(seed, order, draws, dropout, pools)
+    own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
     # Losses of the whole batch are computed alike on every process, so they have to draw alike.
-    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout, views, pools)
+    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout, pools)

@@ -76,7 +76,8 @@ class DistillationModule(nn.Module):
         """
         shares = self._shares(len(step.target), global_batch)
         with autocast(images.device, self.precision):
-            outputs = (self._compiled or self.student)(images).in_float32()
+            compiled = self._compiled
+            outputs = (compiled(images, len(step.target)) if compiled else self.student(images)).in_float32()
         if self.world.size == 1:
             losses = self.distiller(outputs, teacher, step)
         elif _apart(self.distiller, self.loss_scope):
@@ -118,10 +119,11 @@ class DistillationModule(nn.Module):
 
     def _whole_step(self, step: Step, shares: list[int], views: list[list[int]]) -> Step:
         rows = None if step.rows is None else tuple(map(sum, views))
+        soft = None if step.soft is None else self.world.gather(step.soft, shares)
         if step.index is None:
-            return replace(step, target=self.world.gather(step.target, shares), rows=rows)
+            return replace(step, target=self.world.gather(step.target, shares), rows=rows, soft=soft)
         both = self.world.gather(torch.stack([step.target, step.index], dim=1), shares)
-        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous(), rows=rows)
+        return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous(), rows=rows, soft=soft)
 
 
 class GatheredOutputs:
@@ -260,10 +262,15 @@ class FrozenTeacher(nn.Module):
 
     # Not inference_mode: its tensors cannot be saved for the backward pass of a loss that they take part in.
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Outputs:
-        """Return the float32 outputs for images uint8 ``[B, 3, H, W]``."""
+    def forward(self, images: Tensor, labelled: int | None = None) -> Outputs:
+        """Return the float32 outputs for images ``[R, 3, H, W]``, uint8 or float in [0, 1].
+
+        Args:
+            images: the images.
+            labelled: how many of them a batch counts, where there are further views of these.
+        """
         # The caller still holds the network, maybe tapped in another way, and may have called its train().
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
         with autocast(images.device, self.precision):
-            return (self._compiled or self.teacher)(images).in_float32()
+            return (self._compiled(images, labelled) if self._compiled else self.teacher(images)).in_float32()

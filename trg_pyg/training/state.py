@@ -13,6 +13,7 @@ from trg_pyg.data.pool import Pools
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
+from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.modules import DistillationModule
 from trg_pyg.training.stream import GlobalStream
@@ -30,7 +31,7 @@ class TrainingState:
         scaler: of the gradients; disabled unless the precision is fp16.
         draws: random stream of the distiller.
         dropout: random stream of the network.
-        views: random stream of a method's views.
+        average: of the student's weights; None where the recipe takes none.
         world: the processes of the training; each has random streams of its own, the rest is alike.
         history: the metrics of every finished epoch.
         step: steps done of the epoch after these.
@@ -47,7 +48,7 @@ class TrainingState:
     scaler: torch.amp.GradScaler
     draws: torch.Generator
     dropout: GlobalStream
-    views: torch.Generator = field(default_factory=torch.Generator)
+    average: WeightAverage | None = None
     world: World = SINGLE_PROCESS
     history: list[dict[str, float]] = field(default_factory=list)
     step: int = 0
@@ -67,13 +68,7 @@ class TrainingState:
         Raises:
             CheckpointNotWritten: the disk is full, the folder cannot be written to, and the like.
         """
-        streams = self.world.gather_objects(
-            {
-                "draws": self.draws.get_state(),
-                "dropout": self.dropout.state_dict(),
-                "views": self.views.get_state(),
-            }
-        )
+        streams = self.world.gather_objects({"draws": self.draws.get_state(), "dropout": self.dropout.state_dict()})
         meters = self.world.gather_objects(self.meter.state_dict())
         if not self.world.is_main:
             return
@@ -86,7 +81,7 @@ class TrainingState:
         """Continue from the state at ``path`` and return that of the batches.
 
         Of more processes than saved it, those beyond draw what the main one draws, so that losses of the global batch
-        stay alike, and have dropout and views of their own.
+        stay alike, and have dropout of their own.
 
         Raises:
             InputError: there is no checkpoint, it cannot be read, or it is of a training with another identity or
@@ -107,8 +102,6 @@ class TrainingState:
             self.draws.set_state(state["streams"][rank if known else 0]["draws"])
             if known:
                 self.dropout.load_state_dict(state["streams"][rank]["dropout"])
-                # Checkpoints of before there were views have no such stream, and no method that draws from it.
-                self.views.set_state(state["streams"][rank].get("views", self.views.get_state()))
             names = [name for meter in state["meters"] for name in meter]
             self.meter = Meter.merged(state["meters"][rank :: self.world.size], names)
             self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
@@ -122,13 +115,17 @@ class TrainingState:
         return loader
 
     def _parts(self) -> dict[str, Any]:
-        return ({"pools": self.pools} if self.pools else {}) | {
-            "student": self.module.student,
-            "distiller": self.module.distiller,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "scaler": self.scaler,
-        }
+        return (
+            ({"pools": self.pools} if self.pools else {})
+            | {
+                "student": self.module.student,
+                "distiller": self.module.distiller,
+                "optimizer": self.optimizer,
+                "schedule": self.schedule,
+                "scaler": self.scaler,
+            }
+            | ({} if self.average is None else {"average": self.average})
+        )
 
 
 def _differences(saved: dict[str, Any], here: dict[str, Any]) -> list[str]:

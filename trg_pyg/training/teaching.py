@@ -12,8 +12,9 @@ from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
 from trg_pyg.training.modules import FrozenTeacher, compiled_sizes
 
-# Of a student's teacher: outputs for the images of a step, or what gives them for the student's own.
-Heard = Outputs | Callable[[Tensor], Outputs | None] | None
+# Of a student's teacher: outputs for the images of a step, or what gives them for the student's own views, of which so
+# many have labels.
+Heard = Outputs | Callable[[Tensor, int], Outputs | None] | None
 
 
 class _Pass(NamedTuple):
@@ -83,10 +84,10 @@ class Teaching:
                 heard[student] = _as_tapped(outputs, listeners[student])
         return heard
 
-    def _alone(self, student: int, images: Tensor) -> Outputs | None:
+    def _alone(self, student: int, images: Tensor, labelled: int) -> Outputs | None:
         for network, listeners in self._passes:
             if student in listeners:
-                return _as_tapped(network(images), listeners[student])
+                return _as_tapped(network(images, labelled), listeners[student])
         return None
 
 
