@@ -258,7 +258,7 @@ class Liar(nn.Module):
 def test_held_out_images_want_less_of_a_hint_where_the_teacher_is_wrong_and_more_elsewhere(virtual):
     (student, _), liar, wrong = pair(), TappedModel(Liar(), ["stage"]).eval(), LABELS % 4 == 0
     torch.manual_seed(1)
-    how = {"attention_weight": 0.0, "virtual": virtual, "lr": 0.02}
+    how = {"attention_weight": 0.0, "virtual": virtual, "mlp_lr": 0.02}
     infos = student.describe(8), liar.describe(8)
     assert torch.equal(liar(SETS[0].images).logits.argmax(1) != LABELS, wrong)
     method = HintDynamic(*infos, history=1.0, every=1000, **how)

@@ -56,8 +56,8 @@ class HintDynamic(Distiller):
             hints on maps learn nothing.
         every: steps between two of the MLP, >= 1.
         hidden: width of the MLP.
-        lr: of the MLP.
-        weight_decay: of the MLP.
+        mlp_lr: learning rate of the MLP.
+        mlp_decay: weight decay of the MLP.
         history: :math:`\mu`, in [0, 1].
 
     Raises:
@@ -86,8 +86,8 @@ class HintDynamic(Distiller):
         virtual: Virtual = "last_stage",
         every: int = 5,
         hidden: int = 64,
-        lr: float = 1e-3,
-        weight_decay: float = 1e-4,
+        mlp_lr: float = 1e-3,
+        mlp_decay: float = 1e-4,
         history: float = 0.5,
     ) -> None:
         super().__init__(student, teacher)
@@ -96,12 +96,12 @@ class HintDynamic(Distiller):
             logit_weight=logit_weight,
             map_weight=map_weight,
             attention_weight=attention_weight,
-            weight_decay=weight_decay,
+            mlp_decay=mlp_decay,
         )
         check_choice("weighing", weighing, get_args(Weighing))
         check_choice("virtual", virtual, get_args(Virtual))
         check_positive("tau", tau)
-        check_positive("lr", lr)
+        check_positive("mlp_lr", mlp_lr)
         for name, number in (("every", every), ("hidden", hidden)):
             require(number >= 1, f"{name}={number}: give 1 or more")
         require(0 <= history <= 1, f"history={history}: it is a share, from 0 to 1")
@@ -113,7 +113,7 @@ class HintDynamic(Distiller):
         if "map" in self.betas:
             self.hint = HintLoss(self.student.channels, self.teacher.channels, self.student.grid, self.teacher.grid)
         self.tau, self.weighing, self.virtual, self.every = tau, weighing, virtual, every
-        self.lr, self.weight_decay, self.history = lr, weight_decay, history
+        self.mlp_lr, self.mlp_decay, self.history = mlp_lr, mlp_decay, history
         if weighing == "equal":
             self.pools = ()
         self._shapes = [(hidden, hints + 5), (hidden,), (hints, hidden), (hints,)]
@@ -246,12 +246,12 @@ class HintDynamic(Distiller):
 
     def _adam(self, grad: Tensor, count: int) -> None:
         """Take a step of the MLP, the ``count``-th one."""
-        grad = grad + self.weight_decay * self.mlp
+        grad = grad + self.mlp_decay * self.mlp
         first, second = self.moments
         first.lerp_(grad, 1 - _BETAS[0])
         second.lerp_(grad.square(), 1 - _BETAS[1])
         size = (second / (1 - _BETAS[1] ** count)).sqrt() + _EPS
-        self.mlp -= self.lr / (1 - _BETAS[0] ** count) * first / size
+        self.mlp -= self.mlp_lr / (1 - _BETAS[0] ** count) * first / size
 
 
 def _kl(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
