@@ -23,6 +23,7 @@ class Metric:
         better: which of two values is.
         group: where it is shown: ``score``, and ``shots``, scores of some classes, in every table; ``fit`` where
             trained networks are evaluated; ``best`` and ``cost`` in the table of a study; ``progress`` in the terminal.
+        about: what it is, where title and unit do not say it; a line below the tables that have it.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     group: Group
+    about: str = ""
 
     @property
     def name(self) -> str:
@@ -47,11 +49,21 @@ METRICS = (
     Metric("test/top5", "top-5", "%", "higher", "score"),
     Metric("test/loss", "loss", "nats", "lower", "fit"),
     Metric("test/ece", "ECE", "%", "lower", "fit"),
+    Metric("test/robust_top1", "robust", "%", "higher", "fit"),
+    Metric("test/robust_ece", "robust ECE", "%", "lower", "fit"),
     Metric("test/many", "many", "%", "higher", "shots"),
     Metric("test/medium", "medium", "%", "higher", "shots"),
     Metric("test/few", "few", "%", "higher", "shots"),
     Metric("test/corrupted_top1", "corrupted", "%", "higher", "score"),
     Metric("best/top1", "best epoch", "%", "higher", "best"),
+    Metric(
+        "passes",
+        "passes",
+        "",
+        "lower",
+        "cost",
+        about="images sent through student and teacher for each training image, those of views and attacks included",
+    ),
     Metric("ms_per_step", "ms/step", "ms", "lower", "cost"),
     Metric("seconds", "s/epoch", "s", "lower", "cost"),
     Metric("images_per_second", "images/s", "images/s", "higher", "progress"),
@@ -67,6 +79,9 @@ CHOSEN_BY = Metric("heldout/top1", "held-out top-1", "%", "higher", "progress")
 
 # Training images that a method holds out for itself, as nobody holds out any for all; in the metrics of its epochs.
 OWN_HELDOUT = "own_heldout"
+
+# What a method's step costs, told where methods differ in it.
+PASSES = next(metric for metric in METRICS if metric.key == "passes")
 
 # What tells of the machine and its other work as much as of the training: no two runs have it in common.
 TIMES = {metric.key for metric in METRICS if metric.unit in ("ms", "s", "images/s")}

@@ -41,7 +41,7 @@ WHOLE_EPOCH = 50_000
 _PREFETCH = 2  # batches that each worker of a DataLoader keeps ready, torch's default
 _PADDING = 4
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,19 @@ def test_other_data_with_the_same_classes(finished_run, tmp_path, capsys):
     assert f"ImageFolder in {other}, 15 training and test images" in capsys.readouterr().out
 
 
+def test_networks_are_attacked(finished_run, tmp_path, capsys):
+    output = tmp_path / "figures.json"
+    assert main([str(finished_run), "--attack", "4", "--eps", "0.1", "--restarts", "2", f"--output={output}"]) == 0
+    out = capsys.readouterr().out
+    head, row = rows(out)
+    metrics = json.loads(output.read_text())["results"][0]["metrics"]
+    for title, name in (("top-1", "top1"), ("robust", "robust_top1"), ("ECE", "ece"), ("robust ECE", "robust_ece")):
+        assert row[head.index(title)] == f"{metrics[name]:.2f}"
+    assert "robust: PGD of 4 steps of 0.0625 within 0.1 of each pixel, 2 starts of seed 0; of each image the wor" in out
+    told = {"steps": 4, "eps": 0.1, "step": 0.0625, "restarts": 2, "seed": 0}
+    assert json.loads(output.read_text())["attack"] == told
+
+
 def test_an_exported_folder_takes_data(finished_run, tmp_path, capsys):
     exported = tmp_path / "exported"
     export(load(finished_run), exported, ["safetensors"])
@@ -116,6 +129,8 @@ def test_weights_of_another_program(finished_run, tmp_path, capsys):
         ),
         (["{run}", "--corruptions", "fog"], "--corruptions=fog: choose all or gaussian_noise or"),
         (["{run}", "--corruptions", "contrast", "--severities", "6"], "severity 6 is not one of 1 to 5"),
+        (["{run}", "--eps", "0.1"], "--eps belongs to --attack: give its steps, such as --attack 20"),
+        (["{run}", "--attack", "20", "--eps", "8"], "eps=8.0: it is a share of the range of a pixel"),
         (["{run}", "--batch_size", "0"], "--batch_size 0: give 1 or more"),
         (["{run}", "--output", "{folder}"], "--output {folder}: that is a folder; name a file"),
         (["{run}", "--batchsize", "3"], "unknown key batchsize; did you mean batch_size?"),

@@ -104,10 +104,10 @@ def test_epochs_without_an_evaluation_are_no_gap_in_the_table(small, tmp_path, c
     assert main(given) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     header, teacher, vanilla, kd = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
-    assert header == ["method", "top-1", "best epoch", "ms/step", "s/epoch", "top-1 over KD [95 %]"]
-    assert [bool(cell) for cell in teacher] == [True, True, False, False, False, False]
+    assert header == ["method", "top-1", "best epoch", "passes", "ms/step", "s/epoch", "top-1 over KD [95 %]"]
+    assert [bool(cell) for cell in teacher] == [True, True, False, False, False, False, False]
     assert all(vanilla)
-    assert [bool(cell) for cell in kd] == [True] * 5 + [False]
+    assert [bool(cell) for cell in kd] == [True] * 6 + [False]
     epochs = history(run_folders(tmp_path, "KD")[0])
     assert ["test/top1" in epoch for epoch in epochs] == [False, True, True]
 

@@ -222,7 +222,10 @@ def test_negative_padding_is_refused_before_reading():
     [
         ({"train": blank([0, 0])}, "no image in the training split for class dog"),
         ({"test": blank([1])}, "no image in the test split for class cat"),
-        ({"train": blank([0, 1], 4, 6), "test": blank([0, 1], 4, 6)}, "training images are 4x6; .* squares"),
+        (
+            {"train": blank([0, 1], 4, 6), "test": blank([0, 1], 6, 4)},
+            "training images are 4x6 but the test images 6x4",
+        ),
         ({"test": blank([0, 1], 5, 5)}, "training images are 4x4 but the test images 5x5"),
         ({"train": blank([0, 2])}, r"training targets hold \[2\] but there are 2 classes"),
         ({"train": ImageSet(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]))}, "torch.float32"),

@@ -479,3 +479,27 @@ def test_cifar100(tmp_path):
     assert splits.std == pytest.approx((0.2675, 0.2565, 0.2761), abs=3e-4)
     for imbalance, total in [(10, 19_573), (50, 12_608), (100, 10_847), (200, 9_502)]:
         assert sum(ImageFolder(root=str(tmp_path), imbalance=imbalance).load().class_counts) == total
+
+
+@pytest.mark.parametrize(("file", "kept"), [((100, 30), (0, 25, 30, 75)), ((30, 100), (41, 0, 59, 30))])
+def test_an_image_covers_a_size_that_is_no_square(tmp_path, file, kept):
+    """Of 30 rows and 100 columns the middle 50 columns make 12x20; of 100 rows and 30 columns, the middle 18 rows."""
+    top, left, bottom, right = kept
+    width, height = file
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[top:bottom, left:right] = 200
+    for name in "ab":
+        for split in ("train", "test"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            Image.fromarray(pixels).save(folder / "1.png")
+    memory, stream = (ImageFolder(str(tmp_path), size=(12, 20), stream=stream).load().train for stream in (False, True))
+    assert memory.image_size == stream.image_size == (12, 20)
+    (images, *_) = next(iter(make_loader(stream, 2, shuffle=False)))
+    assert torch.equal(images, memory.images)
+    assert (memory.images[:, :, 1:-1, 1:-1] == 200).all()
+
+
+def test_a_crop_of_any_area_needs_a_square(tmp_path):
+    with pytest.raises(InputError, match="crop=resized cuts nearly square boxes, not 12x20: choose crop=padded"):
+        ImageFolder(str(tmp_path), size=(12, 20), crop="resized")

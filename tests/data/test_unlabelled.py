@@ -1,9 +1,10 @@
 import shutil
 
 import pytest
+import torch
 from PIL import Image
 
-from trg_pyg.data import Digits, FileSet, ImageFolder, ImageSet
+from trg_pyg.data import Digits, FileSet, ImageFolder, ImageSet, read_unlabelled
 from trg_pyg.errors import InputError
 
 
@@ -50,6 +51,12 @@ def test_images_that_networks_are_measured_on_are_refused(stream, folder, images
     shutil.copy(images / "test" / "red" / "0.png", folder / "y.png")
     with pytest.raises(InputError, match=r"1 of the 5 images under .* are test images, by their content: take them"):
         load()
+
+
+def test_files_are_no_images_of_other_channels(folder):
+    grey = ImageSet(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]))
+    with pytest.raises(InputError, match="files of images have 3 channels, and the training images have 1"):
+        read_unlabelled(folder, Digits(), grey, [])
 
 
 def test_what_cannot_be_read_is_named(folder, tmp_path):

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from trg_pyg.errors import InputError
-from trg_pyg.models import TappedModel, build_model, pgd
+from trg_pyg.models import Attack, TappedModel, build_model, pgd
 
 
 def case(images: int = 16):
@@ -56,3 +56,32 @@ def test_sizes_that_are_none_are_named(options):
     name, value = next(iter(options.items()))
     with pytest.raises(InputError, match=f"{name}={value}"):
         attack(*case(), **options)
+
+
+def test_of_each_image_the_worst_of_all_starts_counts_and_of_more_starts_none_is_better():
+    network, images, target = case()
+
+    def behind(restarts: int) -> torch.Tensor:
+        attack = Attack(steps=2, eps=0.02, restarts=restarts)
+        logits = network(attack(network, images, target, attack.generators())).detach()
+        own = logits.gather(1, target[:, None])[:, 0]
+        return logits.scatter(1, target[:, None], -torch.inf).amax(1) - own
+
+    once, often = behind(1), behind(4)
+    assert (often >= once).all()
+    assert (often > once).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps=0: an attack takes 1 step at least"),
+        ({"eps": 8.0}, "eps=8.0: it is a share of the range of a pixel"),
+        ({"step": 0.0}, "step=0.0: it is a share of the range of a pixel"),
+        ({"restarts": 0}, "restarts=0: an attack starts once at least"),
+        ({"seed": -1}, "seed=-1: give 0 or more"),
+    ],
+)
+def test_an_attack_that_is_none_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Attack(**options)

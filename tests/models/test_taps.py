@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from trg_pyg.errors import InputError
 from trg_pyg.models import FeatureInfo, NetworkInfo, Normalize, Outputs, TappedModel, build_model, resnet8
+from trg_pyg.tokens.maps import as_map
 from trg_pyg.training.distributed import World
 
 HALF = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -794,3 +795,33 @@ def test_gradient_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
         assert len(expected) == len(list(resnet8().parameters()))
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "grids"),
+    [
+        ("resnet8", {}, (24, 40), [(24, 40), (12, 20), (6, 10)]),
+        ("torchvision:swin_t", {}, (64, 96), [(16, 24), (8, 12), (4, 6), (2, 3)]),
+        ("timm:vit_tiny_patch16_224", {"img_size": (32, 48), "patch_size": 8}, (32, 48), [(4, 6)] * 4),
+    ],
+)
+def test_grids_have_the_shape_of_the_images(name, options, size, grids):
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    network = TappedModel(build_model(name, 5, **options), "stages")
+    info = network.describe(size)
+    assert [feature.grid for feature in info.features] == grids
+    for feature, tapped in zip(network(torch.zeros(1, 3, *size)).features, info.features, strict=True):
+        assert as_map(feature, tapped).shape == (1, tapped.channels, *tapped.grid)
+
+
+def test_images_have_as_many_channels_as_the_network_was_described_with():
+    network = TappedModel(build_model("resnet8", 5, image_channels=4))
+    network.describe(16, channels=4)
+    assert network(torch.zeros(2, 4, 16, 16)).logits.shape == (2, 5)
+    with pytest.raises(InputError, match=r"images \[2, 3, 16, 16\] must be \[B, 4, H, W\]"):
+        network(torch.zeros(2, 3, 16, 16))
+    normalised = TappedModel(build_model("resnet8", 5, image_channels=1), normalize=Normalize((0.5,), (0.5,)))
+    assert normalised.describe((8, 16)).num_classes == 5
+    with pytest.raises(InputError, match="images of 3 channels, and normalisation of 1"):
+        normalised.describe(16, channels=3)

@@ -28,6 +28,17 @@ def test_the_cost_of_a_step_is_the_mean_over_all_epochs_and_seeds():
     assert [row[3] for row in table[2:]] == ["10.00 ± 2.83", "20.00", ""]
 
 
+def test_passes_have_a_column_where_methods_differ_in_them():
+    def table(*methods):
+        results = {f"method {passes}": [[epoch(50, passes=each) for each in passes]] for passes in methods}
+        return results_table(None, results).splitlines()
+
+    assert "passes" not in "".join(table([2.0, 2.0], [2.0]))
+    header, *rows = cells("\n".join(table([2.0], [12.0, 8.0, 8.0, 8.0])[:4]))
+    assert [row[header.index("passes")] for row in rows[1:]] == ["2", "9"]
+    assert table([2.0], [8.0])[-1].startswith("passes: images sent through student and teacher for each training image")
+
+
 def test_groups_of_a_long_tail_have_columns_where_they_were_measured():
     header = results_table(None, {"KD": [[epoch(50, **{"test/many": 70.0, "test/few": 3.0})]]}).splitlines()[0]
     assert [cell.strip() for cell in header.split("|")[1:-1]] == [

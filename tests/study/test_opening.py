@@ -2,6 +2,7 @@ import pytest
 
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
+from trg_pyg.metrics import PASSES
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.opening import announce
 from trg_pyg.study.study import prepare
@@ -43,10 +44,12 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
     assert lines[1:-1] == [
         "teacher   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4; trained first, 1 epoch",
         "student   resnet8: 77,587 parameters, 6.25 MFLOPs an image, taps layer3 64x4x4",
-        "methods   Vanilla  1 ce",
-        "          KD       0.1 ce + 0.9 kd",
-        "          TRG      1 ce + 1 kd + 0 to 1 local (beta) + 0 to 2 global (gamma) + 0 to 0.1 graph (delta)",
-        "          SP+KD    1 ce + 1 kd + 3000 similarity",
+        "methods   Vanilla  1 pass    1 ce",
+        "          KD       2 passes  0.1 ce + 0.9 kd",
+        "          TRG      2 passes  "
+        "1 ce + 1 kd + 0 to 1 local (beta) + 0 to 2 global (gamma) + 0 to 0.1 graph (delta)",
+        "          SP+KD    2 passes  1 ce + 1 kd + 3000 similarity",
+        f"          passes: {PASSES.about}",
         "graphs    TRG: 16 tokens an image, 18 images a batch",
         "              local: 1 KNNGraph of 288 nodes, 2,304 edges",
         "              graph: 18 times KNNGraph of 16 nodes, 128 edges",

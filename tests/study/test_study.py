@@ -33,9 +33,9 @@ def test_no_teacher_is_built_where_no_method_needs_one(small):
 def test_a_network_is_built_once_for_the_study_and_once_for_each_training(small, monkeypatch):
     built = []
 
-    def counted(name, classes):
+    def counted(name, classes, **options):
         built.append(name)
-        return build_model(name, classes)
+        return build_model(name, classes, **options)
 
     monkeypatch.setattr("trg_pyg.study.study.build_model", counted)
     given = [*small, "--methods", "KD", "--teacher.name=resnet14", "--train.epochs=1", "--seeds", "0", "1"]

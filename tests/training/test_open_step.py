@@ -15,14 +15,16 @@ from torch.nn import functional as F
 from tests.training.conftest import make_set
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
-from trg_pyg.distillers import KD
+from trg_pyg.distillers import KD, AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.base import Distiller, Losses
+from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, Trainee, fit, fit_together
 from trg_pyg.training.stop import StopRequest, TrainingStopped
 
 STREAM = Augment(crop_padding=1, flip=True)
 CONFIG = TrainConfig(epochs=3, batch_size=8, lr=0.1, schedule="constant")
+NETWORK = NetworkInfo(3, (), 6)
 
 
 class Views(Distiller):
@@ -47,6 +49,20 @@ class Views(Distiller):
         return self.weigh(
             {"ce": (1.0, ce), "other": (0.1, F.mse_loss(other, heard)), "head": (0.1, F.mse_loss(head, heard))}
         )
+
+
+class Asks(Views):
+    """Views, and a further pass of each network; before the training, two of the teacher."""
+
+    def meet(self, networks, batches, generator):
+        for images, *_ in batches():
+            networks.teacher(torch.cat([images, images]))
+        return {}
+
+    def forward(self, student, teacher, step) -> Losses:
+        images = torch.zeros(len(step.target), 3, 8, 8)
+        step.networks.student(images), step.networks.teacher(images)
+        return super().forward(student, teacher, step)
 
 
 class Stages(Distiller):
@@ -230,6 +246,26 @@ def test_a_step_that_is_left_out_uses_up_its_batch_of_a_stream(network, pools, t
 def stop_after(count: int) -> Callable[[Progress], None]:
     steps = iter(range(1, 100))
     return lambda progress: os.kill(os.getpid(), 15) if next(steps) == count else None
+
+
+@pytest.mark.parametrize(
+    ("method", "passes"),
+    [
+        (Stages, [1, 1, 1]),
+        (Views, [4, 4, 4]),
+        (Asks, [8, 6, 6]),
+        (lambda: AdversarialTraining(NETWORK, None, steps=3), [4, 4, 4]),
+        (lambda: AdversarialKD(NETWORK, NETWORK, steps=3), [5, 5, 5]),
+    ],
+)
+def test_passes_are_counted_where_they_are_made(method, passes, network, train_set, test_set, tmp_path):
+    def history(**options):
+        return fit(network(0), network(1), method(), train_set, test_set, CONFIG, folder=tmp_path, **options)
+
+    whole = [epoch["passes"] for epoch in history()]
+    with pytest.raises(TrainingStopped), StopRequest().listening() as stop:
+        history(stop=stop, on_step=stop_after(2))
+    assert whole == passes == [epoch["passes"] for epoch in history(resume=True)]
 
 
 def test_the_optimiser_of_a_phase_remembers_nothing_of_the_one_before(network, train_set, test_set):

@@ -8,6 +8,7 @@ from trg_pyg.data import ImageFolder
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.errors import InputError
+from trg_pyg.models import Attack
 from trg_pyg.training.calibration import calibration
 from trg_pyg.training.metrics import evaluate
 from trg_pyg.use.evaluate import check_fits, evaluate_on, evaluation_tables, read_images_of
@@ -98,6 +99,35 @@ def test_streamed_images_are_corrupted_alike(trained):
     memory, stream = (evaluate_on(trained, images, [Corruption("shot_noise", 5)], batch_size=4) for images in sets)
     assert memory.metrics == stream.metrics
     assert memory.corrupted == stream.corrupted
+
+
+def under_attack(trained, batch_size=256, stream=False, **options):
+    images = read_images_of(data_of(trained, stream=stream, mean=(0.5,) * 3, std=(0.2,) * 3), "all")
+    metrics = evaluate_on(trained, images, batch_size=batch_size, attack=Attack(**options)).metrics
+    return metrics["top1"], metrics["robust_top1"], metrics["ece"], metrics["robust_ece"]
+
+
+def test_a_tiny_attack_changes_nothing(trained):
+    top1, robust, ece, robust_ece = under_attack(trained, steps=3, eps=1e-7)
+    assert robust == top1
+    assert robust_ece == pytest.approx(ece, abs=1e-3)
+
+
+def test_harder_attacks_find_more(trained):
+    by_steps = [under_attack(trained, steps=steps, eps=0.05)[1] for steps in (1, 3, 20)]
+    one_image = 100 / 48
+    assert by_steps[0] >= by_steps[1] - one_image >= by_steps[2] - 2 * one_image
+    by_eps = [under_attack(trained, steps=5, eps=eps)[1] for eps in (0.01, 0.1, 0.5)]
+    assert by_eps == sorted(by_eps, reverse=True)
+    assert by_eps[-1] < under_attack(trained, steps=5)[0]
+
+
+def test_an_attack_is_the_same_whatever_the_batch(trained):
+    whole = under_attack(trained, steps=3, eps=0.03, restarts=2)
+    assert whole == under_attack(trained, steps=3, eps=0.03, restarts=2)
+    for others in ({"batch_size": 7}, {"stream": True}):
+        assert under_attack(trained, steps=3, eps=0.03, restarts=2, **others) == pytest.approx(whole, abs=1e-3)
+    assert whole[3] != under_attack(trained, steps=3, eps=0.03, restarts=2, seed=1)[3]
 
 
 def test_other_images_are_refused(trained):

@@ -1,4 +1,4 @@
-"""Accuracy, loss and calibration of trained networks, also on corrupted images."""
+"""Accuracy, loss and calibration of trained networks, also on corrupted images and under attack."""
 
 import json
 import shlex
@@ -6,7 +6,7 @@ import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trg_pyg.config.strict import Parser
 from trg_pyg.data.base import ImageData
 from trg_pyg.data.corruption import CORRUPTIONS, SEVERITIES, Corruption
 from trg_pyg.errors import InputError, check_channels, check_choice, require
+from trg_pyg.models.attack import Attack
 from trg_pyg.models.weights import load_weights
 from trg_pyg.study.folder import environment
 from trg_pyg.study.study import build_network, pick_device
@@ -35,12 +36,14 @@ from trg_pyg.use.load import TrainedNetwork, Which, load
 
 _DESCRIPTION = """\
 Evaluate trained networks and print a table, a row each: runs on the data that they were trained on, or any of them on
-other data with the same classes (--data), and on corrupted images (--corruptions).
+other data with the same classes (--data), on corrupted images (--corruptions), and under attack (--attack).
 
 top-1, top-5 and ECE in percent, loss in nats. ECE is the expected calibration error over 15 bins. many, medium, few:
 mean accuracy of the classes with more than 100, 20 to 100, and fewer than 20 training images of long-tailed data.
 corrupted: mean top-1 over the chosen kinds and severities; the definitions are those of CIFAR-10-C (up to 64x64) and
 ImageNet-C, the noise is drawn anew: near the published files, and not to be compared with a published mCE.
+robust: top-1 under PGD (Madry et al.) of --attack steps, of each image the worst that was found, itself included; the
+starts follow from --seed.
 """
 
 
@@ -56,6 +59,7 @@ class _Chosen:
         data: in place of those of the runs.
         student: network of ``weights``.
         corruptions: kinds and severities.
+        attack: how hard they are tried; ``None`` for not.
         batch_size: images a forward pass.
         device: by name.
         output: file for all figures.
@@ -70,6 +74,7 @@ class _Chosen:
     data: ImageData | None
     student: NetworkConfig
     corruptions: list[Corruption]
+    attack: Attack | None
     batch_size: int
     device: str
     output: Path | None
@@ -118,7 +123,7 @@ def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
                 "may be among those that it has learned",
                 stacklevel=2,
             )
-        yield evaluate_on(each, images, chosen.corruptions, chosen.batch_size, device)
+        yield evaluate_on(each, images, chosen.corruptions, chosen.batch_size, device, chosen.attack)
 
 
 def _of_no_run(file: Path, config: NetworkConfig, images: Images) -> TrainedNetwork:
@@ -149,6 +154,7 @@ def _content(evaluations: Sequence[Evaluation], chosen: _Chosen) -> dict[str, An
             for each in evaluations
         ],
         "corruption_seed": chosen.corruptions[0].seed if chosen.corruptions else None,
+        "attack": None if chosen.attack is None else asdict(chosen.attack) | {"step": chosen.attack.step_size},
     }
 
 
@@ -187,7 +193,16 @@ def _parser() -> Parser:
         help=f"corrupt the images: all, or some of {', '.join(CORRUPTIONS)}",
     )
     parser.add_argument("--severities", nargs="+", type=int, default=list(SEVERITIES), help="of the corruptions")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise of corruptions")
+    parser.add_argument("--attack", type=int | None, default=None, help="steps of an attack by PGD, such as 20")
+    parser.add_argument(
+        "--eps",
+        type=float | None,
+        default=None,
+        help="largest change of a pixel under attack, of 0 to 1; default 8/255",
+    )
+    parser.add_argument("--step", type=float | None, default=None, help="of the attack; default 2.5 eps / steps")
+    parser.add_argument("--restarts", type=int | None, default=None, help="starts of the attack; default 1")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise of corruptions, and of the attack")
     parser.add_argument("--batch_size", type=int, default=256, help="images a forward pass")
     parser.add_argument("--device", type=str, default="auto", help="auto takes a GPU if there is one")
     parser.add_argument("--output", type=Path | None, default=None, help="file for all figures, JSON")
@@ -227,6 +242,7 @@ def _read(argv: list[str]) -> _Chosen:
         data=values.data,
         student=student,
         corruptions=_corruptions(values.corruptions, values.severities, values.seed),
+        attack=_attack(values.attack, values.seed, eps=values.eps, step=values.step, restarts=values.restarts),
         batch_size=values.batch_size,
         device=values.device,
         output=output,
@@ -240,3 +256,11 @@ def _corruptions(names: Sequence[str], severities: Sequence[int], seed: int) -> 
         check_choice("--corruptions", name, ("all", *CORRUPTIONS))
     kinds = CORRUPTIONS if "all" in names else tuple(dict.fromkeys(names))
     return [Corruption(name, severity, seed) for name in kinds for severity in sorted(set(severities))]
+
+
+def _attack(steps: int | None, seed: int, **options: Any) -> Attack | None:
+    given = {name: value for name, value in options.items() if value is not None}
+    if steps is None:
+        require(not given, f"--{next(iter(given), '')} belongs to --attack: give its steps, such as --attack 20")
+        return None
+    return Attack(steps, seed=seed, **given)

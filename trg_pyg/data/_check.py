@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from trg_pyg._size import Size
 from trg_pyg.data._decode import attempt_in_threads, opened, read_rgb, resized
 from trg_pyg.data.bad_images import BadImage
 
@@ -15,13 +16,13 @@ _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF
 _THREADS = {"headers": 32, "pixels": os.cpu_count() or 1}
 
 
-def check_images(root: Path, files: Sequence[str], shorter: int, check: Check) -> list[BadImage]:
+def check_images(root: Path, files: Sequence[str], shorter: Size, check: Check) -> list[BadImage]:
     """Return the files that cannot be used, in their order.
 
     Args:
         root: folder of the dataset.
         files: N image files, relative to ``root``.
-        shorter: pixels that the shorter side will be resized to.
+        shorter: what they will be resized to cover.
         check: pixels decodes each file; headers opens it, reads kind, mode and size, and looks whether a JPEG, PNG or
             GIF ends as it should: one that does not is decoded. Damage in the middle of a file is then not found.
 
@@ -34,11 +35,11 @@ def check_images(root: Path, files: Sequence[str], shorter: int, check: Check) -
     return attempt_in_threads(files, lambda _, file: look(root / file, shorter), _THREADS[check])
 
 
-def _look_at_pixels(file: Path, shorter: int) -> None:
+def _look_at_pixels(file: Path, shorter: Size) -> None:
     resized(read_rgb(file).size, shorter)
 
 
-def _look_at_header(file: Path, shorter: int) -> None:
+def _look_at_header(file: Path, shorter: Size) -> None:
     with opened(file) as (image, stream):
         resized(image.size, shorter)
         sound = _ends_with(stream, _ENDS.get(image.format or "", b""))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from trg_pyg._size import Size, sides
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.errors import InputError, require
 
@@ -27,28 +28,28 @@ _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few e
 def decode_images(
     root: Path,
     files: Sequence[str],
-    size: int,
-    shorter: int,
+    size: Size,
+    shorter: Size,
     interpolation: Interpolation = "bilinear",
     background: Colour = WHITE,
 ) -> tuple[Tensor, list[BadImage]]:
-    """Decode files to RGB, the shorter side resized to ``shorter`` and the centre cut out.
+    """Decode files to RGB, resized to cover ``shorter``, and the centre cut out.
 
     Args:
         root: folder of the dataset.
         files: N image files, relative to ``root``.
-        size: height and width of the result.
-        shorter: pixels, at least ``size``.
+        size: side of the result, or height and width.
+        shorter: pixels of the shorter side, or height and width, at least ``size``.
         interpolation: by which it is resized, antialiased.
         background: colour below what is transparent.
 
     Returns:
-        uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
+        uint8 [N, 3, H, W], and the files that cannot be used, whose images are undefined.
 
     Raises:
         InputError: the memory does not suffice.
     """
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    images = torch.empty(len(files), 3, *sides(size), dtype=torch.uint8)
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
@@ -67,10 +68,10 @@ def decode_into(
     """Decode files to RGB and write what ``cut`` makes of each into a tensor.
 
     Args:
-        images: uint8 [n, 3, S, S] on the CPU; written in place.
+        images: uint8 [n, 3, H, W] on the CPU; written in place.
         root: folder of the dataset.
         files: n image files, relative to ``root``.
-        cut: takes an RGB image and its position in ``files``; returns uint8 [3, S, S].
+        cut: takes an RGB image and its position in ``files``; returns uint8 [3, H, W].
         background: colour below what is transparent.
 
     Returns:
@@ -182,24 +183,29 @@ def opened(file: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             yield image, stream
 
 
-def centre_cut(rgb: Image.Image, size: int, shorter: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
-    """Resize the shorter side to ``shorter`` pixels and cut the centre out, uint8 [3, size, size]."""
+def centre_cut(rgb: Image.Image, size: Size, shorter: Size, interpolation: Interpolation = "bilinear") -> np.ndarray:
+    """Resize to cover ``shorter`` and cut the centre out, uint8 [3, H, W]."""
     width, height = resized(rgb.size, shorter)
     if (width, height) != rgb.size:
         rgb = rgb.resize((width, height), FILTERS[interpolation])
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(rgb.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+    rows, columns = sides(size)
+    left, top = round((width - columns) / 2), round((height - rows) / 2)
+    return np.asarray(rgb.crop((left, top, left + columns, top + rows))).transpose(2, 0, 1)
 
 
-def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """Return width and height with the shorter side of ``shorter`` pixels.
+def resized(size: tuple[int, int], shorter: Size) -> tuple[int, int]:
+    """Return the least width and height, in the same ratio, that cover a size: its shorter side has these pixels.
 
     Raises:
         ValueError: the result is larger than Pillow lets an image be: the file is all too narrow.
     """
     width, height = size
-    least = min(width, height)
-    width, height = shorter * width // least, shorter * height // least
+    rows, columns = sides(shorter)
+    # The side that is the shorter one, measured by what it has to cover.
+    if rows * width >= columns * height:
+        width, height = rows * width // height, rows
+    else:
+        width, height = columns, columns * height // width
     # Twice: above MAX_IMAGE_PIXELS Pillow warns of an image in a file, above its double it refuses.
     if Image.MAX_IMAGE_PIXELS is not None and width * height > 2 * Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"{size[0]}x{size[1]} pixels are too narrow: resized, they would be {width}x{height}")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trg_pyg._files import replaced_whole
+from trg_pyg._size import Size, sides
 from trg_pyg.data._check import Check
 from trg_pyg.data._contents import Content
 from trg_pyg.data._decode import Colour, Interpolation
@@ -40,8 +41,8 @@ class FileCache:
         folders: where to look and, in the first that can be written, to keep; none keeps nothing and finds nothing.
         files: N files, relative to the root of the dataset.
         keys: name and content of each.
-        size: height and width of the decoded images.
-        shorter: pixels that their shorter side was resized to.
+        size: side of the decoded images, or height and width.
+        shorter: what they were resized to cover.
         interpolation: by which it was.
         background: colour below what is transparent.
     """
@@ -49,8 +50,8 @@ class FileCache:
     folders: Sequence[Path]
     files: Sequence[str]
     keys: Sequence[bytes]
-    size: int
-    shorter: int
+    size: Size
+    shorter: Size
     interpolation: Interpolation
     background: Colour
 
@@ -60,8 +61,8 @@ class FileCache:
         folders: Sequence[Path],
         files: Sequence[str],
         contents: Sequence[Content],
-        size: int,
-        shorter: int,
+        size: Size,
+        shorter: Size,
         interpolation: Interpolation,
         background: Colour,
     ) -> "FileCache":
@@ -79,8 +80,8 @@ class FileCache:
         return replace(self, files=files, keys=keys)
 
     def read_images(self) -> Tensor | None:
-        """Return the decoded images, uint8 [N, 3, S, S], from the first folder that has them whole, or None."""
-        name, shape = self._images_name(), (len(self.files), 3, self.size, self.size)
+        """Return the decoded images, uint8 [N, 3, H, W], from the first folder that has them whole, or None."""
+        name, shape = self._images_name(), (len(self.files), 3, *sides(self.size))
         for folder in self.folders:
             try:
                 images = load_file(folder / name).get(_KEY)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size, shown_size, size_of
 from trg_pyg.data._contents import digest_of, read_contents
 from trg_pyg.data._members import check_classes
 from trg_pyg.data.augment import Augment
@@ -16,7 +17,7 @@ from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
-from trg_pyg.errors import InputError, few, require
+from trg_pyg.errors import InputError, count, few, require
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,7 +28,7 @@ class ImageSet:
     """Images in memory and their classes.
 
     Attributes:
-        images: uint8 [N, 3, H, W].
+        images: uint8 [N, channels, H, W].
         targets: int64 [N], values in [0, C).
         digest: hash of the files that they are from, with their names and classes, where there are any.
     """
@@ -40,9 +41,14 @@ class ImageSet:
         return len(self.targets)
 
     @property
-    def image_size(self) -> int:
-        """Width of every image, in pixels; the height is the same in a dataset that was loaded."""
-        return self.images.shape[-1]
+    def image_size(self) -> Size:
+        """Side of square images, in pixels; else height and width."""
+        return size_of(*self.images.shape[-2:])
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return self.images.shape[1]
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""
@@ -68,8 +74,8 @@ class Splits:
         test: the images to evaluate on: those of the test split, or, where ``evaluated`` is "validation", training
             images that were held out. Metrics named ``test/...`` are of these images, whichever they are.
         classes: C names; class i of the targets is ``classes[i]``.
-        mean: mean of each colour channel, in [0, 1], for pixels scaled from 0..255 to [0, 1].
-        std: standard deviation of each colour channel on the same scale, > 0.
+        mean: mean of each channel, in [0, 1], for pixels scaled from 0..255 to [0, 1].
+        std: standard deviation of each channel on the same scale, > 0.
         evaluated: the split that ``test`` holds.
         digest: hash of all that was read, before validation and long tail: names of classes in their order, and names,
             classes and contents of files; of images that come from no files, pixels and classes. It is the same
@@ -82,17 +88,22 @@ class Splits:
     train: ImageSource
     test: ImageSource
     classes: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     evaluated: Evaluated = "test"
     digest: str = ""
     heldout: ImageSource | None = None
     unlabelled: ImageSource | None = None
 
     @property
-    def image_size(self) -> int:
-        """Height and width of every image, in pixels."""
+    def image_size(self) -> Size:
+        """Side of square images, in pixels; else height and width."""
         return self.train.image_size
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return len(self.mean)
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -152,8 +163,8 @@ class ImageData(ABC):
             (0, 1).
     """
 
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     default_crop_padding: int = 4
     default_flip: bool = True
 
@@ -199,8 +210,8 @@ class ImageData(ABC):
         With ``validation`` the test images are not returned.
 
         Raises:
-            InputError: the data cannot be read, a class has no image in one of the splits, the images are not square
-                or differ in size, a class has too few training images for ``validation`` or ``heldout``, or
+            InputError: the data cannot be read, a class has no image in one of the splits, the images of the splits
+                differ in size or channels, a class has too few training images for ``validation`` or ``heldout``, or
                 ``imbalance`` leaves a class without a training image; or an unlabelled image cannot be read, or is one
                 of those that a network is measured on.
         """
@@ -209,7 +220,7 @@ class ImageData(ABC):
         _check_split(train, "training", classes)
         _check_split(test, "test", classes)
         require(
-            train.image_size == test.image_size,
+            _size(train) == _size(test),
             f"the training images are {_size(train)} but the test images {_size(test)}; bring both to one size",
         )
         digest = digest_of([len(classes), *classes, _digest(train), _digest(test)])
@@ -225,6 +236,11 @@ class ImageData(ABC):
         if self.heldout is not None:
             train, heldout = _hold_out(train, classes, self.heldout, self.subset_seed, "heldout")
         if self.mean is not None and self.std is not None:
+            require(
+                len(self.mean) == len(self.std) == train.channels,
+                f"mean {self.mean} and std {self.std} of images with {count(train.channels, 'channel')}; give one "
+                "value a channel",
+            )
             mean, std = self.mean, self.std
         elif isinstance(train, FileSet):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
@@ -257,13 +273,13 @@ def _digest(part: ImageSource) -> str:
     return digest.hexdigest()
 
 
-def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation over all pixels of each channel, on the [0, 1] scale.
 
     A channel that is constant has a standard deviation of 1, so that dividing by it is harmless.
 
     Args:
-        images: uint8 [N, 3, H, W], N >= 1.
+        images: uint8 [N, C, H, W], N >= 1.
     """
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
@@ -274,7 +290,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tupl
         centre = float(share @ levels)
         mean.append(centre)
         std.append(float(share @ (levels - centre) ** 2) ** 0.5 or 1.0)
-    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+    return tuple(mean), tuple(std)
 
 
 def _hold_out(
@@ -293,24 +309,25 @@ def _class_counts(image_set: ImageSource, num_classes: int) -> tuple[int, ...]:
 
 
 def _size(image_set: ImageSource) -> str:
-    return f"{image_set.image_size}x{image_set.image_size}"
+    shown = shown_size(image_set.image_size)
+    return shown if image_set.channels == 3 else f"{shown} of {count(image_set.channels, 'channel')}"
 
 
 def _check_split(image_set: ImageSource, split: str, classes: tuple[str, ...]) -> None:
     if isinstance(image_set, ImageSet):
         _check_images(image_set.images, split)
     targets = image_set.targets
-    count = len(image_set.files if isinstance(image_set, FileSet) else image_set.images)
+    images = len(image_set.files if isinstance(image_set, FileSet) else image_set.images)
     require(
-        targets.dtype == torch.int64 and targets.shape == (count,),
-        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{count}]",
+        targets.dtype == torch.int64 and targets.shape == (images,),
+        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{images}]",
     )
     outside = targets[(targets < 0) | (targets >= len(classes))]
     require(
         len(outside) == 0,
         f"the {split} targets hold {outside[:1].tolist()} but there are {len(classes)} classes; they count from 0",
     )
-    empty = [name for name, count in zip(classes, _class_counts(image_set, len(classes)), strict=True) if not count]
+    empty = [name for name, there in zip(classes, _class_counts(image_set, len(classes)), strict=True) if not there]
     if empty:
         raise InputError(
             f"no image in the {split} split for class {few(empty)}; add some or remove the class from both splits"
@@ -319,8 +336,6 @@ def _check_split(image_set: ImageSource, split: str, classes: tuple[str, ...]) -
 
 def _check_images(images: Tensor, split: str) -> None:
     require(
-        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3,
-        f"the {split} images are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, 3, H, W]",
+        images.dtype == torch.uint8 and images.dim() == 4 and min(images.shape[1:]) > 0,
+        f"the {split} images are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, channels, H, W]",
     )
-    height, width = images.shape[2:]
-    require(height == width, f"the {split} images are {height}x{width}; crop or resize them to squares")

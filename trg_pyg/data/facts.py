@@ -1,12 +1,12 @@
 """What a network knows of its data, in the folder of its run."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trg_pyg._files import write_text
+from trg_pyg._size import Size, read_size
 from trg_pyg.data.base import Splits
 from trg_pyg.errors import InputError
 
@@ -19,17 +19,22 @@ class DataFacts:
 
     Attributes:
         classes: C names, in the order of the logits.
-        image_size: height and width of the images, in pixels.
+        image_size: side of square images, in pixels, or height and width.
         mean: channel means of the training images, in [0, 1].
         std: channel standard deviations on the same scale, > 0.
         digest: hash of what the data hold, see :class:`~trg_pyg.data.base.Splits`; ``None`` where it is not known.
     """
 
     classes: tuple[str, ...]
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    image_size: Size
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     digest: str | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return len(self.mean)
 
     @classmethod
     def of(cls, splits: Splits) -> "DataFacts":
@@ -51,7 +56,8 @@ class DataFacts:
             classes, size, mean, std = (stored[name] for name in ("classes", "image_size", "mean", "std"))
             digest = stored.get("digest")  # older files have none
             named = digest is None or isinstance(digest, str)
-            if not (_all(classes, str) and type(size) is int and _three(mean) and _three(std) and named):
+            size = read_size(size)
+            if not (_all(classes, str) and _all(mean, float) and _all(std, float) and len(mean) == len(std) and named):
                 raise ValueError("a value of another kind")
         except (OSError, UnicodeDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}): delete it, and the data are read instead") from error
@@ -68,7 +74,3 @@ class DataFacts:
 
 def _all(values: Any, kind: type) -> bool:
     return isinstance(values, list) and len(values) > 0 and all(isinstance(value, kind) for value in values)
-
-
-def _three(values: Sequence[Any]) -> bool:
-    return _all(values, float) and len(values) == 3

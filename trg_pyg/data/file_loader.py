@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from trg_pyg._size import sides
 from trg_pyg.data._decode import centre_cut, decode_into
 from trg_pyg.data._epochs import EpochLoader, Part
 from trg_pyg.data.bad_images import unreadable
@@ -90,7 +91,7 @@ class _Decoder(Dataset[Tensor | InputError]):
     def __getitem__(self, key: tuple[np.ndarray, np.ndarray | None]) -> Tensor | InputError:
         positions, seeds = key
         files = [os.fsdecode(name) for name in self.files[positions]]
-        images = torch.empty(len(files), 3, self.size, self.size, dtype=torch.uint8)
+        images = torch.empty(len(files), 3, *sides(self.size), dtype=torch.uint8)
         try:
             failures = decode_into(images, self.root, files, partial(self._cut, seeds), self.background)
         except InputError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size
 from trg_pyg.data._decode import WHITE, Colour, Interpolation
 
 
@@ -20,8 +21,9 @@ class FileSet:
         root: folder of the dataset.
         files: N paths relative to ``root``, as :func:`encode_paths` makes them.
         targets: int64 [N], values in [0, C).
-        image_size: height and width of the decoded images, in pixels.
-        shorter: pixels that the shorter side is resized to before the centre is cut out, at least ``image_size``.
+        image_size: side of the decoded images, or height and width, in pixels.
+        shorter: what an image is resized to cover, before the centre is cut out: pixels of the shorter side, or height
+            and width; at least ``image_size``.
         workers: processes that decode; 0 decodes in the calling process; None takes one a CPU core, at most 8, and
             none for a set of less than 512 images, where they start for longer than they work.
         prefetch: batches that each worker keeps ready, >= 1.
@@ -33,13 +35,18 @@ class FileSet:
     root: Path
     files: np.ndarray
     targets: Tensor
-    image_size: int
-    shorter: int
+    image_size: Size
+    shorter: Size
     workers: int | None = None
     prefetch: int = 2
     interpolation: Interpolation = "bilinear"
     background: Colour = WHITE
     digest: str | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image: files become RGB."""
+        return 3
 
     def __len__(self) -> int:
         return len(self.targets)

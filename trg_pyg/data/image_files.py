@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size, sides, size_of
 from trg_pyg.data._check import Check, check_images
 from trg_pyg.data._contents import Content, cache_folders, digest_of, read_contents
 from trg_pyg.data._decode import Interpolation, colour_of, decode_images
@@ -63,7 +64,7 @@ class Listing(NamedTuple):
 class ImageFiles(ImageData):
     """Base class of the datasets of image files; a subclass implements ``_list``, and ``_hold_out`` where it needs to.
 
-    Images become RGB; the shorter side is resized (antialiased) and the centre of ``size`` x ``size`` pixels
+    Images become RGB, are resized (antialiased) to cover ``size``, a square's shorter side to its own, and the centre
     is cut out. They are decoded once into memory, or, streamed, by worker processes each time that a batch is asked
     for. Both give the same batches.
 
@@ -74,7 +75,7 @@ class ImageFiles(ImageData):
 
     Args:
         root: folder of the files.
-        size: height and width of the images, in pixels, >= 1.
+        size: side of square images, in pixels, >= 1; or ``[height, width]``.
         crop: of the training images: padded moves the decoded image by up to ``crop_padding`` pixels, resized cuts a
             box of random area (8 to 100 %) and aspect ratio (3/4 to 4/3) out of the file, as is usual on ImageNet,
             and always streams.
@@ -111,7 +112,7 @@ class ImageFiles(ImageData):
     def __init__(
         self,
         root: str,
-        size: int,
+        size: Size,
         crop: Crop = "padded",
         crop_share: float = 1.0,
         stream: bool | None = None,
@@ -127,7 +128,9 @@ class ImageFiles(ImageData):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        require(size >= 1, f"size {size} is below 1; it is the height and width of the images in pixels")
+        height, width = sides(size)
+        size = size_of(height, width)
+        require(min(height, width) >= 1, f"size {size} is below 1; it is the height and width of the images in pixels")
         check_choice("crop", crop, get_args(Crop))
         if interpolation is not None:
             check_choice("interpolation", interpolation, get_args(Interpolation))
@@ -144,6 +147,7 @@ class ImageFiles(ImageData):
         check_channels(mean, std)
         if crop == "resized":
             require(stream is not False, "crop=resized cuts out of the files: leave stream out, or choose crop=padded")
+            require(height == width, f"crop=resized cuts nearly square boxes, not {height}x{width}: choose crop=padded")
             padding = kwargs.get("crop_padding")
             require(padding is None, f"crop_padding {padding} belongs to crop=padded: leave it out with crop=resized")
         self.root = Path(root).expanduser()
@@ -160,11 +164,11 @@ class ImageFiles(ImageData):
         self.std = std
         self.background = background
         self.colour = colour_of(background)
-        self._shorter = round(size / crop_share)
+        self._shorter = size_of(round(height / crop_share), round(width / crop_share))
 
     @property
-    def shorter(self) -> int:
-        """Pixels that the shorter side is resized to before the centre is cut out, at least ``size``."""
+    def shorter(self) -> Size:
+        """What an image is resized to cover before the centre is cut out, at least ``size``; its shorter side alone."""
         return self._shorter
 
     @abstractmethod
@@ -262,12 +266,13 @@ class ImageFiles(ImageData):
 
     def _lack_of_memory(self, count: int) -> str | None:
         # Twice: making the splits holds the whole set and its parts at the same time.
-        needed = 2 * count * 3 * self.size**2
+        height, width = sides(self.size)
+        needed = 2 * count * 3 * height * width
         available = available_memory()
         if available is None or needed <= available:
             return None
         return (
-            f"{count} images of {self.size}x{self.size} under {self.root} need {needed / _GIB:.2f} GiB of memory and "
+            f"{count} images of {height}x{width} under {self.root} need {needed / _GIB:.2f} GiB of memory and "
             f"{available / _GIB:.2f} GiB are available"
         )
 
@@ -283,7 +288,7 @@ class ImageFiles(ImageData):
         return listing.select(self._kept(listing, found)) if found.bad else listing
 
     def _in_memory(self, listing: Listing) -> tuple[Listing, Tensor]:
-        """Return what is to be used of a listing, and its images, uint8 [N, 3, S, S]."""
+        """Return what is to be used of a listing, and its images, uint8 [N, 3, H, W]."""
         cache = self._file_cache(listing)
         found = self._known(cache, "pixels")
         if found is not None and found.bad:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size
 from trg_pyg.data.holdout import holdout_indices
 from trg_pyg.data.image_files import ImageFiles, Listing
 from trg_pyg.errors import InputError, few, require
@@ -28,13 +29,13 @@ class ImageFolder(ImageFiles):
 
     Classes are numbered by their sorted folder names. Hidden files are passed over, and, with a warning, what else is
     not named like an image (png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm, pgm). Images become RGB and are turned
-    upright by their EXIF data; the shorter side is resized (antialiased) and the centre of ``size`` x
-    ``size`` pixels is cut out.
+    upright by their EXIF data; they are resized (antialiased) to cover ``size``, and the
+    centre is cut out.
 
     Args:
         root: the folder.
-        size: height and width of the images, in pixels, >= 1; None takes what a pretrained network of the study
-            expects, else 32.
+        size: side of square images, in pixels, >= 1, or ``[height, width]``; None takes what a pretrained network of
+            the study expects, else 32.
         holdout: share of each class held out for testing in the second layout, in (0, 1); ``subset_seed`` chooses, and
             ``validation`` is a share of the images that are left.
         **kwargs: the options of :class:`ImageFiles`.
@@ -43,7 +44,7 @@ class ImageFolder(ImageFiles):
         InputError: an option is out of range, or two of them contradict each other.
     """
 
-    def __init__(self, root: str, size: int | None = None, holdout: float = 0.2, **kwargs: Any) -> None:
+    def __init__(self, root: str, size: Size | None = None, holdout: float = 0.2, **kwargs: Any) -> None:
         super().__init__(root, 32 if size is None else size, **kwargs)
         self.holdout = holdout
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from trg_pyg._size import Size
 from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
 from trg_pyg.data.image_files import Crop, ImageFiles, Listing
 from trg_pyg.errors import InputError, few, require
@@ -37,8 +38,8 @@ class ImageList(ImageFiles):
         root: folder that the paths are relative to.
         train_list: file that names the training images.
         test_list: file that names the test images; both lists have the same classes.
-        size: height and width of the images, in pixels, >= 1; None takes what a pretrained network of the study
-            expects, else 224.
+        size: side of square images, in pixels, >= 1, or ``[height, width]``; None takes what a pretrained network of
+            the study expects, else 224.
         class_names: file with the name of class i on line i, counted from 0; None names each class by its label.
         long_tailed: whether the training list is long-tailed, so that accuracy is reported for classes of many, medium
             and few images; ``imbalance`` makes any list long-tailed.
@@ -58,7 +59,7 @@ class ImageList(ImageFiles):
         root: str,
         train_list: str,
         test_list: str,
-        size: int | None = None,
+        size: Size | None = None,
         class_names: str | None = None,
         long_tailed: bool = True,
         crop: Crop = "resized",

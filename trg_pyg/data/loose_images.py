@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from trg_pyg._size import Size
 from trg_pyg.data._decode import Interpolation, colour_of, decode_images
 from trg_pyg.data.bad_images import BadImage
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
@@ -35,8 +36,8 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
 
 def read_images(
     files: Sequence[Path],
-    size: int,
-    shorter: int,
+    size: Size,
+    shorter: Size,
     interpolation: Interpolation = "bilinear",
     background: str = "white",
 ) -> tuple[Tensor, list[BadImage]]:
@@ -44,13 +45,13 @@ def read_images(
 
     Args:
         files: N files.
-        size: height and width of the result, in pixels, >= 1.
-        shorter: pixels that the shorter side is resized to, at least ``size``.
+        size: side of the result, or height and width, in pixels, >= 1.
+        shorter: pixels that the shorter side is resized to, or height and width to cover, at least ``size``.
         interpolation: bilinear or bicubic.
         background: colour that shows through what is transparent, by name or as ``"#rrggbb"``.
 
     Returns:
-        uint8 [N, 3, size, size], and the files that cannot be used, whose images are undefined.
+        uint8 [N, 3, H, W], and the files that cannot be used, whose images are undefined.
 
     Raises:
         InputError: the colour is unknown, or the memory does not suffice.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from trg_pyg._size import Size, sides
 from trg_pyg.data._decode import FILTERS, Interpolation
 from trg_pyg.errors import require
 
@@ -40,23 +41,24 @@ class RandomResizedCrop:
         self.ratio = ratio
 
     def __call__(
-        self, rgb: Image.Image, size: int, generator: torch.Generator, interpolation: Interpolation = "bilinear"
+        self, rgb: Image.Image, size: Size, generator: torch.Generator, interpolation: Interpolation = "bilinear"
     ) -> np.ndarray:
         """Augment an image.
 
         Args:
             rgb: of any size; not changed.
-            size: height and width of the result.
+            size: side of the result, or height and width.
             generator: CPU generator of this image; advanced by the same number of draws whatever becomes of them.
             interpolation: by which the crop is resized.
 
         Returns:
-            uint8 [3, size, size].
+            uint8 [3, H, W].
         """
         left, top, width, height = self.box(*rgb.size, generator)
         mirrored = self.flip and torch.rand((), generator=generator).item() < 0.5
+        rows, columns = sides(size)
         # Cut before resizing: the filter must not reach over the edge of the box.
-        cut = rgb.crop((left, top, left + width, top + height)).resize((size, size), FILTERS[interpolation])
+        cut = rgb.crop((left, top, left + width, top + height)).resize((columns, rows), FILTERS[interpolation])
         pixels = np.asarray(cut).transpose(2, 0, 1)
         return pixels[:, :, ::-1] if mirrored else pixels
 

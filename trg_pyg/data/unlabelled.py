@@ -35,6 +35,11 @@ def read_unlabelled(
         InputError: there is no image, one cannot be read, or is among those that networks are measured on.
     """
     require(folder.is_dir(), f"data.unlabelled: {folder} is not a folder; give one with images in it")
+    require(
+        train.channels == 3,
+        f"data.unlabelled: files of images have 3 channels, and the training images have {train.channels}: leave the "
+        "option out",
+    )
     reader = copy(like) if isinstance(like, ImageFiles) else ImageFolder(str(folder), train.image_size)
     reader.root, reader.stream = folder, isinstance(train, FileSet)
     files = [os.path.relpath(path, folder) for path in find_images([folder])]

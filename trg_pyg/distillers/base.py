@@ -70,6 +70,7 @@ class Distiller(nn.Module, ABC):
         taps: the features that the method reads where none are named: none, the last map, or one map a stage. A
             network need not keep what nobody looks at.
         symbols: the option that is the weight of a part, where the part has another name.
+        every: steps from one :meth:`before` to the next, for a method that has it.
         pools: further streams of images that the method takes in a step where the training has them: ``"heldout"``,
             that are not trained on, with their labels, and ``"unlabelled"``.
         min_images: smallest batch that the method works on; a training checks it before it starts.
@@ -83,6 +84,7 @@ class Distiller(nn.Module, ABC):
     taps: ClassVar[Taps] = "last"
     symbols: ClassVar[Mapping[str, str]] = {}
     pools: tuple[str, ...] = ()
+    every: int = 1
     min_images: int = 1
     labels: Labels = "hard"
     per_image: ClassVar[bool] = False
@@ -149,7 +151,7 @@ class Distiller(nn.Module, ABC):
         return torch.cat(views), tuple(map(len, views))
 
     def before(self, images: Tensor, step: Step) -> None:
-        """Learn beside the student, once a step, before its forward pass; the student is in training mode.
+        """Learn beside the student, before its forward pass in every :attr:`every`-th step; it is in training mode.
 
         What is learnt has to be in buffers of the method, so that it is saved, and undone where the step is not taken.
         A method that overrides it trains in one process.
@@ -159,10 +161,9 @@ class Distiller(nn.Module, ABC):
             step: its labels and the networks.
         """
 
-    @classmethod
-    def learns_beside(cls) -> bool:
+    def learns_beside(self) -> bool:
         """Whether the method has something to do :meth:`before` a step."""
-        return cls.before is not Distiller.before
+        return type(self).before is not Distiller.before
 
     def meet(
         self,

@@ -149,14 +149,16 @@ class HintDynamic(Distiller):
             name: (beta, value) for (name, beta), value in zip(self.betas.items(), values.unbind(), strict=True)
         }
 
+    def learns_beside(self) -> bool:
+        """Whether weights are learnt."""
+        return self.weighing != "equal"
+
     def before(self, images: Tensor, step: Step) -> None:
-        """Let the MLP take its step, where it is due."""
-        self.steps += 1
-        if self.weighing == "equal" or int(self.steps) % self.every:
-            return
+        """Let the MLP take its step."""
         mlp = self.mlp.clone().requires_grad_()
         (grad,) = torch.autograd.grad(self.heldout_loss(mlp, images, step), mlp)
-        self._adam(grad, int(self.steps) // self.every)
+        self.steps += 1
+        self._adam(grad, int(self.steps))
 
     @torch.enable_grad()
     def heldout_loss(self, mlp: Tensor, images: Tensor, step: Step) -> Tensor:

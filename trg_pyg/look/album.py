@@ -221,9 +221,7 @@ class Album:
         return images, labels, f"{count(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
-        trained = self.networks.trained
-        how = trained.facts.image_size, trained.resize, trained.interpolation, trained.background
-        images, bad = read_images(files, *how)
+        images, bad = read_images(files, *self.networks.trained.preparation)
         listed = few([f"{each.file} ({each.reason})" for each in bad])
         require(not bad, f"--images: cannot be read: {listed}; give other files")
         return images

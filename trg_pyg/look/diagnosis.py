@@ -14,6 +14,7 @@ from torch.linalg import vector_norm
 
 from trg_pyg._files import write_text
 from trg_pyg._program import markdown_table
+from trg_pyg._size import Size
 from trg_pyg._transfer import in_double
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
@@ -280,7 +281,7 @@ class Diagnosis:
         return self._teachers[taps]
 
     @staticmethod
-    def _last(network: TappedModel, name: str, image_size: int) -> FeatureInfo:
+    def _last(network: TappedModel, name: str, image_size: Size) -> FeatureInfo:
         features = network.describe(image_size).features
         require(len(features) > 0, f"{name}: taps is empty; name a module, or null to find the feature maps")
         return features[-1]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trg_pyg._size import Size
 from trg_pyg.config.messages import class_at
 from trg_pyg.config.schema import DistillerFactory, NetworkConfig, TeacherConfig
 from trg_pyg.config.stored import read_network, read_part
@@ -161,7 +162,7 @@ def _back_to_evaluation(module: nn.Module, args: tuple[Tensor, ...], output: Ten
     module.training = False
 
 
-def _described(network: TappedModel, name: str, image_size: int) -> NetworkInfo:
+def _described(network: TappedModel, name: str, image_size: Size) -> NetworkInfo:
     info = network.describe(image_size)
     require(len(info.features) > 0, f"{name}: taps is empty, so there are no tokens; the run has to name a module")
     return info

@@ -1,6 +1,6 @@
 """Networks, their features by module path, and their weights."""
 
-from trg_pyg.models.attack import check_attack, pgd
+from trg_pyg.models.attack import Attack, check_attack, pgd
 from trg_pyg.models.cifar.mobilenetv2 import CifarMobileNetV2, InvertedResidual, mobilenetv2
 from trg_pyg.models.cifar.resnet import (
     BasicBlock,
@@ -40,6 +40,7 @@ from trg_pyg.models.weights import LoadedWeights, load_weights, not_finite, save
 from trg_pyg.models.zoo import build_model
 
 __all__ = [
+    "Attack",
     "BasicBlock",
     "Bottleneck",
     "CifarMobileNetV2",

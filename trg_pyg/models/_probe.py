@@ -1,7 +1,7 @@
 """Looking at a network by running it once, without leaving a trace on it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from trg_pyg._size import Size, sides
 from trg_pyg.errors import InputError
 
 PROBE_BATCH = 2
@@ -35,10 +36,11 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-def black_images(model: nn.Module, height: int, width: int, images: int = PROBE_BATCH) -> Tensor:
-    """Return black images, ``[B, 3, height, width]``, of the type and on the device of the parameters."""
+def black_images(model: nn.Module, size: Size, channels: int = 3, images: int = PROBE_BATCH) -> Tensor:
+    """Return black images, ``[B, channels, height, width]``, of the type and on the device of the parameters."""
     floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    return torch.zeros(images, 3, height, width, dtype=next(floating, torch.float32), device=device_of(model))
+    dtype = next(floating, torch.float32)
+    return torch.zeros(images, channels, *sides(size), dtype=dtype, device=device_of(model))
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -48,20 +50,35 @@ def first_tensor(output: Any) -> Tensor | None:
     return output if isinstance(output, Tensor) else None
 
 
-def is_channels_last(shape: torch.Size, marked: bool) -> bool:
+def is_channels_last(shape: torch.Size, marked: bool, images: Sequence[int]) -> bool:
     """Return whether a map is ``[B, H, W, C]`` rather than ``[B, C, H, W]``.
 
     Networks mix the two (a patch embedding is a convolution), and torchvision's Swin says nowhere that it is channels
-    last. The grid of a square image is square, so the shape tells; ``marked`` decides where it does not.
+    last. A grid has the shape of its image, so the shape tells; ``marked`` decides where it does not.
+
+    Args:
+        shape: of the map.
+        marked: whether the network says so.
+        images: height and width.
     """
-    first, last = shape[2] == shape[3], shape[1] == shape[2]
+    first, last = _has_shape_of(shape[2:], images), _has_shape_of(shape[1:3], images)
     return marked if first == last else last
 
 
-def square(tokens: int) -> tuple[int, int] | None:
-    """Return the square grid of so many tokens, ``None`` where there is none."""
-    side = math.isqrt(max(tokens, 0))
-    return (side, side) if tokens > 0 and side * side == tokens else None
+def _has_shape_of(grid: Sequence[int], images: Sequence[int]) -> bool:
+    """Whether a grid may be that of images: strides round its sides up or down."""
+    (rows, columns), (height, width) = grid, images
+    return rows == columns if height == width else abs(rows * width - columns * height) <= max(height, width)
+
+
+def grid_of(tokens: int, images: Sequence[int]) -> tuple[int, int] | None:
+    """Return the grid of so many tokens that has the shape of the images, ``None`` where there is none."""
+    height, width = images
+    if tokens <= 0:
+        return None
+    rows = round(math.sqrt(tokens * height / width))
+    grid = rows, tokens // max(rows, 1)
+    return grid if grid[0] * grid[1] == tokens and _has_shape_of(grid, images) else None
 
 
 def ends_of_quarters(blocks: int) -> list[int]:
@@ -98,6 +115,7 @@ class Look:
         self._modules = dict(model.named_modules())
         self._prefix_tokens = prefix_tokens
         self._channels_last = channels_last
+        self._size = images.shape[2:]
         # A tap stands for the last call of its module, so that is what is kept, in the order in which they finished.
         self._calls: dict[str, _Call] = {}
         # Outputs and not their addresses: memory that was freed would be taken again, by the logits among others.
@@ -153,8 +171,8 @@ class Look:
             call = self._calls[path]
             grid = self._grid(call.gave)
             assert grid is not None
-            # Square images have square grids: neither the patches without their prefix tokens nor windows are maps.
-            odd = grid[0] != grid[1] and images is not None and images[2] == images[3]
+            # Grids have the shape of the images: neither the patches without their prefix tokens nor windows are maps.
+            odd = images is not None and not _has_shape_of(grid, self._size)
             if path != last and (odd or call.gave == images or self._is_inner(path, grid)):
                 continue
             ends.pop(grid, None)
@@ -243,13 +261,14 @@ class Look:
         return took[1]
 
     def _grid(self, shape: torch.Size | None) -> tuple[int, int] | None:
-        """Return a grid larger than 1x1, ``(1, tokens)`` for a sequence that is no square, or ``None``."""
+        """Return a grid larger than 1x1, ``(1, tokens)`` for a sequence without the images' shape, or ``None``."""
         if shape is None or len(shape) not in (3, 4) or shape[0] != PROBE_BATCH:
             return None
         if len(shape) == 3:
             tokens = shape[1] - self._prefix_tokens
-            return (square(tokens) or (1, tokens)) if tokens > 1 else None
-        height, width = shape[1:3] if is_channels_last(shape, self._channels_last) else shape[2:4]
+            return (grid_of(tokens, self._size) or (1, tokens)) if tokens > 1 else None
+        last = is_channels_last(shape, self._channels_last, self._size)
+        height, width = shape[1:3] if last else shape[2:4]
         return (height, width) if height * width > 1 else None
 
     def _around(self, path: str) -> Iterator[str]:

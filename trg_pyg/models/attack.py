@@ -1,6 +1,7 @@
 """Images that are changed so that a network errs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -58,3 +59,82 @@ def pgd(
         (gradient,) = torch.autograd.grad(cross_entropy(network(leaf), target, reduction="sum"), leaf)
         attacked = torch.clamp(leaf.detach() + step * gradient.sign(), low, high)
     return attacked
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How hard a network is tried: :func:`pgd` from several starts, of which the worst for each image counts.
+
+    Args:
+        steps: >= 1.
+        eps: largest change of a pixel, as a share of its range.
+        step: in the same unit; ``None`` for 2.5 eps / steps, by which every image within reach can be reached.
+        restarts: starts, >= 1.
+        seed: of the starts, >= 0. They follow from it and the order of the images, not from the size of batches.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    steps: int = 20
+    eps: float = 8 / 255
+    step: float | None = None
+    restarts: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_attack(self.eps, 1.0 if self.step is None else self.step, self.steps)
+        require(self.restarts >= 1, f"restarts={self.restarts}: an attack starts once at least")
+        require(self.seed >= 0, f"seed={self.seed}: give 0 or more")
+
+    @property
+    def step_size(self) -> float:
+        """The step that is taken."""
+        return min(2.5 * self.eps / self.steps, 1.0) if self.step is None else self.step
+
+    def __str__(self) -> str:
+        starts = f"{self.restarts} start{'' if self.restarts == 1 else 's'}"
+        size = f"PGD of {self.steps} step{'' if self.steps == 1 else 's'} of {self.step_size:.3g}"
+        return f"{size} within {self.eps:.3g} of each pixel, {starts} of seed {self.seed}"
+
+    def generators(self) -> list[torch.Generator]:
+        """Return what each start is drawn from; they go on from batch to batch of a set."""
+        root = torch.Generator().manual_seed(self.seed)
+        seeds = torch.randint(2**62, (self.restarts,), generator=root).tolist()
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        network: Callable[[Tensor], Tensor],
+        images: Tensor,
+        target: Tensor,
+        generators: Sequence[torch.Generator],
+    ) -> Tensor:
+        """Return of each image the worst that was found, itself included: that with the label furthest behind.
+
+        Args:
+            network: in evaluation mode; images ``[B, C, H, W]`` in [0, 1] to logits ``[B, classes]``.
+            images: uint8, or float in [0, 1], ``[B, C, H, W]``.
+            target: ``[B]``, int64.
+            generators: of :meth:`generators`.
+
+        Returns:
+            float32 ``[B, C, H, W]`` in [0, 1].
+        """
+        worst = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        clean, behind = worst, _behind(network(worst), target)
+        for generator in generators:
+            start = 2 * torch.rand(clean.shape, generator=generator) - 1
+            found = pgd(network, clean, target, eps=self.eps, step=self.step_size, steps=self.steps, start=start)
+            further = _behind(network(found), target)
+            worst = torch.where((further > behind).view(-1, 1, 1, 1), found, worst)
+            behind = torch.maximum(further, behind)
+        return worst
+
+
+def _behind(logits: Tensor, target: Tensor) -> Tensor:
+    """By how much the best other class is before the label, ``[B]``; above 0 where the guess is wrong."""
+    own = logits.gather(1, target[:, None])
+    others = logits.scatter(1, target[:, None], -torch.inf)
+    return others.amax(dim=1) - own[:, 0]

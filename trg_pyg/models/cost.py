@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from trg_pyg._size import Size, shown_size, sides
 from trg_pyg.errors import InputError, require
 from trg_pyg.models._probe import black_images, undisturbed
 
@@ -28,20 +29,21 @@ class Cost:
     flops: int
 
 
-def cost(model: nn.Module, image_size: int) -> Cost:
+def cost(model: nn.Module, image_size: Size, channels: int = 3) -> Cost:
     """Count the parameters of a network, and its operations on one black image.
 
     Nothing of the network, its mode or the random state is changed.
 
     Args:
-        model: takes images ``[B, 3, H, W]``; not compiled.
-        image_size: height and width of the image, in pixels, >= 1.
+        model: takes images ``[B, channels, H, W]``; not compiled.
+        image_size: side of a square image, or height and width, in pixels, >= 1.
+        channels: of the image.
 
     Raises:
         InputError: the network does not take an image of this size.
     """
-    require(image_size >= 1, f"image_size {image_size} is below 1; it is the height and width in pixels")
-    image = black_images(model, image_size, image_size)[:1]
+    require(min(sides(image_size)) >= 1, f"image_size {image_size} is below 1; it is the height and width in pixels")
+    image = black_images(model, image_size, channels)[:1]
     counter = FlopCounterMode(display=False)
     try:
         with undisturbed(model), _products_seen(), counter:
@@ -49,7 +51,7 @@ def cost(model: nn.Module, image_size: int) -> Cost:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{type(model).__name__} does not take images of {image_size}x{image_size}: {reason}"
+            f"{type(model).__name__} does not take images of {shown_size(image_size)}: {reason}"
         ) from error
     return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops())
 

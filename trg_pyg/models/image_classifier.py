@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from trg_pyg.errors import InputError
 from trg_pyg.models._probe import first_tensor
+from trg_pyg.models.normalize import Normalize
 
 
 class ImageClassifier(nn.Module):
@@ -14,7 +15,7 @@ class ImageClassifier(nn.Module):
         normalize: applied to the images before.
 
     Shapes:
-        images float ``[B, 3, H, W]`` in [0, 1] -> logits ``[B, classes]``.
+        images float ``[B, C, H, W]`` in [0, 1] -> logits ``[B, classes]``.
 
     Raises:
         InputError: in a call, the network returns no logits.
@@ -24,6 +25,11 @@ class ImageClassifier(nn.Module):
         super().__init__()
         self.network = network
         self.normalize = normalize
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images, by their normalisation; 3 where that does not say."""
+        return len(self.normalize.mean) if isinstance(self.normalize, Normalize) else 3
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""

@@ -23,6 +23,10 @@ class Networks:
         student: the network that learns.
         teacher: frozen, in evaluation mode; ``None`` where the method needs none.
         precision: the context in which their forward passes run, such as autocast.
+
+    Attributes:
+        passed: images that were sent through one of the two at a method's request, so far; what :meth:`head` makes of
+            a feature is no pass.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Networks:
         precision: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._student, self._teacher, self._precision = student, teacher, precision
+        self.passed = 0
 
     def student(self, images: Tensor) -> Outputs:
         """Return the student's float32 outputs of a further pass, with gradient.
@@ -39,6 +44,7 @@ class Networks:
         Args:
             images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
         """
+        self.passed += len(images)
         with statistics_kept(self._student), self._precision():
             return self._student(images).in_float32()
 
@@ -52,6 +58,7 @@ class Networks:
         Raises:
             InputError: there is no teacher.
         """
+        self.passed += len(images)
         with self._precision():
             return self._need_teacher()(images).in_float32()
 
@@ -115,6 +122,7 @@ class Networks:
             images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
             changed: parameters by name, see :meth:`parameters`; the others are as they are.
         """
+        self.passed += len(images)
         student = self._student
         # Batch norms write to their buffers in a functional call too.
         kept = {name: buffer.clone() for name, buffer in student.named_buffers()}
@@ -137,12 +145,16 @@ class Networks:
             parameter.requires_grad_(False)
         try:
             with self._precision():
-                yield lambda images: student(images).logits.float()
+                yield self._attacked
         finally:
             for parameter in asked:
                 parameter.requires_grad_(True)
             for module, mode in modes.items():
                 module.training = mode
+
+    def _attacked(self, images: Tensor) -> Tensor:
+        self.passed += len(images)
+        return self._student(images).logits.float()
 
     def _need_teacher(self) -> TappedModel:
         if self._teacher is None:

@@ -1,6 +1,7 @@
 """The normalisation that a network was trained with, kept beside the network."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,33 +10,33 @@ from trg_pyg.errors import InputError
 
 
 class Normalize(nn.Module):
-    """``(images - mean) / std`` per colour channel, ``[B, 3, H, W] -> [B, 3, H, W]``.
+    """``(images - mean) / std`` per channel, ``[B, C, H, W] -> [B, C, H, W]``.
 
     The constants are no weights: they move with the module but are not in its state dict.
 
     Args:
-        mean: mean of red, green and blue, for images in [0, 1].
-        std: standard deviation of red, green and blue, each above 0.
+        mean: mean of each channel, of red, green and blue most often, for images in [0, 1].
+        std: standard deviation of each channel, above 0.
 
     Raises:
-        InputError: there are not three finite values, or a standard deviation is not above 0.
+        InputError: there are no, or not as many, values, one is not finite, or a standard deviation is not above 0.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise InputError(f"Normalize {name} {tuple(values)} must be three finite numbers, one per colour")
+            if len(values) != max(len(mean), 1) or not all(math.isfinite(value) for value in values):
+                raise InputError(f"Normalize {name} {tuple(values)} must be finite numbers, one a channel")
         if min(std) <= 0:
             raise InputError(f"Normalize std {tuple(std)} must be above 0 in each channel")
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the normalised images; float ``[B, 3, H, W]`` in [0, 1] is expected."""
+        """Return the normalised images; float ``[B, C, H, W]`` in [0, 1] is expected."""
         return (images - self.mean) / self.std
 
     def extra_repr(self) -> str:

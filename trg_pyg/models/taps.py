@@ -7,8 +7,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.errors import InputError, few, near, require
-from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, is_channels_last, square, undisturbed
+from trg_pyg._size import Size, sides, size_of
+from trg_pyg.errors import InputError, count, few, near, require
+from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, grid_of, is_channels_last, undisturbed
+from trg_pyg.models.normalize import Normalize
 
 
 class Outputs(NamedTuple):
@@ -93,7 +95,7 @@ class TappedModel(nn.Module):
     * ``num_prefix_tokens``.
 
     Args:
-        model: the network; takes normalised images ``[B, 3, H, W]`` and returns logits ``[B, classes]``, or a tuple
+        model: the network; takes normalised images ``[B, C, H, W]`` and returns logits ``[B, classes]``, or a tuple
             that begins with them.
         taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. Or
 
@@ -108,7 +110,8 @@ class TappedModel(nn.Module):
             ``num_prefix_tokens``, or 0.
 
     Shapes:
-        images ``[B, 3, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`.
+        images ``[B, C, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`; C is 3 unless ``normalize`` or
+        :meth:`describe` has it otherwise.
 
     Raises:
         InputError: a tap or the declared classifier is no module of the network, or a tap, in a call, is not reached or
@@ -129,7 +132,8 @@ class TappedModel(nn.Module):
         self.taps: tuple[str, ...] | None = None
         self.classifier: str | None = None
         self._classifier_known = False
-        self._size: tuple[int, int] | None = None
+        self._size: Size | None = None
+        self.channels = len(normalize.mean) if isinstance(normalize, Normalize) else 3
         self._stages = taps == "stages"
         self._readers: list[_Reader] = []
         self._embedding = _InputReader()
@@ -146,9 +150,9 @@ class TappedModel(nn.Module):
             self._read_classifier(str(model.classifier_path))
 
     def forward(self, images: Tensor) -> Outputs:
-        """Return the logits and the tapped outputs of images ``[B, 3, H, W]``, uint8 or float in [0, 1]."""
-        _check_images(images)
-        self._find(images.shape[2], images.shape[3])
+        """Return the logits and the tapped outputs of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
+        _check_images(images, self.channels)
+        self._find(size_of(*images.shape[2:]))
         readers: list[_Reader | _InputReader] = [*self._readers, self._embedding]
         for reader in readers:
             reader.reading = True
@@ -161,26 +165,31 @@ class TappedModel(nn.Module):
                 reader.output = None
         return self._checked(logits, outputs, embedding)
 
-    def describe(self, image_size: int) -> NetworkInfo:
+    def describe(self, image_size: Size, channels: int | None = None) -> NetworkInfo:
         """Return what a distiller needs to know of the network, from a look at two black images.
 
         The look leaves no trace: evaluation mode without gradients, then the modes and random states as before.
 
         Args:
-            image_size: side of the square images.
+            image_size: side of square images, or height and width.
+            channels: of the images; ``None`` takes as many as ``normalize`` has, or 3.
 
         Raises:
-            InputError: the network can't take images of this size; a tap has no spatial grid, or is a sequence that is
-                not the prefix tokens followed by a square number of others; the logits are not ``[B, classes]``; the
-                declared classifier does not take ``[B, d]``.
+            InputError: the network can't take such images; a tap has no spatial grid, or is a sequence that is not the
+                prefix tokens followed by others that make a grid of the images' shape; the logits are not
+                ``[B, classes]``; the declared classifier does not take ``[B, d]``; ``normalize`` has other channels.
         """
-        self._size = image_size, image_size
-        self._find(image_size, image_size)
-        outputs = self._look(self, black_images(self.model, image_size, image_size))
+        if channels is not None:
+            known = self.channels if isinstance(self.normalize, Normalize) else channels
+            require(channels == known, f"images of {channels} channels, and normalisation of {known}")
+            self.channels = channels
+        self._size = image_size
+        self._find(image_size)
+        outputs = self._look(self, black_images(self.model, image_size, self.channels))
         if outputs.logits.ndim != 2:
             raise InputError(f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed")
         infos = [
-            _feature_info(path, feature, self.prefix_tokens, self._channels_last)
+            _feature_info(path, feature, self.prefix_tokens, self._channels_last, sides(image_size))
             for path, feature in zip(self.taps or (), outputs.features, strict=True)
         ]
         return NetworkInfo(outputs.logits.shape[1], tuple(infos), self._embedding_width(outputs.embedding))
@@ -216,7 +225,7 @@ class TappedModel(nn.Module):
         )
         rows = len(feature)
         # As many as the feature has rows, they would go unnoticed where a way leads past it.
-        black = black_images(self.model, *self._size, images=3 if rows == 2 else 2)
+        black = black_images(self.model, self._size, self.channels, images=3 if rows == 2 else 2)
         try:
             logits = first_tensor(self.model(self._prepare(black)))
         except RuntimeError as error:
@@ -259,7 +268,7 @@ class TappedModel(nn.Module):
         self.classifier = path
         self._classifier_known = True
 
-    def _find(self, height: int, width: int) -> None:
+    def _find(self, image_size: Size) -> None:
         """Look for what the network does not declare, unless that is done."""
         if self.taps is not None and self._classifier_known:
             return
@@ -271,7 +280,7 @@ class TappedModel(nn.Module):
         look = Look(
             self.model,
             lambda images: self._look(lambda seen: self.model(self._prepare(seen)), images),
-            black_images(self.model, height, width),
+            black_images(self.model, image_size, self.channels),
             self.prefix_tokens,
             self._channels_last,
         )
@@ -292,7 +301,7 @@ class TappedModel(nn.Module):
         return embedding.shape[1]
 
     def _look(self, run: Any, images: Tensor) -> Any:
-        height, width = images.shape[2:]
+        channels, height, width = images.shape[1:]
         try:
             with undisturbed(self):
                 return run(images)
@@ -300,7 +309,8 @@ class TappedModel(nn.Module):
             raise
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{self._name} does not take images of {height}x{width}: {reason}") from error
+            what = f"{height}x{width}" + ("" if channels == 3 else f" and {count(channels, 'channel')}")
+            raise InputError(f"{self._name} does not take images of {what}: {reason}") from error
 
     def _prepare(self, images: Tensor) -> Tensor:
         if images.dtype == torch.uint8:
@@ -369,28 +379,31 @@ class _InputReader:
             self.output = taken
 
 
-def _check_images(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise InputError(f"images {list(images.shape)} must be [B, 3, H, W]")
+def _check_images(images: Tensor, channels: int) -> None:
+    if images.ndim != 4 or images.shape[1] != channels:
+        raise InputError(f"images {list(images.shape)} must be [B, {channels}, H, W]")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise InputError(f"images are {images.dtype}; uint8 or float in [0, 1] is needed")
 
 
-def _feature_info(path: str, feature: Tensor, prefix_tokens: int, channels_last: bool) -> FeatureInfo:
+def _feature_info(
+    path: str, feature: Tensor, prefix_tokens: int, channels_last: bool, images: tuple[int, int]
+) -> FeatureInfo:
     shape = list(feature.shape)
     if feature.ndim not in (3, 4) or shape[0] != PROBE_BATCH:
         raise InputError(
             f"tap {path!r} gives {shape} for {PROBE_BATCH} images, no spatial grid; tap a module before the pooling"
         )
-    if feature.ndim == 4 and is_channels_last(feature.shape, channels_last):
+    if feature.ndim == 4 and is_channels_last(feature.shape, channels_last, images):
         return FeatureInfo(path, "map_last", shape[3], (shape[1], shape[2]))
     if feature.ndim == 4:
         return FeatureInfo(path, "map", shape[1], (shape[2], shape[3]))
     tokens = shape[1] - prefix_tokens
-    grid = square(tokens)
+    grid = grid_of(tokens, images)
     if grid is None:
+        kind = "a square grid" if images[0] == images[1] else f"a grid of the shape of {images[0]}x{images[1]}"
         raise InputError(
-            f"tap {path!r} gives {shape[1]} tokens, which is not {prefix_tokens} prefix tokens and a square grid; "
+            f"tap {path!r} gives {shape[1]} tokens, which is not {prefix_tokens} prefix tokens and {kind}; "
             f"set prefix_tokens to the number of class, distillation and register tokens"
         )
     return FeatureInfo(path, "sequence", shape[2], grid, prefix_tokens)

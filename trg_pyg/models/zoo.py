@@ -14,12 +14,12 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from trg_pyg.errors import InputError, count, near
+from trg_pyg.errors import InputError, count, near, require
 from trg_pyg.models.pretrained import is_hub, structure, torchvision_weights
 from trg_pyg.models.weights import take_over
 
 
-def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
+def build_model(name: str, num_classes: int, *, image_channels: int = 3, **args: Any) -> nn.Module:
     """Build a network by name.
 
     Weights that a library loads are those of its own number of classes. Where ``num_classes`` is another one, the head
@@ -34,6 +34,8 @@ def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
               ``timm:local-dir:FOLDER``, with the weights there; of neither is a weights file read that would run code;
             * the dotted path of any callable that returns a network, such as ``my_package.nets.MyNet``.
         num_classes: width of the logits, passed to the callable as ``num_classes``.
+        image_channels: of the images. A network of this package or of torchvision has a first convolution of as many,
+            timm is told of them, and a callable of a dotted path knows for itself.
         **args: further keyword arguments of the callable.
 
     Raises:
@@ -44,13 +46,32 @@ def build_model(name: str, num_classes: int, **args: Any) -> nn.Module:
         raise InputError(f"model {name}: num_classes {num_classes} must be 1 or more")
     source, _, inner = name.partition(":") if name.startswith("timm:") else name.rpartition(":")
     if source == "torchvision":
-        return _build_torchvision(name, inner, {"num_classes": num_classes, **args})
+        return _of_channels(_build_torchvision(name, inner, {"num_classes": num_classes, **args}), image_channels, args)
     if source == "timm":
-        return _build_timm(name, inner, {"num_classes": num_classes, **args})
+        told = {} if image_channels == 3 else {"in_chans": image_channels}
+        return _build_timm(name, inner, {"num_classes": num_classes, **told, **args})
     if source:
         raise InputError(f"model {name!r}: no source {source!r}; known: timm, torchvision")
-    function = _import(name) if "." in name else _find(name)
-    return _call(name, function, {"num_classes": num_classes, **args})
+    if "." in name:
+        return _call(name, _import(name), {"num_classes": num_classes, **args})
+    return _of_channels(_call(name, _find(name), {"num_classes": num_classes, **args}), image_channels, args)
+
+
+def _of_channels(model: nn.Module, channels: int, args: dict[str, Any]) -> nn.Module:
+    """Give a network a first convolution of other than three channels, its weights of the same deviation."""
+    if channels == 3:
+        return model
+    require(
+        args.get("weights") is None,
+        f"weights {args.get('weights')} are of images with 3 channels, not {channels}: leave them out",
+    )
+    path, first = next((path, each) for path, each in model.named_modules() if isinstance(each, nn.Conv2d))
+    options = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    same = {name: getattr(first, name) for name in options}
+    other = nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **same)
+    nn.init.normal_(other.weight, std=first.weight.std().item())
+    model.set_submodule(path, other)
+    return model
 
 
 def _zoo() -> dict[str, Callable[..., nn.Module]]:

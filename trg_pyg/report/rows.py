@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trg_pyg.metrics import SCORE, Group, metrics_of
+from trg_pyg.metrics import SCORE, Group
 from trg_pyg.report.comparison import ComparedStudy, key_name
 from trg_pyg.report.page import Table
 from trg_pyg.report.paired import Difference, paired_difference
-from trg_pyg.report.table import cell, last_epoch
+from trg_pyg.report.table import cell, last_epoch, metrics_shown
 from trg_pyg.runs import shown
 
 
@@ -116,8 +116,8 @@ def cost_table(rows: Sequence[ResultRow]) -> list[list[str]]:
 
 
 def _columns(rows: Sequence[ResultRow], *groups: Group) -> dict[str, str]:
-    keys = {key for row in rows for run in row.last for key in run}
-    return {metric.title: metric.key for metric in metrics_of(*groups) if metric.key in keys}
+    runs = [run for row in rows for run in row.last]
+    return {metric.title: metric.key for metric in metrics_shown(runs, *groups)}
 
 
 def _difference(study: ComparedStudy, row: ResultRow) -> str:

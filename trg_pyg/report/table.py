@@ -1,10 +1,10 @@
 """The table of a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 
 from trg_pyg._program import markdown_table
-from trg_pyg.metrics import OWN_HELDOUT, SCORE, Group, metrics_of
+from trg_pyg.metrics import OWN_HELDOUT, PASSES, SCORE, Group, Metric, metrics_of
 from trg_pyg.report.paired import paired_difference
 from trg_pyg.runs import History
 
@@ -21,7 +21,9 @@ def results_table(
     results: Mapping[str, Sequence[History]],
     reference: str | None = None,
 ) -> str:
-    """Return a Markdown table: the last epoch, mean and standard deviation over seeds, one row a method.
+    """Return a Markdown table, and a line below it on each column whose title needs one.
+
+    It has the last epoch, mean and standard deviation over seeds, one row a method.
 
     The cost of a step and of an epoch is the mean over all epochs of a run, since a single one says little of a busy
     machine.
@@ -35,8 +37,8 @@ def results_table(
         InputError: there is a reference, and a method has not as many seeds.
     """
     last = {method: [last_epoch(history) for history in histories] for method, histories in results.items()}
-    keys = {key for runs in last.values() for run in runs for key in run}
-    columns = {metric.title: metric.key for metric in metrics_of(*_SHOWN) if metric.key in keys}
+    shown = metrics_shown([run for runs in last.values() for run in runs], *_SHOWN)
+    columns = {metric.title: metric.key for metric in shown}
     compared = [] if reference is None else [f"{SCORE.title} over {reference} [95 %]"]
     rows = [["method", *columns, *compared]]
     if teacher is not None:
@@ -48,7 +50,7 @@ def results_table(
         if reference is not None:
             row.append("" if method == reference else _difference(runs, last[reference]))
         rows.append(row)
-    return markdown_table(rows)
+    return "\n\n".join([markdown_table(rows), *about(shown)])
 
 
 def notes_on(last: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
@@ -70,6 +72,21 @@ def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]])
     return str(paired_difference(a, b))
 
 
+def metrics_shown(runs: Sequence[Mapping[str, float]], *groups: Group) -> list[Metric]:
+    """Return the metrics of some groups that runs have, in the order of their columns.
+
+    Passes are not among them where all runs have as many, which then tell nothing.
+    """
+    alike = len({run[PASSES.key] for run in runs if PASSES.key in run}) == 1
+    keys = {key for run in runs for key in run} - ({PASSES.key} if alike else set())
+    return [metric for metric in metrics_of(*groups) if metric.key in keys]
+
+
+def about(metrics: Iterable[Metric]) -> list[str]:
+    """Return a sentence on each column whose title does not say what it is."""
+    return [f"{metric.title}: {metric.about}." for metric in metrics if metric.about]
+
+
 def last_epoch(history: History) -> dict[str, float]:
     """Return the metrics of the last epoch, with what a step and an epoch cost on average over all of them."""
     # Not the last epoch's, which may be one of few that have an evaluation.
@@ -83,4 +100,6 @@ def cell(runs: list[dict[str, float]], key: str) -> str:
     values = [run[key] for run in runs if key in run]
     if not values:
         return ""
+    if key == PASSES.key:  # a count, which no seed changes
+        return f"{mean(values):.3g}"
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -5,11 +5,11 @@ from statistics import mean
 
 from trg_pyg._program import program
 from trg_pyg.data.long_tail import SHOTS
-from trg_pyg.metrics import CHOSEN_BY, SCORE, is_loss_part
+from trg_pyg.metrics import CHOSEN_BY, PASSES, SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
-from trg_pyg.report.table import notes_on
+from trg_pyg.report.table import about, notes_on
 from trg_pyg.runs import Run, data_shown
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
@@ -41,7 +41,8 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
     costs = cost_table(rows)
     if len(costs[0]) > 1:
-        tables.append(Table("costs", costs, "Best epoch, and what a step and an epoch cost"))
+        notes = about([PASSES] if PASSES.title in costs[0] else [])
+        tables.append(Table("costs", costs, ". ".join(["Best epoch, and what a step and an epoch cost", *notes])))
     return Block("Results", lines, tables, _interval_picture(study, rows, styles))
 
 

@@ -6,10 +6,13 @@ from shutil import get_terminal_size
 from textwrap import wrap
 
 from trg_pyg._program import say
+from trg_pyg._size import shown_size
 from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
+from trg_pyg.data.base import Splits
 from trg_pyg.distillers.base import GraphSize
 from trg_pyg.errors import count
+from trg_pyg.metrics import PASSES
 from trg_pyg.models.cost import Cost
 from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.study.agenda import Agenda
@@ -50,13 +53,16 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     lines.append(("student", student))
     names = [method.name for method in choices.methods]
     width = max(map(len, names))
+    passes = _passes(study.objectives)
     lines += [
         (
             "methods" if number == 0 else "",
-            f"{name:<{width}}  {_weights(study.objectives[name])}{_own(study, choices.methods[number])}",
+            f"{name:<{width}}  {passes.get(name, '')}{_weights(study.objectives[name])}{_own(study, method)}",
         )
-        for number, name in enumerate(names)
+        for number, (name, method) in enumerate(zip(names, choices.methods, strict=True))
     ]
+    if passes:
+        lines.append(("", f"passes: {PASSES.about}"))
     lines += [("graphs" if number == 0 else "", text) for number, text in enumerate(_graphs(study.objectives))]
     lines.append(("training", _recipe(config.train, len(study.splits.train))))
     lines.append(("runs", _runs(study, agenda)))
@@ -79,9 +85,14 @@ def _data(study: Study) -> str:
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
-        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {splits.image_size}x{splits.image_size}"
-        f"{heldout}, {count(len(splits.classes), 'class')} of {each}"
+        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {_shape(splits)}{heldout}, "
+        f"{count(len(splits.classes), 'class')} of {each}"
     )
+
+
+def _shape(splits: Splits) -> str:
+    shown = shown_size(splits.image_size)
+    return shown if splits.channels == 3 else f"{shown} and {count(splits.channels, 'channel')}"
 
 
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
@@ -115,6 +126,15 @@ def _origin(study: Study) -> str:
             return f"trained before, {training.folder}"
         return f"trained first, {count(epochs, 'epoch')}" + (f", of which {done} are done" if done else "")
     return "as its args load it"
+
+
+def _passes(objectives: dict[str, Objective]) -> dict[str, str]:
+    """Return what each method's step costs, as a column; nothing where all cost as much."""
+    shown = {name: f"{objective.passes:.3g}" for name, objective in objectives.items()}
+    width = max(map(len, shown.values()))
+    if len(set(shown.values())) == 1:
+        return {}
+    return {name: f"{passes:>{width}} pass{'  ' if passes == '1' else 'es'}  " for name, passes in shown.items()}
 
 
 def _weights(objective: Objective) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size
 from trg_pyg.config.choices import Choices
 from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
@@ -60,6 +61,7 @@ class Objective:
         images: that the losses of a step see at once.
         graphs: sizes of the graphs of so many images.
         fitted: what is less than was asked for, see :meth:`~trg_pyg.distillers.base.Distiller.fitted`.
+        passes: images through student and teacher in a step, for each of its images.
         pools: further streams of images that the method takes.
     """
 
@@ -69,6 +71,7 @@ class Objective:
     images: int
     graphs: dict[str, GraphSize]
     fitted: list[str]
+    passes: float
     pools: tuple[str, ...] = ()
 
 
@@ -147,7 +150,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         for taps in dict.fromkeys(method.taps for method in choices.methods)
     }
     networks = {"student": student} | ({} if teacher is None else {"teacher": teacher})
-    costs = {role: cost(network.model, splits.image_size) for role, network in networks.items()}
+    costs = {role: cost(network.model, splits.image_size, splits.channels) for role, network in networks.items()}
     objectives = {}
     for method in choices.methods:
         try:
@@ -161,7 +164,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
         both = _networks(distiller, student, teacher, config, splits.image_size)
-        weights = _try(method.name, distiller, pairs[method.taps], both, own, fewest)
+        weights, passes = _try(method.name, distiller, pairs[method.taps], both, own, fewest)
         seen = _images_at_once(len(own.train), config.train, world)
         objectives[method.name] = Objective(
             weights,
@@ -170,6 +173,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             seen,
             distiller.graph_sizes(seen),
             distiller.fitted(seen),
+            passes,
             distiller.pools,
         )
     if config.train.sync_batchnorm:
@@ -241,7 +245,15 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
     require(not is_hub(inner), f"model {config.name!r}: give {inner} as weights, and {source}:ARCHITECTURE as the name")
     torch.manual_seed(seed)
     hub = config.weights is not None and is_hub(config.weights)
-    model = build_model(f"timm:{config.weights}" if hub else config.name, len(data.classes), **config.args)
+    name = f"timm:{config.weights}" if hub else config.name
+    model = build_model(name, len(data.classes), image_channels=data.channels, **config.args)
+    for option in ("mean", "std"):
+        given = getattr(config, option)
+        require(
+            given is None or len(given) == data.channels,
+            f"model {config.name!r}: {option} {given} of images with {count(data.channels, 'channel')}; leave it out "
+            "to take that of the data",
+        )
     normalize = Normalize(config.mean or data.mean, config.std or data.std)
     network = TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
     if config.weights is None:
@@ -345,7 +357,7 @@ def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _networks(
-    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, image_size: int
+    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, image_size: Size
 ) -> Networks:
     """Return what a method may ask in a step; a method that changes its student is given a copy."""
     if type(distiller).extend is not Distiller.extend:
@@ -362,11 +374,11 @@ def _networks(
 @torch.no_grad()
 def _try(
     name: str, distiller: Distiller, pair: Pair, networks: Networks, splits: Splits, smallest: int
-) -> dict[str, tuple[float, float]]:
+) -> tuple[dict[str, tuple[float, float]], float]:
     """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
 
     Returns:
-        The weight of each part at the start of the training and at its end.
+        The weight of each part at the start of the training and at its end; images through both networks, an image.
     """
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
@@ -374,28 +386,34 @@ def _try(
     pool = {name: _first(source, smallest) for name, source in splits.pools.items() if name in distiller.pools}
     step = Step(splits.train.targets[index], 0.0, generator, index, networks, pool=pool)
     try:
-        if distiller.has_views():
+        if distiller.has_views() or distiller.learns_beside():
             images, *_ = _first(splits.train.select(index), smallest)
+        if distiller.has_views():
             step = replace(step, rows=distiller.see(images, step)[1])
         rows = sum(step.rows or (smallest,))
         student, teacher = (None if info is None else _noise(info, rows, generator) for info in pair)
         assert student is not None
-        if type(distiller).forward is not Distiller.forward:
+        own = type(distiller).forward is not Distiller.forward
+        if own:
             distiller(student, teacher, step)
-        start, end = (
-            {
-                part: float(weight)
-                for part, (weight, _) in distiller.weighted_parts(
-                    student, teacher, replace(step, progress=progress)
-                ).items()
-            }
-            for progress in (0.0, 1.0)
-        )
+        asked = networks.passed
+        start = _weights(distiller.weighted_parts(student, teacher, step))
+        asked = asked if own else networks.passed
+        end = _weights(distiller.weighted_parts(student, teacher, replace(step, progress=1.0)))
+        beside = networks.passed
+        if distiller.learns_beside():
+            distiller.before(images, step)
+        beside = networks.passed - beside
     except InputError as error:
         raise InputError(
             f"{name} in a batch of {count(smallest, 'image')}, the smallest of an epoch: {error}"
         ) from error
-    return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}
+    passes = (rows * (1 + distiller.needs_teacher) + asked + beside / distiller.every) / smallest
+    return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}, passes
+
+
+def _weights(parts: dict[str, tuple[float, Tensor]]) -> dict[str, float]:
+    return {part: float(weight) for part, (weight, _) in parts.items()}
 
 
 def _first(source: ImageSource, images: int) -> tuple[Tensor, ...]:

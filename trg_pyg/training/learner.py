@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from trg_pyg._size import Size
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.loader import Loader, make_loader
@@ -218,8 +219,16 @@ class Learner:
             return make_loader(train_set, self.config.eval_batch_size, shuffle=False, device=self.device)
 
         told = self.trainee.distiller.meet(self._networks, batches, torch.Generator().manual_seed(self._seed))
+        if self.world.is_main:  # of what each process did alike
+            self.state.further += self._networks.passed
+        self._networks.passed = 0
         if told:
             self.state.meter.update({name: torch.tensor(value) for name, value in told.items()}, weight=1)
+
+    @property
+    def _of_each(self) -> int:
+        """Networks that see every image of a step once."""
+        return 1 + self.trainee.distiller.needs_teacher
 
     @property
     def place(self) -> tuple[int, int]:
@@ -261,7 +270,8 @@ class Learner:
                 told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
             wrapped.train()
             self._freeze()
-            if not self._seen and distiller.learns_beside():
+            is_due = (epochs * self.steps + step + 1) % distiller.every == 0
+            if not self._seen and is_due and distiller.learns_beside():
                 distiller.before(part.images, told)
             losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
@@ -270,6 +280,10 @@ class Learner:
         # Of a mixed image, a guess is right by the share of its class.
         right = (guesses == part.target).float() if part.soft is None else part.soft.gather(1, guesses[:, None])
         top1 = 100 * right.mean()
+        if told.rows is not None:
+            state.further += (sum(told.rows) - len(part.images)) * self._of_each
+        state.further += self._networks.passed
+        self._networks.passed = 0
         self._seen.append(_Seen(part, losses, top1))
 
     @property
@@ -448,6 +462,8 @@ class Learner:
         if heldout is None and "heldout" in state.pools:
             metrics[OWN_HELDOUT] = state.pools.images("heldout")
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
+        further = sum(world.gather_objects(state.further))
+        metrics["passes"] = self._of_each + further / train_images
         self._average_buffers()
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
             student = self.trainee.student
@@ -461,7 +477,7 @@ class Learner:
         metrics["seconds"] = state.seconds + time.perf_counter() - started
         metrics |= _best(metrics, state.history)
         state.history.append(metrics)
-        state.step, state.seconds, state.meter = 0, 0.0, Meter()
+        state.step, state.seconds, state.meter, state.further = 0, 0.0, Meter(), 0
         folder = self.trainee.folder
         if folder is not None:
             try:
@@ -509,7 +525,7 @@ class Learner:
         return self.world.broadcast_object(found)
 
 
-def _body(student: TappedModel, image_size: int) -> list[nn.Module]:
+def _body(student: TappedModel, image_size: Size) -> list[nn.Module]:
     """Return all modules of a network but its classifier and what is in that, those without trained parameters too."""
     student.describe(image_size)
     require(

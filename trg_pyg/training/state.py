@@ -38,6 +38,7 @@ class TrainingState:
         seconds: that those steps took.
         meter: the running means of those steps.
         pools: further streams of images.
+        further: images that this process has sent through the networks in those steps beyond one pass of each.
         skipped: steps of the whole training that were not taken, since something of them was not finite.
     """
 
@@ -55,6 +56,7 @@ class TrainingState:
     seconds: float = 0.0
     meter: Meter = field(default_factory=Meter)
     pools: Pools = field(default_factory=lambda: Pools({}, 1))
+    further: int = 0
     skipped: int = 0
 
     def save(self, path: Path, loader: LoaderState, keep: int = 1) -> None:
@@ -70,11 +72,12 @@ class TrainingState:
         """
         streams = self.world.gather_objects({"draws": self.draws.get_state(), "dropout": self.dropout.state_dict()})
         meters = self.world.gather_objects(self.meter.state_dict())
+        further = sum(self.world.gather_objects(self.further))
         if not self.world.is_main:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {"identity": self.identity, "history": self.history, "step": self.step, "seconds": self.seconds}
-        state["skipped"] = self.skipped
+        state |= {"skipped": self.skipped, "further": further}
         save_checkpoint(path, state | {"streams": streams, "meters": meters, "loader": loader}, keep)
 
     def load(self, path: Path) -> LoaderState:
@@ -106,6 +109,8 @@ class TrainingState:
             self.meter = Meter.merged(state["meters"][rank :: self.world.size], names)
             self.history, self.step, self.seconds = state["history"], state["step"], state["seconds"]
             self.skipped = state["skipped"]
+            # Checkpoints of before it was counted have no method with further passes.
+            self.further = state.get("further", 0) if self.world.is_main else 0
             loader: LoaderState = state["loader"]
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())

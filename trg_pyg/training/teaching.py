@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trg_pyg._size import Size
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -29,7 +30,7 @@ class Teaching:
 
     Args:
         teachers: one for each student, frozen in place; None for a student without a teacher.
-        image_size: side of the images.
+        image_size: side of the images, or height and width.
         config: precision of the forward passes, and whether they are compiled.
         world: the processes of the training.
         device: where the teachers go.
@@ -40,7 +41,7 @@ class Teaching:
     def __init__(
         self,
         teachers: Sequence[TappedModel | None],
-        image_size: int,
+        image_size: Size,
         config: TrainConfig,
         world: World,
         device: torch.device,
@@ -95,7 +96,7 @@ def _as_tapped(outputs: Outputs, taps: list[int]) -> Outputs:
     return outputs._replace(features=tuple(outputs.features[tap] for tap in taps))
 
 
-def _joined(group: dict[int, TappedModel], image_size: int) -> tuple[TappedModel, dict[int, list[int]]]:
+def _joined(group: dict[int, TappedModel], image_size: Size) -> tuple[TappedModel, dict[int, list[int]]]:
     """Return the network with all taps that its students read, and which of them each reads."""
     first, *others = group.values()
     if not others:

@@ -7,8 +7,9 @@ import yaml
 
 import trg_pyg
 from trg_pyg._program import markdown_table
+from trg_pyg._size import shown_size, sides
 from trg_pyg.data.long_tail import SHOTS
-from trg_pyg.errors import few
+from trg_pyg.errors import count, few
 from trg_pyg.metrics import SCORE, metrics_of
 from trg_pyg.models.cost import cost
 from trg_pyg.runs import method_of, read_environment, read_history
@@ -17,6 +18,26 @@ from trg_pyg.use.load import TrainedNetwork
 
 _SHOWN_CLASSES = 20
 _PACKAGES = ("torch", "torchvision", "timm")
+# What a program needs to read an image that this package prepares, and how it does.
+_FILES = (
+    "from trg_pyg.data import read_images",
+    """how = (about[name] for name in ("image_size", "resize", "interpolation", "background"))
+images, unreadable = read_images([Path("image.png")], *how)""",
+)
+_TENSORS = (
+    "import numpy as np\nimport torch\n",
+    """# Channels, height and width, 0 to 255.
+images = torch.from_numpy(np.load("image.npy"))[None]""",
+)
+_ARRAYS = """The other files take arrays of channels, height and width, 0 to 255 before they are prepared:
+
+```python
+import numpy as np
+
+
+def prepare(file):
+    return np.load(file)[None].astype(np.float32) / 255
+```"""
 _WITH_TIMM = """timm alone, from this folder or, once it is there, from the hub (`hf-hub:USER/NAME`):
 
 ```python
@@ -64,19 +85,28 @@ def _front(trained: TrainedNetwork) -> str:
 
 def _facts(trained: TrainedNetwork) -> str:
     facts = trained.expected
-    counted = cost(trained.network.model, facts.image_size)
+    counted = cost(trained.network.model, facts.image_size, facts.channels)
+    height, width = sides(facts.image_size)
+    kind = "RGB" if facts.channels == 3 else count(facts.channels, "channel")
+    square = isinstance(trained.resize, int)
+    resizing = (
+        f"shorter side resized to {trained.resize} pixels"
+        if square
+        else f"resized to cover {shown_size(trained.resize)}"
+    )
     arguments = f", arguments {_code(trained.config.args)}" if trained.config.args else ""
     names = few([f"`{name}`" for name in facts.classes], _SHOWN_CLASSES)
     rows = [
         ("network", f"`{trained.name}`{arguments}"),
         ("parameters", f"{counted.parameters:,}"),
         ("operations", f"{counted.flops:,} FLOPs an image, a multiply-add counted as two"),
-        ("input", f"RGB, {facts.image_size} x {facts.image_size} pixels, float in [0, 1], `[N, 3, H, W]`"),
+        ("input", f"{kind}, {height} x {width} pixels, float in [0, 1], `[N, {facts.channels}, H, W]`"),
         (
             "preparation",
-            f"{trained.background} where it is transparent, turned upright by EXIF data, shorter side resized to "
-            f"{trained.resize} pixels ({trained.interpolation}, antialiased), "
-            f"centre of {facts.image_size} x {facts.image_size} cut out",
+            f"{trained.background} where it is transparent, turned upright by EXIF data, {resizing} "
+            f"({trained.interpolation}, antialiased), centre of {height} x {width} cut out"
+            if facts.channels == 3
+            else "that of the data it was trained on",
         ),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
         ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
@@ -111,35 +141,44 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
 
 
 def _use(trained: TrainedNetwork, formats: Sequence[FormatName]) -> str:
-    examples = {"safetensors": _with_this_package, "onnx": _with_onnx, "torch_export": _with_torch_export}
-    prepared = _preparation(trained)
+    rgb = trained.facts.channels == 3
+    file = "image.png" if rgb else "image.npy"
+    examples = {
+        "safetensors": _with_this_package(trained.facts.channels),
+        "onnx": _with_onnx(file),
+        "torch_export": _with_torch_export(file),
+    }
+    prepared = _preparation(trained) if rgb else _ARRAYS
     used: list[str] = []
     for name in formats:
         if name != "safetensors" and prepared not in used:
             used.append(prepared)
-        used.append(examples[name]())
-        if name == "safetensors" and trained.name.startswith("timm:"):
+        used.append(examples[name])
+        if name == "safetensors" and trained.name.startswith("timm:") and rgb:
             used.append(_WITH_TIMM)
     return "\n\n".join(["## Use", *used]) if used else "## Use\n\nOnly `model.json` was exported."
 
 
-def _with_this_package() -> str:
-    return f"""In this folder, with trg_pyg installed (`trg predict FOLDER image.png` does the same):
+def _with_this_package(channels: int) -> str:
+    rgb = channels == 3
+    same = " (`trg predict FOLDER image.png` does the same)" if rgb else ""
+    told = "" if rgb else f", image_channels={channels}"
+    needed, images = _FILES if rgb else _TENSORS
+    return f"""In this folder, with trg_pyg installed{same}:
 
 ```python
 import json
 from pathlib import Path
 
-from trg_pyg.data import read_images
+{needed}
 from trg_pyg.models import ImageClassifier, Normalize, build_model, load_weights
 
 about = json.loads(Path("model.json").read_text())
-network = build_model(about["network"], len(about["classes"]), **about["args"])
+network = build_model(about["network"], len(about["classes"]){told}, **about["args"])
 load_weights(network, "{FORMATS["safetensors"].file}")
 classifier = ImageClassifier(network, Normalize(tuple(about["mean"]), tuple(about["std"]))).eval()
 
-how = (about[name] for name in ("image_size", "resize", "interpolation", "background"))
-images, unreadable = read_images([Path("image.png")], *how)
+{images}
 probabilities = classifier(images.float() / 255).softmax(dim=1)
 print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())
 ```"""
@@ -153,29 +192,30 @@ import numpy as np
 from PIL import Image, ImageOps
 
 
-def prepare(file, size={trained.facts.image_size}, resize={trained.resize}):
+def prepare(file, size={sides(trained.facts.image_size)}, resize={sides(trained.resize)}):
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "{trained.background}"), image).convert("RGB")
-    width, height = (resize * side // min(image.size) for side in image.size)
+    by, over = max((resize[0], image.height), (resize[1], image.width), key=lambda pair: pair[0] / pair[1])
+    width, height = (by * side // over for side in image.size)
     image = image.resize((width, height), Image.Resampling.{trained.interpolation.upper()})
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
+    left, top = round((width - size[1]) / 2), round((height - size[0]) / 2)
+    pixels = np.asarray(image.crop((left, top, left + size[1], top + size[0])), np.float32) / 255
     return pixels.transpose(2, 0, 1)[None]
 ```"""
 
 
-def _with_onnx() -> str:
+def _with_onnx(file: str) -> str:
     return f"""ONNX Runtime; normalisation is part of the graph, N is free:
 
 ```python
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{FORMATS["onnx"].file}")
-(logits,) = session.run(["logits"], {{"images": prepare("image.png")}})
+(logits,) = session.run(["logits"], {{"images": prepare("{file}")}})
 ```"""
 
 
-def _with_torch_export() -> str:
+def _with_torch_export(file: str) -> str:
     return f"""PyTorch alone; normalisation is part of the program, N is free. Such a file is code: load one only from
 somebody whose code you would run.
 
@@ -183,7 +223,7 @@ somebody whose code you would run.
 import torch
 
 program = torch.export.load("{FORMATS["torch_export"].file}").module()
-logits = program(torch.from_numpy(prepare("image.png")))
+logits = program(torch.from_numpy(prepare("{file}")))
 ```"""
 
 

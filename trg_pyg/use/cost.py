@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg._program import markdown_table
+from trg_pyg._size import Size, shown_size, sides
 from trg_pyg.config.schema import TeacherConfig
 from trg_pyg.config.stored import read_network
 from trg_pyg.errors import InputError, require
@@ -54,7 +55,7 @@ class Measured:
 
 def measure_cost(
     networks: Mapping[str, ImageClassifier],
-    image_size: int,
+    image_size: Size,
     batches: Sequence[int],
     rounds: int,
     device: torch.device | str = "cpu",
@@ -68,7 +69,7 @@ def measure_cost(
 
     Args:
         networks: by name; moved to the device and set to evaluation mode.
-        image_size: height and width of the images, in pixels.
+        image_size: side of the images, or height and width, in pixels.
         batches: images of a forward pass, each >= 1.
         rounds: of each network and batch size, >= 1; fewer, but three, where they take more than 20 seconds.
         device: where they run.
@@ -82,13 +83,14 @@ def measure_cost(
     require(rounds >= 1, f"rounds {rounds} is below 1")
     require(len(batches) > 0 and min(batches) >= 1, f"batches {list(batches)} must be numbers of at least 1")
     ready = {name: network.to(device).eval() for name, network in networks.items()}
-    counted = {name: cost(network, image_size) for name, network in ready.items()}
+    counted = {name: cost(network, image_size, network.channels) for name, network in ready.items()}
     times: dict[str, dict[int, float]] = {name: {} for name in ready}
     ends = perf_counter() + seconds
     for batch in batches:
         found: dict[str, float] = {}
         if perf_counter() + _expected(times, batch) <= ends:
-            images = torch.rand(batch, 3, image_size, image_size, device=device)
+            channels = next(iter(ready.values())).channels
+            images = torch.rand(batch, channels, *sides(image_size), device=device)
             found = _times(ready, images, rounds, ends, tell)
         if not found:
             tell(f"batch {batch}: left out, for it takes too long")
@@ -209,9 +211,9 @@ def compare_cost(
     for run in runs:
         classes = len(run.facts.classes)
         require(
-            (run.facts.image_size, classes) == (size, len(first.facts.classes)),
-            f"{run.folder} is of {classes} classes and images of {run.facts.image_size} pixels, {first.folder} of "
-            f"{len(first.facts.classes)} and {size}; compare runs of the same kind of data",
+            (_shape(run), classes) == (_shape(first), len(first.facts.classes)),
+            f"{run.folder} is of {classes} classes and images of {_shape(run)}, {first.folder} of "
+            f"{len(first.facts.classes)} and {_shape(first)}; compare runs of the same kind of data",
         )
     networks: dict[str, ImageClassifier] = {}
     teacher = _teacher(runs)
@@ -222,7 +224,8 @@ def compare_cost(
         networks.setdefault(f"student {run.name}{_arguments(run)}" if teacher else run.name, _classifier(run.network))
     place = f"{torch.cuda.get_device_name()}" if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     heading = (
-        f"images of {size}x{size}, {device.type} ({place}), median of {rounds} rounds, or of those in {MOST_SECONDS} s"
+        f"images of {shown_size(size)}, {device.type} ({place}), median of {rounds} rounds, or of those in "
+        f"{MOST_SECONDS} s"
     )
     measured = measure_cost(networks, size, batches, rounds, device, seconds, tell)
     lacking = [batch for batch in batches if batch not in next(iter(measured.values())).milliseconds]
@@ -257,3 +260,7 @@ def _classifier(network: TappedModel) -> ImageClassifier:
 def _arguments(run: TrainedNetwork) -> str:
     args = run.config.args
     return f" ({', '.join(f'{name}={value}' for name, value in args.items())})" if args else ""
+
+
+def _shape(run: TrainedNetwork) -> str:
+    return f"{run.facts.channels}x{shown_size(run.facts.image_size)}"

@@ -14,17 +14,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trg_pyg._program import markdown_table
+from trg_pyg._size import shown_size
 from trg_pyg.data.base import ImageData, ImageSet, ImageSource, Splits
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.image_files import ImageFiles
+from trg_pyg.data.loader import make_loader
 from trg_pyg.data.long_tail import shots
-from trg_pyg.errors import few, require
+from trg_pyg.errors import count, few, require
 from trg_pyg.metrics import Metric, metrics_of
+from trg_pyg.models.attack import Attack
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.calibration import calibration
-from trg_pyg.training.metrics import evaluate
+from trg_pyg.training.metrics import evaluate, evaluating
 from trg_pyg.use.load import TrainedNetwork
 
 Split = Literal["test", "validation", "heldout", "train", "all"]
@@ -55,14 +58,17 @@ class Evaluation:
         trained: the network.
         images: what it was measured on.
         metrics: those of :func:`~trg_pyg.training.metrics.evaluate`, ``ece`` in percent, and, where there are corrupted
-            images, ``corrupted_top1``, the mean over kinds and severities.
+            images, ``corrupted_top1``, the mean over kinds and severities; under attack, ``robust_top1`` and
+            ``robust_ece``.
         corrupted: metrics by kind and severity.
+        attack: that the robust figures are of.
     """
 
     trained: TrainedNetwork
     images: Images
     metrics: dict[str, float]
     corrupted: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+    attack: Attack | None = None
 
 
 def read_images_of(data: ImageData, split: Split | None = None) -> Images:
@@ -96,8 +102,8 @@ def read_images_of(data: ImageData, split: Split | None = None) -> Images:
         images = splits.test
     name = split or splits.evaluated
     what = {"all": "training and test", "train": "training", "heldout": "held-out"}.get(name, name)
-    size = splits.image_size
-    title = f"{_named(data)}, {len(images):,} {what} images of {size}x{size}, {len(splits.classes)} classes"
+    shown = shown_size(splits.image_size)
+    title = f"{_named(data)}, {len(images):,} {what} images of {shown}, {len(splits.classes)} classes"
     groups = shots(splits.class_counts) if data.long_tailed else {}
     return Images(title, images, DataFacts.of(splits), groups)
 
@@ -109,10 +115,16 @@ def check_fits(trained: TrainedNetwork, images: Images) -> None:
         InputError: they are.
     """
     facts, size = trained.facts, images.images.image_size
+    asked = facts.image_size if isinstance(facts.image_size, int) else f'"{list(facts.image_size)}"'
     require(
         facts.image_size == size,
-        f"{trained.path} takes images of {facts.image_size}x{facts.image_size}, the data have {size}x{size}; set "
-        f"--data.size {facts.image_size}",
+        f"{trained.path} takes images of {shown_size(facts.image_size)}, the data have {shown_size(size)}; set "
+        f"--data.size {asked}",
+    )
+    require(
+        facts.channels == images.images.channels,
+        f"{trained.path} takes images of {count(facts.channels, 'channel')}, the data have {images.images.channels}; "
+        "give data of the same kind",
     )
     missing = [name for name in facts.classes if name not in images.facts.classes]
     other = [name for name in images.facts.classes if name not in facts.classes]
@@ -136,8 +148,9 @@ def evaluate_on(
     corruptions: Sequence[Corruption] = (),
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    attack: Attack | None = None,
 ) -> Evaluation:
-    """Measure a network on images, and on corrupted ones.
+    """Measure a network on images, on corrupted ones, and on those that an attack makes of it, in evaluation mode.
 
     Args:
         trained: the network; moved to the device.
@@ -145,6 +158,7 @@ def evaluate_on(
         corruptions: kinds and severities.
         batch_size: images a forward pass.
         device: where it runs.
+        attack: how hard it is tried.
 
     Raises:
         InputError: the network's outputs are not finite, or images cannot be read.
@@ -154,13 +168,17 @@ def evaluate_on(
     def measure() -> dict[str, float]:
         with _logits(network) as seen:
             metrics = evaluate(network, images.images, batch_size, images.shots, device=device)
+        return metrics | {"ece": answers(seen)["ece"]}
+
+    def answers(seen: list[Tensor]) -> dict[str, float]:
         logits = torch.cat(seen)
         require(
             bool(logits.isfinite().all()),
             f"{trained.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
         )
         confidence, guess = logits.softmax(dim=1).max(dim=1)
-        return metrics | {"ece": 100 * calibration(confidence, guess == images.images.targets.cpu()).error}
+        right = guess == images.images.targets.cpu()
+        return {"top1": 100 * right.double().mean().item(), "ece": 100 * calibration(confidence, right).error}
 
     metrics = measure()
     corrupted: dict[str, dict[int, dict[str, float]]] = {}
@@ -170,7 +188,10 @@ def evaluate_on(
             corrupted.setdefault(corruption.name, {})[corruption.severity] = measure()
     if corrupted:
         metrics["corrupted_top1"] = mean(each["top1"] for kind in corrupted.values() for each in kind.values())
-    return Evaluation(trained, images, metrics, corrupted)
+    if attack is not None:
+        seen = _attacked(network, images.images, attack, batch_size, str(trained.path))
+        metrics |= {f"robust_{name}": value for name, value in answers(seen).items()}
+    return Evaluation(trained, images, metrics, corrupted, attack)
 
 
 def evaluation_tables(evaluations: Sequence[Evaluation]) -> str:
@@ -179,6 +200,8 @@ def evaluation_tables(evaluations: Sequence[Evaluation]) -> str:
     for each in evaluations:
         by_title.setdefault(each.images.title, []).append(each)
     parts = [f"{title}\n\n{_table(group)}" for title, group in by_title.items()]
+    attacks = dict.fromkeys(str(each.attack) for each in evaluations if each.attack is not None)
+    parts += [f"robust: {attack}; of each image the worst that was found, itself included" for attack in attacks]
     parts += [
         f"top-1 on corrupted images by severity, {each.trained.path}\n\n{_corruption_table(each.corrupted)}"
         for each in evaluations
@@ -219,6 +242,23 @@ def _corruption_table(corrupted: Mapping[str, Mapping[int, Mapping[str, float]]]
     if len(corrupted) > 1:
         rows.append(["mean", *(f"{value:.2f}" for value in (*columns, mean(columns)))])
     return markdown_table(rows)
+
+
+def _attacked(network: TappedModel, images: ImageSource, attack: Attack, batch_size: int, title: str) -> list[Tensor]:
+    """Return the logits of each batch under attack, on the CPU."""
+
+    def logits(images: Tensor) -> Tensor:
+        return network(images).logits.float()
+
+    generators, device = attack.generators(), next(network.parameters()).device
+    seen: list[Tensor] = []
+    with evaluating(network), torch.no_grad():
+        batches = make_loader(images, batch_size, shuffle=False, device=device)
+        hidden = not sys.stderr.isatty()
+        for batch in tqdm(batches, desc=f"{title} under attack", unit="batch", leave=False, disable=hidden):
+            shown, target, _ = (tensor.to(device) for tensor in batch)
+            seen.append(logits(attack(logits, shown, target, generators)).cpu())
+    return seen
 
 
 @contextmanager

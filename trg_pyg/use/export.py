@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from trg_pyg._files import made_whole, write_text, written
 from trg_pyg._program import say
+from trg_pyg._size import Size, sides
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.image_classifier import ImageClassifier
@@ -108,8 +109,8 @@ def _write_for_timm(trained: TrainedNetwork, folder: Path, images: Tensor, expec
     facts, known = trained.expected, dict(network.pretrained_cfg)
     described = {name: known.get(name) for name in ("first_conv", "classifier", "fixed_input_size")}
     described |= {
-        "input_size": [3, facts.image_size, facts.image_size],
-        "crop_pct": facts.image_size / trained.resize,
+        "input_size": [facts.channels, *sides(facts.image_size)],
+        "crop_pct": min(sides(facts.image_size)) / min(sides(trained.resize)),
         "crop_mode": "center",
         "interpolation": trained.interpolation,
         "mean": facts.mean,
@@ -144,7 +145,7 @@ def _write_for_timm(trained: TrainedNetwork, folder: Path, images: Tensor, expec
 def _write_verified(
     name: FormatName,
     classifier: ImageClassifier,
-    size: int,
+    size: Size,
     about: dict[str, str],
     folder: Path,
     images: Tensor,
@@ -170,10 +171,10 @@ def _write_verified(
 
 
 def _images_like_those(facts: DataFacts) -> Tensor:
-    """Return smooth noise with the mean and deviation of the training images, uint8 ``[N, 3, H, W]``."""
+    """Return smooth noise with the mean and deviation of the training images, uint8 ``[N, C, H, W]``."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(max(BATCHES), 3, 4, 4, generator=generator)
-    fine = torch.randn(max(BATCHES), 3, facts.image_size, facts.image_size, generator=generator)
+    coarse = torch.randn(max(BATCHES), facts.channels, 4, 4, generator=generator)
+    fine = torch.randn(max(BATCHES), facts.channels, *sides(facts.image_size), generator=generator)
     smooth = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear") + 0.3 * fine
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (facts.mean, facts.std))
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (facts.mean, facts.std))
     return ((mean + std * smooth).clamp(0, 1) * 255).to(torch.uint8)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from trg_pyg._files import replaced_whole
+from trg_pyg._size import Size, sides
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.weights import save_weights
 from trg_pyg.use.load import WEIGHTS, load
 
 FormatName = Literal["safetensors", "onnx", "torch_export"]
-# Images float [N, 3, H, W] in [0, 1] to logits [N, classes].
+# Images float [N, C, H, W] in [0, 1] to logits [N, classes].
 Classify = Callable[[Tensor], Tensor]
 BATCHES = (1, 2, 7)
 # Of the largest logit; rounding of float32 through some hundred layers stays far below it.
@@ -41,7 +42,7 @@ class Format:
 
     file: str
     needs: tuple[str, ...]
-    write: Callable[[ImageClassifier, int, dict[str, str], Path], None]
+    write: Callable[[ImageClassifier, Size, dict[str, str], Path], None]
     read: Callable[[Path], Classify]
 
 
@@ -65,7 +66,7 @@ def difference(classify: Classify, images: Tensor, expected: Tensor) -> float:
 
     Args:
         classify: the network that was read again.
-        images: float ``[N, 3, H, W]`` in [0, 1], N at least the largest batch.
+        images: float ``[N, C, H, W]`` in [0, 1], N at least the largest batch.
         expected: the logits of the original, ``[N, classes]``.
 
     Raises:
@@ -92,7 +93,7 @@ def tolerance(expected: Tensor) -> float:
     return _RELATIVE * expected.abs().max().item() + _ABSOLUTE
 
 
-def _write_safetensors(classifier: ImageClassifier, size: int, about: dict[str, str], folder: Path) -> None:
+def _write_safetensors(classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
     save_weights(classifier.network, folder / WEIGHTS, about)
 
 
@@ -101,9 +102,9 @@ def _read_safetensors(folder: Path) -> Classify:
     return lambda images: network(images).logits
 
 
-def _write_torch_export(classifier: ImageClassifier, size: int, about: dict[str, str], folder: Path) -> None:
+def _write_torch_export(classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
     stream = io.BytesIO()
-    program = torch.export.export(classifier, (_example(size),), dynamic_shapes=(_any_batch(),))
+    program = torch.export.export(classifier, (_example(classifier, size),), dynamic_shapes=(_any_batch(),))
     torch.export.save(program, stream)
     with replaced_whole(folder / "model.pt2") as temporary:
         temporary.write_bytes(stream.getvalue())
@@ -114,12 +115,12 @@ def _read_torch_export(folder: Path) -> Classify:
     return torch.export.load(folder / "model.pt2").module()
 
 
-def _write_onnx(classifier: ImageClassifier, size: int, about: dict[str, str], folder: Path) -> None:
+def _write_onnx(classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
     numbers = sum(tensor.numel() * tensor.element_size() for tensor in classifier.state_dict().values())
     require(numbers < _MOST_BYTES, f"a single .onnx file holds at most 2 GB, and the weights have {numbers:,} bytes")
     program = torch.onnx.export(
         classifier,
-        (_example(size),),
+        (_example(classifier, size),),
         dynamo=True,
         dynamic_shapes=(_any_batch(),),
         input_names=["images"],
@@ -141,21 +142,21 @@ def _read_onnx(folder: Path) -> Classify:
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-def _example(size: int) -> Tensor:
-    return torch.full((2, 3, size, size), 0.5)
+def _example(classifier: ImageClassifier, size: Size) -> Tensor:
+    return torch.full((2, classifier.channels, *sides(size)), 0.5)
 
 
 def _any_batch() -> dict[int, Any]:
     return {0: torch.export.Dim("batch")}
 
 
-def write(name: FormatName, classifier: ImageClassifier, size: int, about: dict[str, str], folder: Path) -> None:
+def write(name: FormatName, classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
     """Write a network in one format.
 
     Args:
         name: of the format.
         classifier: on the CPU, in evaluation mode.
-        size: height and width of its images.
+        size: side of its images, or height and width.
         about: strings that a file carries, where its format can.
         folder: that exists.
 

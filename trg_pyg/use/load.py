@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from trg_pyg._files import write_text
 from trg_pyg._program import program
+from trg_pyg._size import Size, read_size, shown_size
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
 from trg_pyg.data._decode import Interpolation, colour_of
@@ -15,7 +16,7 @@ from trg_pyg.data.base import ImageData, Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.distillers.base import Taps
-from trg_pyg.errors import InputError, few, require
+from trg_pyg.errors import InputError, count, few, require
 from trg_pyg.models.pretrained import structure
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import LoadedWeights, load_weights
@@ -41,7 +42,8 @@ class TrainedNetwork:
         network: in evaluation mode, on the CPU, without gradients.
         weights: the file that they come from, and what it says.
         facts: of the data that it was trained on.
-        resize: pixels that the shorter side of an image is resized to before the centre is cut out.
+        resize: pixels that the shorter side of an image is resized to before the centre is cut out, or height and
+            width that it is resized to cover.
         interpolation: by which it is resized.
         background: colour that shows through what is transparent in an image.
         settings: of its run, as ``config.yaml`` has them; of a teacher that was trained here, the network is the
@@ -53,7 +55,7 @@ class TrainedNetwork:
     network: TappedModel
     weights: LoadedWeights
     facts: DataFacts
-    resize: int
+    resize: Size
     settings: dict[str, Any] = field(default_factory=dict)
     interpolation: Interpolation = "bilinear"
     background: str = "white"
@@ -72,6 +74,21 @@ class TrainedNetwork:
     def seed(self) -> str | None:
         """Seed of the training, as far as it is known."""
         return str(self.settings["seeds"][0]) if self.settings else self.weights.metadata.get("seed")
+
+    @property
+    def preparation(self) -> tuple[Size, Size, Interpolation, str]:
+        """Size, resizing, filter and background of the files that it is shown.
+
+        Raises:
+            InputError: it takes no RGB images.
+        """
+        channels = self.facts.channels
+        require(
+            channels == 3,
+            f"{self.path} takes images of {count(channels, 'channel')}, and image files become RGB: give it "
+            "tensors, by trg_pyg.use.load",
+        )
+        return self.facts.image_size, self.resize, self.interpolation, self.background
 
     @property
     def expected(self) -> DataFacts:
@@ -189,8 +206,7 @@ def untrained(config: _Network) -> _Network:
 
 
 def _described(facts: DataFacts) -> str:
-    size = facts.image_size
-    return f"{len(facts.classes)} classes ({', '.join(facts.classes[:3])}, ...) of {size}x{size}"
+    return f"{len(facts.classes)} classes ({', '.join(facts.classes[:3])}, ...) of {shown_size(facts.image_size)}"
 
 
 def write_about(trained: TrainedNetwork, folder: Path) -> None:
@@ -222,11 +238,12 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         if stored["format"] != _FORMAT:
             raise ValueError(f"its format is {stored['format']}, {_FORMAT} is known")
         name, args, resize, facts = stored["network"], stored["args"], stored["resize"], _facts(stored)
+        resize = read_size(resize, facts.image_size)
         by: Interpolation = stored.get("interpolation", "bilinear")  # as it was before it was written down
         background = stored.get("background", "white")
         colour_of(background)
         known = isinstance(name, str) and isinstance(args, dict) and by in get_args(Interpolation)
-        if not (known and _is_size(resize, facts.image_size)):
+        if not known:
             raise ValueError("a value of another kind")
     except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -237,21 +254,17 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
         own_code or "." not in name or ":" in name,
         f"{about}: its network is code, {name}, which would be imported and called; add --own_code if you trust it",
     )
-    config = NetworkConfig(name=name, args=args, mean=facts.mean, std=facts.std)
+    config = NetworkConfig(name=name, args=args)
     built = _built(config, facts, file, "none")
     return TrainedNetwork(path, config, *built, facts, resize, interpolation=by, background=background)
 
 
 def _facts(stored: dict[str, Any]) -> DataFacts:
-    classes, size = stored["classes"], stored["image_size"]
+    classes, size = stored["classes"], read_size(stored["image_size"])
     channels = [stored[name] for name in ("mean", "std")]
     named = isinstance(classes, list) and len(classes) > 0 and all(isinstance(name, str) for name in classes)
-    three = all(isinstance(each, list) and [type(value) for value in each] == [float] * 3 for each in channels)
-    if not (named and three and _is_size(size, 1)):
+    sound = all(isinstance(each, list) and {type(value) for value in each} == {float} for each in channels)
+    if not (named and sound and len(channels[0]) == len(channels[1])):
         raise ValueError("a value of another kind")
     mean, std = (tuple(each) for each in channels)
     return DataFacts(tuple(classes), size, mean, std)
-
-
-def _is_size(value: Any, least: int) -> bool:
-    return type(value) is int and value >= least

@@ -56,8 +56,7 @@ def predict(
     network, facts = trained.network.to(device), trained.facts
     for start in range(0, len(files), batch_size):
         part = files[start : start + batch_size]
-        how = facts.image_size, trained.resize, trained.interpolation, trained.background
-        images, failures = read_images(part, *how)
+        images, failures = read_images(part, *trained.preparation)
         errors = {failure.position: failure.reason for failure in failures}
         sound = [i for i in range(len(part)) if i not in errors]
         answers: list[list[tuple[str, float]]] = [[] for _ in part]

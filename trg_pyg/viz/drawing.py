@@ -40,12 +40,16 @@ def in_legend(name: str) -> str:
 
 
 def pixels_of(image: Tensor) -> Any:
-    """Return an image ``[3, H, W]``, uint8 or float in [0, 1], as an array ``[H, W, 3]``.
+    """Return an image ``[C, H, W]``, uint8 or float in [0, 1], as an array ``[H, W, 3]``.
+
+    Of other than three channels the mean is shown, in grey.
 
     Raises:
         InputError: it has another shape.
     """
-    require(image.dim() == 3 and image.shape[0] == 3, f"image {tuple(image.shape)}: give [3, height, width]")
+    require(image.dim() == 3 and min(image.shape) > 0, f"image {tuple(image.shape)}: give [channels, height, width]")
+    if image.shape[0] != 3:
+        image = image.float().mean(0, keepdim=True).to(image.dtype).expand(3, -1, -1)
     return image.detach().cpu().permute(1, 2, 0).numpy()
 
 
