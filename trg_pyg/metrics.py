@@ -71,8 +71,14 @@ METRICS = (
     Metric("train/total", "training loss", "", "lower", "progress"),
 )
 
-# What the best epoch is chosen by, and methods are compared in.
+# What methods are compared in, and the best epoch is chosen by where no images are held out for that.
 SCORE = METRICS[0]
+
+# What the best epoch is chosen by where there are images for that.
+CHOSEN_BY = Metric("heldout/top1", "held-out top-1", "%", "higher", "progress")
+
+# Training images that a method holds out for itself, as nobody holds out any for all; in the metrics of its epochs.
+OWN_HELDOUT = "own_heldout"
 
 # What a method's step costs, told where methods differ in it.
 PASSES = next(metric for metric in METRICS if metric.key == "passes")

@@ -1,7 +1,7 @@
 """What a loss may know of a training step beside the outputs of the two networks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ class Step:
         networks: what a method may ask of the two networks; ``None`` where losses are computed of outputs alone.
         rows: images of each view that the networks were given, the labelled ones first; ``None`` where they were given
             the B images, see :meth:`~trg_pyg.distillers.base.Distiller.views`.
+        pool: images, labels and positions of each further stream that the method takes, by name, see
+            :class:`~trg_pyg.data.pool.Pools`; without those that are not there.
+        lr: learning rate of the step.
         soft: shares of the classes in each image ``[B, classes]``, where images are mixed; ``target`` is then the
             class of the one of the two that has its place in the batch.
         smoothing: share of the labels that cross-entropy gives evenly to all classes.
@@ -38,6 +41,8 @@ class Step:
     index: Tensor | None = None
     networks: Networks | None = None
     rows: tuple[int, ...] | None = None
+    pool: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    lr: float = 0.0
     soft: Tensor | None = None
     smoothing: float = 0.0
 

@@ -156,6 +156,50 @@ class TestValidation:
             Literal(train=numbered([0] * 10 + [1] * 10), imbalance=10, validation=0.2).load()
 
 
+class TestHeldout:
+    train = numbered([0] * 100 + [1] * 20 + [2] * 4)
+    test = ImageSet(torch.full((3, 3, 4, 4), 255, dtype=torch.uint8), torch.arange(3))
+
+    def load(self, **options):
+        return Literal(train=self.train, test=self.test, classes=("a", "b", "c"), **options).load()
+
+    def test_a_share_of_each_class_is_neither_trained_on_nor_tested_on(self):
+        splits = self.load(heldout=0.1)
+        # Two of a class at the least, and of the classes as long-tailed as they are.
+        assert torch.bincount(splits.heldout.targets).tolist() == [10, 2, 2]
+        assert sorted(numbers(splits.train) + numbers(splits.heldout)) == list(range(124))
+        assert (splits.evaluated, numbers(splits.test)) == ("test", [255] * 3)
+        assert self.load().heldout is None
+
+    def test_one_image_of_a_class_is_left_to_train_on(self):
+        splits = Literal(train=numbered([0, 0, 1, 1, 1]), heldout=0.9).load()
+        assert torch.bincount(splits.heldout.targets).tolist() == [1, 2]
+        assert splits.class_counts == (1, 1)
+
+    def test_it_is_taken_of_what_validation_and_long_tail_leave(self):
+        both = {"validation": 0.25, "imbalance": 1.5}
+        splits, others = self.load(heldout=0.2, **both), self.load(**both)
+        assert numbers(splits.test) == numbers(others.test)
+        assert sorted(numbers(splits.train) + numbers(splits.heldout)) == numbers(others.train)
+
+    def test_statistics_are_those_of_what_is_trained_on(self):
+        splits = self.load(heldout=0.5)
+        assert (splits.mean, splits.std) == channel_statistics(splits.train.images)
+
+    def test_held_out_later_it_is_the_same(self):
+        now, later = self.load(heldout=0.2, subset_seed=3), self.load(subset_seed=3).holding_out(0.2, 3)
+        assert numbers(now.heldout) == numbers(later.heldout)
+        assert numbers(now.train) == numbers(later.train)
+
+    def test_what_is_impossible_is_refused(self):
+        with pytest.raises(InputError, match="heldout 1 is not between 0 and 1; it is the share of each class"):
+            Literal(heldout=1)
+        with pytest.raises(
+            InputError, match=r"dog has fewer than two training images; .* leave the option heldout out"
+        ):
+            Literal(train=numbered([0, 0, 1]), heldout=0.5).load()
+
+
 def test_augment_is_configured_by_the_constructor():
     augment = Literal(crop_padding=2, flip=False).augment()
     assert isinstance(augment, Augment)
@@ -219,10 +263,10 @@ def test_every_dataset_takes_the_common_options_and_refuses_a_typo(name):
     names = {"ImageFolder": ["root"], "ImageList": ["root", "train_list", "test_list"]}.get(name, [])
     root = [f"--data.{option}=x" for option in names]
     common = ["--data.imbalance=2", "--data.subset_seed=3", "--data.crop_padding=1", "--data.flip=true"]
-    common.append("--data.validation=0.1")
+    common += ["--data.validation=0.1", "--data.heldout=0.2"]
     padded = ["--data.crop=padded"] if name == "ImageList" else []
     data = parse("--data", name, *root, *common, *padded)
-    assert (data.imbalance, data.subset_seed, data.validation) == (2, 3, 0.1)
+    assert (data.imbalance, data.subset_seed, data.validation, data.heldout) == (2, 3, 0.1, 0.2)
     assert (data.augment().crop_padding, data.augment().flip) == (1, True)
     with pytest.raises(ArgumentError, match="imbalence"):
         parse("--data", name, *root, "--data.imbalence", "2")

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import pytest
@@ -21,20 +22,33 @@ TEACHER = NetworkInfo(
 )
 
 
+class Shaped(nn.Module):
+    """Pixels in the shape of a tap."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, : math.prod(self.shape)].unflatten(1, self.shape)
+
+
 class OfWidth(nn.Module):
-    """A network of which a method sees the classifier of the right width."""
+    """A network of which a method sees the last tap and the classifier of the right width; of tokens, of the first."""
 
     classifier_path = "fc"
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, info: NetworkInfo) -> None:
         super().__init__()
+        width = info.embedding or 0
+        self.last = Shaped(info.features[-1].shape)
         self.fc = nn.utils.skip_init(nn.Linear, width, CLASSES)  # draws nothing
         with torch.no_grad():
             self.fc.weight.copy_(torch.arange(CLASSES * width).view(CLASSES, width).cos())
             self.fc.bias.zero_()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.fc(images.flatten(1)[:, : self.fc.in_features])
+        return self.fc(self.last(images).flatten(1)[:, : self.fc.in_features])
 
 
 def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Outputs, Outputs]:
@@ -50,7 +64,13 @@ def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.floa
 
 def make_step(images: int = 3, seed: int = 0, progress: float = 0.5) -> Step:
     target = torch.arange(images) % CLASSES
-    networks = Networks(*(TappedModel(OfWidth(info.embedding or 0), []) for info in (STUDENT, TEACHER)))
+    tapped = [
+        TappedModel(OfWidth(info), ["last"], prefix_tokens=info.features[-1].prefix_tokens).eval()
+        for info in (STUDENT, TEACHER)
+    ]
+    for network in tapped:
+        network.describe(16)
+    networks = Networks(*tapped)
     return Step(target, progress, torch.Generator().manual_seed(seed), torch.arange(images), networks)
 
 

@@ -47,6 +47,21 @@ def test_without_any_curve_there_is_a_line_in_its_place():
     assert "No curve of test top-1: measured once, at epoch 2." in curves.lines
 
 
+def test_it_is_said_by_which_images_the_best_epoch_is_chosen():
+    run = record()
+    held = replace(run, history=[epoch | {"heldout/top1": 40.0} for epoch in run.history])
+    for each, chosen in ((run, "the same images, so it looks better"), (held, "training images that were held out.")):
+        results, *_ = blocks(each)
+        assert any(f"The best epoch is chosen on {chosen}" in line for line in results.lines)
+
+
+def test_a_method_that_holds_out_images_for_itself_is_marked():
+    run = record()
+    own = replace(run, history=[epoch | {"own_heldout": 1200} for epoch in run.history])
+    results, *_ = blocks(own)
+    assert any(line.startswith("KD holds out 1,200 of the training images for itself") for line in results.lines)
+
+
 def test_the_difference_of_one_seed_of_one_method_stands_in_the_table_alone():
     results, *_ = blocks(record(), record("TRG", top1=53.0))
     assert names(results) == []

@@ -24,6 +24,11 @@ def announced(arguments, capsys):
             "17 training and 9 validation images (held out of the training set) of 16x16, 3 classes of 3 to 9",
             "ImageFolder-LT3-val",
         ),
+        (
+            ["--data.heldout=0.25"],
+            "27 training and 12 test images of 16x16, 9 held out to choose by, 3 classes of 9",
+            "ImageFolder",
+        ),
     ],
 )
 def test_a_study_says_which_images_it_evaluates_on(small, tmp_path, capsys, options, expected, folder):

@@ -46,6 +46,31 @@ def histories(output: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def test_a_method_with_images_of_its_own_leaves_the_others_as_they_are(small, tmp_path, capsys):
+    """What HintDynamic holds out is trained on by the others, and it sees other batches."""
+    method = ["--distiller", "HintDynamic", "--distiller.every=1"]
+    assert main([*small, "--methods", "Vanilla", "KD"]) == 0
+    capsys.readouterr()
+    others = [*small, f"--output={tmp_path / 'others'}"]
+    assert main([*others, "--methods", "Vanilla", "HintDynamic", "KD", *method, "--share_teacher=true"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "HintDynamic  5 passes  1 ce + 1 logits + 1 map + 1 attention; holds out 6 images of its own, set data.heldout"
+        in told
+    )
+    assert "HintDynamic holds out 6 of the training images for itself, and is trained on the others" in told
+    assert {row["method"] for row in rows(told)} >= {"Vanilla", "KD", "HintDynamic"}
+    found, expected = weights(tmp_path / "others"), weights(tmp_path / "runs")
+    for run, values in expected.items():
+        assert all(torch.equal(value, found[run][name]) for name, value in values.items())
+    assert [epoch["own_heldout"] for epoch in histories(tmp_path / "others")["HintDynamic"]] == [6, 6]
+    # Taken from all, they choose the best epoch too.
+    assert main([*others, "--methods", "HintDynamic", *method, "--data.heldout=0.05"]) == 0
+    told = capsys.readouterr().out
+    assert "30 training and 12 test images of 16x16, 6 held out to choose by, 3 classes of 10" in told
+    assert "for itself" not in told
+
+
 def test_a_shared_teacher_gives_the_same_table_and_weights(small, tmp_path, capsys, monkeypatch):
     arguments = [*small, "--methods", *METHODS, "--seeds", "0", "1"]
     assert main(arguments) == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
@@ -32,9 +33,15 @@ def test_no_teacher_is_built_where_no_method_needs_one(small):
 def test_a_network_is_built_once_for_the_study_and_once_for_each_training(small, monkeypatch):
     built = []
 
+<<<<<<< HEAD
     def counted(name, classes, **args):
         built.append(name)
         return build_model(name, classes, **args)
+=======
+    def counted(name, classes, **options):
+        built.append(name)
+        return build_model(name, classes, **options)
+>>>>>>> i20-pools
 
     monkeypatch.setattr("trg_pyg.study.study.build_model", counted)
     given = [*small, "--methods", "KD", "--teacher.name=resnet14", "--train.epochs=1", "--seeds", "0", "1"]
@@ -77,6 +84,7 @@ def test_what_changes_no_result_changes_no_folder(small, what):
         ["--data.stream=true"],  # without a mean of its own, it takes ImageNet's
         ["--data.subset_seed=1"],
         ["--data.validation=0.2"],
+        ["--data.heldout=0.2"],
         ["--data.imbalance=2"],
         ["--data.background=black"],
         ["--train.deterministic=true"],
@@ -87,6 +95,13 @@ def test_what_changes_no_result_changes_no_folder(small, what):
 )
 def test_what_changes_a_result_changes_the_folder(small, options):
     assert folder_of([*small, *options]) != folder_of(small)
+
+
+def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_by(small):
+    study = prepare(read_choices([*small, "--methods", "KD"]))
+    known = planned(study, study.choices.methods[0], 0).identity
+    assert "validation" in known["data"]["init_args"]
+    assert "heldout" not in known["data"]["init_args"]
 
 
 def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):
@@ -117,6 +132,24 @@ def test_data_are_known_by_what_they_hold_wherever_they_lie(small, images, tmp_p
     for split in ("train", "test"):
         (moved / split / "red").rename(moved / split / "pink")
     assert len({before, names, relabelled, other, folder_of(there)}) == 5
+
+
+def test_unlabelled_images_are_known_by_what_they_hold_to_who_takes_them(small, tmp_path, capsys):
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for number in range(5):
+        Image.new("RGB", (20, 16), (number, 0, 99)).save(loose / f"{number}.png")
+    given = [*small, f"--data.unlabelled={loose}"]
+    before = folder_of(given, "SRD")
+    assert before != folder_of(small, "SRD")
+    assert folder_of(given) == folder_of(small)
+    moved = loose.rename(tmp_path / "moved")
+    given = [*small, f"--data.unlabelled={moved}"]
+    assert folder_of(given, "SRD") == before
+    assert main([*given, "--methods", "SRD", "KD", "--share_teacher=true"]) == 0
+    assert "36 training and 12 test images of 16x16, 5 unlabelled, 3 classes of 12" in capsys.readouterr().out
+    Image.new("RGB", (20, 16), (77, 0, 99)).save(moved / "0.png")
+    assert folder_of(given, "SRD") != before
 
 
 def test_cublas_is_made_deterministic_before_cuda_is_used_where_a_training_asks_for_it(monkeypatch):

@@ -65,7 +65,12 @@ def image_set(count: int) -> ImageSet:
     return ImageSet(images.to(torch.uint8), targets)
 
 
-METHODS: dict[str, dict[str, Any]] = {"KD": {}, "TRG": {"tokens_per_image": 8, "k": 4}, "CRD": {"negatives": 6}}
+METHODS: dict[str, dict[str, Any]] = {
+    "KD": {},
+    "TRG": {"tokens_per_image": 8, "k": 4},
+    "CRD": {"negatives": 6},
+    "SRD": {},
+}
 
 
 def build(name: str, folder: Path | None = None, **options: Any) -> Trainee:
@@ -79,9 +84,8 @@ def build(name: str, folder: Path | None = None, **options: Any) -> Trainee:
 def train(world: World, trainees: list[Trainee], config: TrainConfig = CONFIG, **options: Any) -> list[dict[str, Any]]:
     """Histories without the clock, and weights with what distillers keep."""
     augment = Augment(crop_padding=1, flip=True)
-    histories = fit_together(
-        trainees, image_set(29), image_set(9), config, augment=augment, seed=3, world=world, **options
-    )
+    how: dict[str, Any] = {"augment": augment, "seed": 3, "world": world, "pools": {"unlabelled": image_set(17)}}
+    histories = fit_together(trainees, image_set(29), image_set(9), config, **how, **options)
     return [
         {
             "history": without_clock(history),
@@ -94,7 +98,7 @@ def train(world: World, trainees: list[Trainee], config: TrainConfig = CONFIG, *
 # Steps after which a training is killed, and so the step of an epoch that its checkpoint is of: within the first epoch,
 # at the end of it, and within the second.
 KILLED = {3: 2, 4: 0, 6: 2}
-RESUMED = ("TRG", "CRD", "Late")
+RESUMED = ("TRG", "CRD", "SRD", "Late")
 
 
 def kill(world: World, name: str, folder: Path, step: int) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 from trained import Stop, all_weights, stop_at, without_clock
 
 from trg_pyg.data.augment import Augment
+from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.weights import load_weights
@@ -391,3 +393,21 @@ def test_divergence_is_found_within_an_epoch(run, monkeypatch: pytest.MonkeyPatc
 def test_an_empty_training_set_is_refused(network, plain, train_set, test_set) -> None:
     with pytest.raises(InputError, match="the training set has 0 images"):
         fit(network(0), None, plain, train_set.select(torch.arange(0)), test_set, SGD)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_best_epoch_is_chosen_by_the_images_that_are_held_out(every, run, train_set, tmp_path):
+    config = replace(SGD, epochs=5, lr=1.0, milestones=[], eval_every=every)
+    # Wrong labels, so that the two disagree.
+    heldout = ImageSet(train_set.images, (train_set.targets + 1) % 3)
+    history, weights = run(config, heldout=heldout, folder=tmp_path)
+    others, same_weights = run(config)
+    assert same(weights, same_weights)
+    tested = [epoch for epoch in history if "test/top1" in epoch]
+    assert [epoch["test/top1"] for epoch in tested] == [e["test/top1"] for e in others if "test/top1" in e]
+    assert [epoch["epoch"] for epoch in tested] == sorted({*range(every, 6, every), 5})
+    best = max(tested, key=lambda epoch: epoch["heldout/top1"])
+    assert best["epoch"] != others[-1]["best/epoch"]
+    assert (history[-1]["best/epoch"], history[-1]["best/top1"]) == (best["epoch"], best["test/top1"])
+    with safe_open(tmp_path / "best.safetensors", "pt") as file:
+        assert file.metadata()["epoch"] == str(best["epoch"])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.training.conftest import make_set
+from trg_pyg.data.augment import Augment
+from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers import KD, AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.models.taps import NetworkInfo
@@ -18,6 +22,7 @@ from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, Trainee, fit, fit_together
 from trg_pyg.training.stop import StopRequest, TrainingStopped
 
+STREAM = Augment(crop_padding=1, flip=True)
 CONFIG = TrainConfig(epochs=3, batch_size=8, lr=0.1, schedule="constant")
 NETWORK = NetworkInfo(3, (), 6)
 
@@ -103,6 +108,27 @@ class Doubled(Distiller):
         return self.weigh({"ce": (1.0, F.cross_entropy(student.logits, step.target))})
 
 
+class Streams(Distiller):
+    """Unlabelled images in every step, and those held out in every third one."""
+
+    needs_teacher = False
+    pools = ("heldout", "unlabelled")
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def views(self, images, step):
+        return [images, step.pool["unlabelled"][0]]
+
+    def forward(self, student, teacher, step) -> Losses:
+        self.steps += 1
+        ce = F.cross_entropy(step.labelled(student.logits), step.target)
+        brightness = step.pool["heldout"][0].float().mean() / 255 if self.steps % 3 == 0 else 0.5
+        other = brightness * step.split(student.logits)[1].square().mean()
+        return self.weigh({"ce": (1.0, ce), "other": (0.1, other)})
+
+
 # Each option of the recipe alone, then all that go together.
 RECIPES = [
     *({"mixup": 0.4}, {"cutmix": 1.0}, {"randaugment": 9}, {"trivialaugment": True}, {"erasing": 0.9}),
@@ -121,14 +147,23 @@ RECIPES = [
 
 @pytest.mark.parametrize(
     ("method", "recipe"),
-    [(Views, {}), (Stages, {}), (Doubled, {}), (Doubled, {"ema": 0.5}), *((KD, recipe) for recipe in RECIPES)],
+    [
+        (Views, {}),
+        (Stages, {}),
+        (Doubled, {}),
+        (Streams, {}),
+        (Doubled, {"ema": 0.5}),
+        *((KD, recipe) for recipe in RECIPES),
+    ],
 )
-def test_a_training_that_is_broken_off_anywhere_ends_alike(method, recipe, network, train_set, test_set, tmp_path):
+def test_a_training_that_is_broken_off_anywhere_ends_alike(
+    method, recipe, network, pools, train_set, test_set, tmp_path
+):
     def train(folder, **options):
         student, teacher = network(0), network(1)
         distiller = KD(student.describe(6), teacher.describe(6)) if method is KD else method()
         config = replace(CONFIG, **recipe)
-        history = fit(student, teacher, distiller, train_set, test_set, config, folder=folder, **options)
+        history = fit(student, teacher, distiller, train_set, test_set, config, folder=folder, pools=pools, **options)
         assert len(history) == 3
         saved = load_file(folder / "last.safetensors")
         if method is not Doubled:  # what is returned is what was saved
@@ -148,6 +183,64 @@ def test_a_training_that_is_broken_off_anywhere_ends_alike(method, recipe, netwo
         resumed = train(folder, resume=True)
         assert resumed.keys() == whole.keys()
         assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+@pytest.fixture
+def pools() -> dict[str, ImageSet]:
+    return {"unlabelled": make_set(13, seed=3), "heldout": make_set(7, seed=4)}
+
+
+def test_nothing_of_a_further_stream_reaches_a_method_that_does_not_ask(network, hints, pools, train_set, test_set):
+    found = []
+    for given in ({}, {"pools": pools}):
+        student = network(0)
+        fit(student, network(1), hints(), train_set, test_set, CONFIG, **given)
+        found.append(student.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_a_stream_does_not_depend_on_who_is_trained_beside(network, hints, pools, train_set, test_set):
+    def trained(*methods):
+        trainees = [Trainee(network(0), method, network(1)) for method in methods]
+        fit_together(trainees, train_set, test_set, CONFIG, pools=pools, augment=STREAM)
+        return trainees[-1].student.state_dict()
+
+    alone, beside = trained(Streams()), trained(Streams(), hints(), Streams())
+    assert all(torch.equal(value, beside[name]) for name, value in alone.items())
+
+
+def test_parts_of_a_step_share_its_batch_of_a_stream(network, pools, train_set, test_set):
+    rows = []
+
+    class Watched(Streams):
+        def forward(self, student, teacher, step):
+            rows.append(step.rows)
+            return super().forward(student, teacher, step)
+
+    config = replace(CONFIG, epochs=1, accumulate=2)
+    fit(network(0), None, Watched(), train_set, test_set, config, pools=pools)
+    assert rows == [(4, 4), (4, 4), (4, 4), (4, 4), (3, 4), (3, 4)]
+
+
+def test_a_step_that_is_left_out_uses_up_its_batch_of_a_stream(network, pools, train_set, test_set):
+    seen = []
+
+    class Broken(Streams):
+        def views(self, images, step):
+            seen.append(step.pool["unlabelled"][2].tolist())
+            return super().views(images, step)
+
+        def forward(self, student, teacher, step):
+            losses = super().forward(student, teacher, step)
+            return losses if len(seen) != self.broken else Losses(losses.total * torch.nan, losses.parts)
+
+    for broken in (0, 5):
+        method = Broken()
+        method.broken = broken
+        config = replace(CONFIG, epochs=1, nonfinite="skip")
+        with nullcontext() if not broken else pytest.warns(UserWarning, match="step skipped"):
+            fit(network(0), None, method, train_set, test_set, config, pools=pools)
+    assert seen[:3] == seen[3:]
 
 
 def stop_after(count: int) -> Callable[[Progress], None]:

@@ -47,6 +47,9 @@ def test_it_has_what_the_run_knows(run):
 def test_best_weights_are_said_to_be_chosen_on_the_images(run):
     assert "These weights are those of the best epoch on the same images" in card(run, "best")
     assert "best epoch" not in card(run)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("    heldout: null", "    heldout: 0.1"))
+    assert "the best epoch, chosen on training images that were held out" in card(run, "best")
 
 
 def test_formats_that_were_left_out_are_not_explained(run):

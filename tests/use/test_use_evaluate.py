@@ -54,6 +54,9 @@ def test_the_metrics_are_those_of_the_runs_last_epoch(trained, finished_run):
         ({"validation": 0.25}, "train", 27, "27 training images"),
         ({"validation": 0.25}, "all", 48, "48 training and test images"),
         ({"imbalance": 3.0}, "train", 22, "22 training images"),
+        ({"heldout": 0.25}, "heldout", 9, "9 held-out images"),
+        ({"heldout": 0.25}, "train", 27, "27 training images"),
+        ({"heldout": 0.25}, "all", 48, "48 training and test images"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -68,9 +71,10 @@ def test_splits(trained, options, split, count, title, stream):
     assert len(images.images.targets.unique()) == 3
 
 
-def test_validation_images_have_to_be_held_out(trained):
-    with pytest.raises(InputError, match="--split validation: nothing is held out of these data"):
-        read_images_of(data_of(trained), "validation")
+@pytest.mark.parametrize("split", ["validation", "heldout"])
+def test_images_that_are_asked_for_have_to_be_held_out(split, trained):
+    with pytest.raises(InputError, match=f"--split {split}: nothing is held out of these data"):
+        read_images_of(data_of(trained), split)
 
 
 def test_corrupted_images_are_those_of_the_set_whatever_the_batch(trained):

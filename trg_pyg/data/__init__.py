@@ -18,7 +18,9 @@ from trg_pyg.data.loader import BatchLoader, make_loader
 from trg_pyg.data.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
 from trg_pyg.data.loose_images import find_images, read_images
 from trg_pyg.data.lost_worker import WorkerLost, worker_lost
+from trg_pyg.data.pool import Pools
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.unlabelled import read_unlabelled
 
 __all__ = [
     "CIFAR10",
@@ -39,6 +41,7 @@ __all__ = [
     "ImageList",
     "ImageSet",
     "Listing",
+    "Pools",
     "RandomResizedCrop",
     "Splits",
     "WorkerLost",
@@ -53,6 +56,7 @@ __all__ = [
     "long_tail_indices",
     "make_loader",
     "read_images",
+    "read_unlabelled",
     "shots",
     "unreadable",
     "worker_lost",

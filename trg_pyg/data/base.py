@@ -3,7 +3,8 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from trg_pyg.data._contents import digest_of, read_contents
 from trg_pyg.data._members import check_classes
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
-from trg_pyg.data.holdout import Evaluated, check_fraction, holdout_indices
+from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, count, few, require
@@ -69,7 +70,7 @@ class Splits:
     """A dataset that is ready to train on.
 
     Attributes:
-        train: the training images, without those held out for validation, after the long tail.
+        train: the training images, without those held out, after the long tail.
         test: the images to evaluate on: those of the test split, or, where ``evaluated`` is "validation", training
             images that were held out. Metrics named ``test/...`` are of these images, whichever they are.
         classes: C names; class i of the targets is ``classes[i]``.
@@ -79,6 +80,9 @@ class Splits:
         digest: hash of all that was read, before validation and long tail: names of classes in their order, and names,
             classes and contents of files; of images that come from no files, pixels and classes. It is the same
             wherever they lie, and whether files are decoded into memory or streamed.
+        heldout: a share of each class of the training images that is neither trained on nor evaluated as the result:
+            the best epoch is chosen by it, and methods may learn of it; None where there is none.
+        unlabelled: images for methods that learn without labels; None where there are none.
     """
 
     train: ImageSource
@@ -88,6 +92,8 @@ class Splits:
     std: tuple[float, ...]
     evaluated: Evaluated = "test"
     digest: str = ""
+    heldout: ImageSource | None = None
+    unlabelled: ImageSource | None = None
 
     @property
     def image_size(self) -> Size:
@@ -104,6 +110,22 @@ class Splits:
         """Training images of each class, C numbers."""
         return _class_counts(self.train, len(self.classes))
 
+    def holding_out(self, share: float, seed: int) -> "Splits":
+        """Return the same with a share of each class of the training images as ``heldout``; see :class:`ImageData`."""
+        train, heldout = _hold_out(self.train, self.classes, share, seed, "heldout")
+        return replace(self, train=train, heldout=heldout)
+
+    def to(self, device: torch.device | str) -> "Splits":
+        """Return the same with all images on a device; of streamed ones, the batches go there."""
+        parts = {name: getattr(self, name) for name in ("train", "test", "heldout", "unlabelled")}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
+
+    @property
+    def pools(self) -> dict[str, ImageSource]:
+        """What methods may take beside the training images, by name, where it is there."""
+        both = {"heldout": self.heldout, "unlabelled": self.unlabelled}
+        return {name: source for name, source in both.items() if source is not None}
+
 
 class ImageData(ABC):
     """Base class of the datasets; the constructor is the configuration, reading starts with :meth:`load`.
@@ -117,6 +139,9 @@ class ImageData(ABC):
     of what is left to train on, so that the validation images of a balanced dataset are balanced, as its test images
     are.
 
+    ``heldout`` is taken of what is trained on then, hence as long-tailed: where an epoch is chosen, or a method learns
+    of images that it is not trained on, it is by these, and the test images still measure the result.
+
     Args:
         imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
             every training image.
@@ -127,9 +152,15 @@ class ImageData(ABC):
         flip: mirror training images left to right at random; None takes the dataset's own default.
         validation: share of each class of the training images, in (0, 1), that is held out, at least one image, and
             takes the place of the test split; None evaluates on the test split.
+        heldout: share of each class of the training images, in (0, 1), that is taken from all methods alike, at least
+            two images where a class has three: the best epoch is chosen by it, and methods may learn of it. None
+            chooses the best epoch by the images evaluated on.
+        unlabelled: folder of images, at any depth, for methods that learn without labels; they are brought to the size
+            of the others. None has no such images.
 
     Raises:
-        InputError: ``imbalance`` is below 1, ``crop_padding`` is negative, or ``validation`` is outside (0, 1).
+        InputError: ``imbalance`` is below 1, ``crop_padding`` is negative, or ``validation`` or ``heldout`` is outside
+            (0, 1).
     """
 
     mean: tuple[float, ...] | None = None
@@ -144,15 +175,21 @@ class ImageData(ABC):
         crop_padding: int | None = None,
         flip: bool | None = None,
         validation: float | None = None,
+        heldout: float | None = None,
+        unlabelled: str | None = None,
     ) -> None:
         require(abs(subset_seed) < 2**63, f"subset_seed {subset_seed} is no number of 64 bits; give one such as 0")
         if imbalance is not None:
             check_imbalance(imbalance)
         if validation is not None:
             check_fraction(validation, "validation")
+        if heldout is not None:
+            check_fraction(heldout, "heldout")
         self.imbalance = imbalance
         self.subset_seed = subset_seed
         self.validation = validation
+        self.heldout = heldout
+        self.unlabelled = None if unlabelled is None else Path(unlabelled).expanduser()
         self._augment = Augment(
             self.default_crop_padding if crop_padding is None else crop_padding,
             self.default_flip if flip is None else flip,
@@ -174,8 +211,9 @@ class ImageData(ABC):
 
         Raises:
             InputError: the data cannot be read, a class has no image in one of the splits, the images of the splits
-                differ in size or channels, a class has too few training images for ``validation``, or ``imbalance``
-                leaves a class without a training image.
+                differ in size or channels, a class has too few training images for ``validation`` or ``heldout``, or
+                ``imbalance`` leaves a class without a training image; or an unlabelled image cannot be read, or is one
+                of those that a network is measured on.
         """
         train, test, classes = self._read()
         check_classes(classes, type(self).__name__)
@@ -187,21 +225,34 @@ class ImageData(ABC):
         )
         digest = digest_of([len(classes), *classes, _digest(train), _digest(test)])
         evaluated: Evaluated = "test"
+        measured: list[tuple[str, ImageSource | None]] = [("test", test)]
         if self.validation is not None:
-            train, test = _hold_out(train, classes, self.validation, self.subset_seed)
+            train, test = _hold_out(train, classes, self.validation, self.subset_seed, "validation")
             evaluated = "validation"
+            measured.append((evaluated, test))
         if self.imbalance is not None:
             train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
+        heldout = None
+        if self.heldout is not None:
+            train, heldout = _hold_out(train, classes, self.heldout, self.subset_seed, "heldout")
         if self.mean is not None and self.std is not None:
             require(
                 len(self.mean) == len(self.std) == train.channels,
                 f"mean {self.mean} and std {self.std} of images with {count(train.channels, 'channel')}; give one "
                 "value a channel",
             )
-            return Splits(train, test, classes, self.mean, self.std, evaluated, digest)
-        if isinstance(train, FileSet):
-            return Splits(train, test, classes, IMAGENET_MEAN, IMAGENET_STD, evaluated, digest)
-        return Splits(train, test, classes, *channel_statistics(train.images), evaluated, digest)
+            mean, std = self.mean, self.std
+        elif isinstance(train, FileSet):
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
+        else:
+            mean, std = channel_statistics(train.images)
+        splits = Splits(train, test, classes, mean, std, evaluated, digest, heldout)
+        if self.unlabelled is None:
+            return splits
+        from trg_pyg.data.unlabelled import read_unlabelled  # which knows this module
+
+        measured.append(("held-out", heldout))
+        return replace(splits, unlabelled=read_unlabelled(self.unlabelled, self, train, measured))
 
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
@@ -243,13 +294,13 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def _hold_out(
-    train: ImageSource, classes: tuple[str, ...], fraction: float, seed: int
+    train: ImageSource, classes: tuple[str, ...], fraction: float, seed: int, split: Held
 ) -> tuple[ImageSource, ImageSource]:
-    """Return what is left to train on, and the validation images."""
-    # One seed serves the test split of one folder, this and the long tail. Each draws among what the one before has
+    """Return what is left to train on, and what is held out."""
+    # One seed serves the test split of one folder, these and the long tail. Each draws among what the one before has
     # left, so no image is in two of them, and since the sizes of the classes differ the draws do not repeat each other.
     held = torch.zeros(len(train), dtype=torch.bool)
-    held[holdout_indices(train.targets, classes, fraction, seed, "validation")] = True
+    held[holdout_indices(train.targets, classes, fraction, seed, split)] = True
     return train.select(~held), train.select(held)
 
 

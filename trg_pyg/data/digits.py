@@ -19,6 +19,9 @@ class Digits(ImageData):
         flip: mirror training images left to right at random; None stands for no, because a mirrored digit is no digit.
         validation: share of each class of the training images, in (0, 1), that is held out and takes the place of the
             test images; None evaluates on the test images.
+        heldout: share of each class of the training images, in (0, 1), by which the best epoch is chosen, and of which
+            methods may learn.
+        unlabelled: folder of images, at any depth, for methods that learn without labels.
     """
 
     default_crop_padding = 2

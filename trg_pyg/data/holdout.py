@@ -1,4 +1,4 @@
-"""A test split for datasets that come without one, and a validation split for all."""
+"""A test split for datasets that come without one, a validation split and a third one for all."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -11,29 +11,38 @@ from trg_pyg.errors import InputError, few, require
 
 # A split that can be evaluated on.
 Evaluated = Literal["test", "validation"]
-# The option that asks for each, and what else helps where a class is too small.
-_OPTIONS = {"test": "holdout", "validation": "validation"}
-_REMEDIES = {"test": "give the dataset a test split of its own", "validation": "leave the option validation out"}
+# A split that is held out: also one that methods learn of beside the training images, and the best epoch is chosen by.
+Held = Literal["test", "validation", "heldout"]
+# The option that asks for each, what it is for, and what else helps where a class is too small.
+_OPTIONS = {"test": "holdout", "validation": "validation", "heldout": "heldout"}
+_PURPOSES = {"test": "testing", "validation": "validation", "heldout": "choosing"}
+_REMEDIES = {
+    "test": "give the dataset a test split of its own",
+    "validation": "leave the option validation out",
+    "heldout": "leave the option heldout out",
+}
+# Held-out images of a class at the least, where it has more.
+_LEAST = {"test": 1, "validation": 1, "heldout": 2}
 
 
-def check_fraction(fraction: float, split: Evaluated = "test") -> None:
+def check_fraction(fraction: float, split: Held = "test") -> None:
     """Raise :class:`InputError` unless ``fraction`` is in (0, 1)."""
     require(
         0 < fraction < 1,
-        f"{_OPTIONS[split]} {fraction:g} is not between 0 and 1; it is the share of each class for "
-        f"{'testing' if split == 'test' else 'validation'}",
+        f"{_OPTIONS[split]} {fraction:g} is not between 0 and 1; it is the share of each class for {_PURPOSES[split]}",
     )
 
 
 def holdout_indices(
-    targets: Tensor, classes: Sequence[str], fraction: float, seed: int, split: Evaluated = "test"
+    targets: Tensor, classes: Sequence[str], fraction: float, seed: int, split: Held = "test"
 ) -> Tensor:
-    """Choose the images to hold out for testing or validation, the same share of each class.
+    """Choose the images to hold out, the same share of each class.
 
     Args:
         targets: class of each image, int64 [N], values in [0, C).
         classes: C names, for the error message.
-        fraction: share to hold out, in (0, 1); at least one image of a class is held out and at least one is left.
+        fraction: share to hold out, in (0, 1); at least one image of a class is held out, two for "heldout" where it
+            has three, and at least one is left.
         seed: chooses the images; torch's global generator is neither read nor advanced.
         split: what they are held out for, for the error message.
 
@@ -55,6 +64,6 @@ def holdout_indices(
     generator = torch.Generator().manual_seed(seed)
     held = []
     for group in groups:
-        count = min(max(round(fraction * len(group)), 1), len(group) - 1)
+        count = min(max(round(fraction * len(group)), _LEAST[split]), len(group) - 1)
         held.append(group[torch.randperm(len(group), generator=generator)[:count]])
     return torch.cat(held).sort().values

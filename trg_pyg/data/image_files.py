@@ -187,6 +187,14 @@ class ImageFiles(ImageData):
         listing = self._list()
         check_classes(listing.classes, self.root)
         self._tested(listing)  # what cannot be split is refused before the files are looked at
+        return *self.read_listing(listing), listing.classes
+
+    def read_listing(self, listing: Listing) -> tuple[ImageSource, ImageSource]:
+        """Read the files of a listing and return its two splits.
+
+        Raises:
+            InputError: a file cannot be used, and is not to be left out.
+        """
         streams = self._streams(len(listing.files))
         listing = listing._replace(contents=read_contents(self.root, listing.files, self._folders))
         if not (streams and self.check == "never"):
@@ -216,7 +224,7 @@ class ImageFiles(ImageData):
             replace(images.select(index), digest=part.digest())
             for index, part in zip((~tested, tested), parts, strict=True)
         )
-        return train, test, listing.classes
+        return train, test
 
     @property
     def _folders(self) -> list[Path]:

@@ -11,6 +11,7 @@ from trg_pyg.distillers.crd import CRD
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
+from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
@@ -20,6 +21,7 @@ from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
 from trg_pyg.distillers.sp import SP
+from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.distillers.trg import TRG, default_token_graphs
@@ -40,6 +42,7 @@ __all__ = [
     "PKT",
     "RKD",
     "SP",
+    "SRD",
     "SSKD",
     "TRG",
     "VID",
@@ -50,6 +53,7 @@ __all__ = [
     "FitNet",
     "GradientKD",
     "GraphSize",
+    "HintDynamic",
     "Losses",
     "MapTerm",
     "Relational",

@@ -70,6 +70,9 @@ class Distiller(nn.Module, ABC):
         taps: the features that the method reads where none are named: none, the last map, or one map a stage. A
             network need not keep what nobody looks at.
         symbols: the option that is the weight of a part, where the part has another name.
+        every: steps from one :meth:`before` to the next, for a method that has it.
+        pools: further streams of images that the method takes in a step where the training has them: ``"heldout"``,
+            that are not trained on, with their labels, and ``"unlabelled"``.
         min_images: smallest batch that the method works on; a training checks it before it starts.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
@@ -80,6 +83,8 @@ class Distiller(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = True
     taps: ClassVar[Taps] = "last"
     symbols: ClassVar[Mapping[str, str]] = {}
+    pools: tuple[str, ...] = ()
+    every: int = 1
     min_images: int = 1
     labels: Labels = "hard"
     per_image: ClassVar[bool] = False
@@ -121,8 +126,8 @@ class Distiller(nn.Module, ABC):
             step: its labels and the networks; its ``rows`` are not known yet.
 
         Returns:
-            Views of any numbers of images, all uint8 or all float in [0, 1]; the first one has the B rows that the
-            labels belong to. The networks are given all rows together, and ``step.split`` parts them again.
+            Views of any numbers of images, uint8 or float in [0, 1]; the first one has the B rows that the labels
+            belong to. The networks are given all rows together, and ``step.split`` parts them again.
         """
         return [images]
 
@@ -141,7 +146,24 @@ class Distiller(nn.Module, ABC):
             f"{type(self).__name__}: the first view has {len(views[0]) if views else 0} rows for {len(images)} images; "
             "give one row a label",
         )
+        if any(view.is_floating_point() for view in views):
+            views = [view if view.is_floating_point() else view.float() / 255 for view in views]
         return torch.cat(views), tuple(map(len, views))
+
+    def before(self, images: Tensor, step: Step) -> None:
+        """Learn beside the student, before its forward pass in every :attr:`every`-th step; it is in training mode.
+
+        What is learnt has to be in buffers of the method, so that it is saved, and undone where the step is not taken.
+        A method that overrides it trains in one process.
+
+        Args:
+            images: uint8 ``[B, 3, H, W]``; of a step in several parts, those of the first.
+            step: its labels and the networks.
+        """
+
+    def learns_beside(self) -> bool:
+        """Whether the method has something to do :meth:`before` a step."""
+        return type(self).before is not Distiller.before
 
     def meet(
         self,

@@ -73,6 +73,10 @@ class HintLoss(DistillationLoss):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the mean squared difference."""
+        return mse_loss(*self.compared(student, teacher))
+
+    def compared(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the student's map through the regressor, and the teacher's."""
         check_maps(student, teacher, self.channels)
         for owner, feature_map, grid in zip(("student", "teacher"), (student, teacher), self.grids, strict=True):
             found = (feature_map.shape[2], feature_map.shape[3])
@@ -86,7 +90,7 @@ class HintLoss(DistillationLoss):
             check_type(student, self.conv.weight)
             if self.pool_to is not None:
                 student, teacher = pool_to_grid(student, self.pool_to), pool_to_grid(teacher, self.pool_to)
-            return mse_loss(relu(self._normalise(self.conv(student))), teacher)
+            return relu(self._normalise(self.conv(student))), teacher
 
     def _normalise(self, x: Tensor) -> Tensor:
         norm = self.norm

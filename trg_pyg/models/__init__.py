@@ -22,7 +22,7 @@ from trg_pyg.models.cifar.vgg import CifarVGG, vgg8, vgg11, vgg13, vgg16, vgg19
 from trg_pyg.models.cifar.wrn import WideBlock, WideResNet, WideStage, wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
 from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.image_classifier import ImageClassifier
-from trg_pyg.models.networks import Networks
+from trg_pyg.models.networks import Networks, statistics_kept
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.pretrained import Pretrained, is_hub, pretrained, structure, torchvision_weights
 from trg_pyg.models.published import (
@@ -95,6 +95,7 @@ __all__ = [
     "sha256_of",
     "shufflenet_v1",
     "shufflenet_v2",
+    "statistics_kept",
     "structure",
     "take_over",
     "torchvision_weights",

@@ -1,14 +1,15 @@
 """What a method may do with the two networks of a step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import Outputs, TappedModel
 
 
@@ -44,7 +45,7 @@ class Networks:
             images: uint8, or float in [0, 1], ``[R, C, H, W]``.
         """
         self.passed += len(images)
-        with _statistics_kept(self._student), self._precision():
+        with statistics_kept(self._student), self._precision():
             return self._student(images).in_float32()
 
     @torch.no_grad()
@@ -74,7 +75,8 @@ class Networks:
             InputError: there is no teacher; as :meth:`~trg_pyg.models.taps.TappedModel.behind`.
         """
         with self._precision():
-            return self._need_teacher().behind(feature, tap).float()
+            logits = self._need_teacher().behind(feature, tap)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def classifier(self, owner: Literal["student", "teacher"]) -> nn.Module:
         """Return the layer of a network that takes its embedding ``[B, d]``.
@@ -87,6 +89,47 @@ class Networks:
             name = type(network.model).__name__
             raise InputError(f"the classifier of the {owner} {name} is not known; declare classifier_path in its class")
         return network.model.get_submodule(network.classifier)
+
+    def parameters(self, part: Literal["network", "last_stage", "head"]) -> dict[str, nn.Parameter]:
+        """Return the parameters of the student that learn, by name.
+
+        Args:
+            part: all; those from the last tap on, in the order in which the network has them; or its classifier's.
+
+        Raises:
+            InputError: the tap or the classifier is not known.
+        """
+        student = self._student
+        found = {name: each for name, each in student.named_parameters() if each.requires_grad}
+        if part == "network":
+            return found
+        if part == "head":
+            self.classifier("student")
+        path = student.classifier if part == "head" else student.taps[-1] if student.taps else None
+        require(path is not None, f"the student {type(student.model).__name__} is not tapped: name a tap")
+        inside = [name for name in found if name.startswith(f"model.{path}.")]
+        if part == "head":
+            return {name: found[name] for name in inside}
+        names = list(found)
+        return {name: found[name] for name in names[names.index(inside[0]) if inside else len(names) :]}
+
+    def virtual(self, images: Tensor, changed: Mapping[str, Tensor]) -> Outputs:
+        """Return what the student would give with other parameters, with gradient to these alone, twice where need be.
+
+        It runs in the type of its parameters, whatever the precision of the training.
+
+        Args:
+            images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
+            changed: parameters by name, see :meth:`parameters`; the others are as they are.
+        """
+        self.passed += len(images)
+        student = self._student
+        # Batch norms write to their buffers in a functional call too.
+        kept = {name: buffer.clone() for name, buffer in student.named_buffers()}
+        kept |= {name: parameter.detach() for name, parameter in student.named_parameters()}
+        with torch.autocast(images.device.type, enabled=False):
+            outputs: Outputs = functional_call(student, kept | dict(changed), (images,))
+        return outputs
 
     @contextmanager
     def attacked(self) -> Iterator[Callable[[Tensor], Tensor]]:
@@ -120,7 +163,7 @@ class Networks:
 
 
 @contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
+def statistics_kept(network: nn.Module) -> Iterator[None]:
     """Let batch norms in training mode take a batch's statistics without keeping them."""
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     for layer in layers:

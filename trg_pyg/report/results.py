@@ -9,7 +9,7 @@ from trg_pyg._files import replaced_whole
 from trg_pyg._program import program
 from trg_pyg.errors import InputError
 from trg_pyg.metrics import SCORE
-from trg_pyg.report.table import results_table, shown_in_table
+from trg_pyg.report.table import notes_on, results_table, shown_in_table
 from trg_pyg.runs import History, Run, are_numbers
 
 _OF_A_RUN = ("method", "seed", "distiller", "history")
@@ -47,7 +47,9 @@ class Results:
         teacher = None if self.teacher is None else (self.teacher["name"], self.teacher["metrics"])
         seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in self.runs))
         table = results_table(teacher, histories, self.reference)
-        return f"{self.study}, last epoch, seeds {seeds}\n\n{table}\n\n{self.command}\n"
+        last = {method: [history[-1] for history in of_method] for method, of_method in histories.items()}
+        parts = [f"{self.study}, last epoch, seeds {seeds}", table, *notes_on(last), self.command]
+        return "\n\n".join(parts) + "\n"
 
     def write(self, path: Path) -> None:
         """Write everything but the runs as the first line of a file, and each run as a line: JSON, UTF-8."""

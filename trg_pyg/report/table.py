@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 
 from trg_pyg._program import markdown_table
-from trg_pyg.metrics import PASSES, SCORE, Group, Metric, metrics_of
+from trg_pyg.metrics import OWN_HELDOUT, PASSES, SCORE, Group, Metric, metrics_of
 from trg_pyg.report.paired import paired_difference
 from trg_pyg.runs import History
 
@@ -51,6 +51,20 @@ def results_table(
             row.append("" if method == reference else _difference(runs, last[reference]))
         rows.append(row)
     return "\n\n".join([markdown_table(rows), *about(shown)])
+
+
+def notes_on(last: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """Return a sentence for each method that was trained on fewer images than the others.
+
+    Args:
+        last: metrics of the last epoch of each run, by method.
+    """
+    return [
+        f"{method} holds out {int(runs[0][OWN_HELDOUT]):,} of the training images for itself, and is trained on the "
+        "others; data.heldout would take them from all methods."
+        for method, runs in last.items()
+        if runs and OWN_HELDOUT in runs[0]
+    ]
 
 
 def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:

@@ -5,11 +5,11 @@ from statistics import mean
 
 from trg_pyg._program import program
 from trg_pyg.data.long_tail import SHOTS
-from trg_pyg.metrics import PASSES, SCORE, is_loss_part
+from trg_pyg.metrics import CHOSEN_BY, PASSES, SCORE, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
-from trg_pyg.report.table import about
+from trg_pyg.report.table import about, notes_on
 from trg_pyg.runs import Run, data_shown
 from trg_pyg.viz.bars import plot_bars
 from trg_pyg.viz.curves import Curve, plot_curves
@@ -29,11 +29,14 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     )
     if not rows:
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
+    heldout = all(CHOSEN_BY.key in run for row in rows for run in row.last)
+    chosen = "training images that were held out" if heldout else "the same images, so it looks better than it is"
     lines.append(
         f"Accuracies of the last epoch on the {study.evaluated} images, in percent{_over_seeds(study, rows)}. The best "
-        "epoch is chosen on the same images, so it looks better than it is. Costs are wall time, the mean over all "
-        "epochs; students that were trained side by side have equal shares of it."
+        f"epoch is chosen on {chosen}. Costs are wall time, the mean over all epochs; students that were trained side "
+        "by side have equal shares of it."
     )
+    lines += notes_on({row.name: row.last for row in rows})
     lines += _about_differences(study, rows)
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
     costs = cost_table(rows)

@@ -63,7 +63,7 @@ def planned(study: Study, method: Method, seed: int) -> Training:
     # Of the settings, those that the method needs: a folder holds runs that differ in the seed only.
     names = ("data", "student", "train") + (("teacher",) if method.needs_teacher else ())
     settings = {name: study.choices.settings[name] for name in names} | {"distiller": method.settings}
-    identity = identity_of(settings, study, method.taps)
+    identity = identity_of(settings, study, method.taps, study.pools_of(method))
     name = folder_name(method.name) if method.is_variant else method.name
     return Training(
         method,

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from trg_pyg._program import say
 from trg_pyg._size import shown_size
+from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.distillers.base import GraphSize
@@ -54,8 +55,11 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     width = max(map(len, names))
     passes = _passes(study.objectives)
     lines += [
-        ("methods" if number == 0 else "", f"{name:<{width}}  {passes.get(name, '')}{_weights(study.objectives[name])}")
-        for number, name in enumerate(names)
+        (
+            "methods" if number == 0 else "",
+            f"{name:<{width}}  {passes.get(name, '')}{_weights(study.objectives[name])}{_own(study, method)}",
+        )
+        for number, (name, method) in enumerate(zip(names, choices.methods, strict=True))
     ]
     if passes:
         lines.append(("", f"passes: {PASSES.about}"))
@@ -75,10 +79,13 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
 def _data(study: Study) -> str:
     splits, counts = study.splits, study.splits.class_counts
     origin = " (held out of the training set)" if splits.evaluated == "validation" else ""
+    heldout = "" if splits.heldout is None else f", {len(splits.heldout):,} held out to choose by"
+    if splits.unlabelled is not None:
+        heldout += f", {len(splits.unlabelled):,} unlabelled"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
-        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {_shape(splits)}, "
+        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {_shape(splits)}{heldout}, "
         f"{count(len(splits.classes), 'class')} of {each}"
     )
 
@@ -136,6 +143,14 @@ def _weights(objective: Objective) -> str:
         symbol = f" ({objective.symbols[part]})" if part in objective.symbols else ""
         parts.append(f"{start:g}{'' if start == end else f' to {end:g}'} {part}{symbol}")
     return " + ".join(parts) or "does not say what it sums"
+
+
+def _own(study: Study, method: Method) -> str:
+    """Return what a method holds out for itself, since the data hold nothing out."""
+    splits = study.splits_of(method)
+    if splits is study.splits or splits.heldout is None:
+        return ""
+    return f"; holds out {len(splits.heldout):,} images of its own, set data.heldout to take them from all methods"
 
 
 def _graphs(objectives: dict[str, Objective]) -> list[str]:

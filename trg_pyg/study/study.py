@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trg_pyg._size import Size
 from trg_pyg.config.choices import Choices
+from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
 from trg_pyg.data.base import ImageSource, Splits
 from trg_pyg.data.facts import DataFacts
@@ -37,6 +38,9 @@ from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
 
+# Of each class of the training images, for a method that needs held-out ones where the data hold none out.
+OWN_SHARE = 0.05
+
 
 class Pair(NamedTuple):
     """What a method is told of the two networks."""
@@ -58,6 +62,7 @@ class Objective:
         graphs: sizes of the graphs of so many images.
         fitted: what is less than was asked for, see :meth:`~trg_pyg.distillers.base.Distiller.fitted`.
         passes: images through student and teacher in a step, for each of its images.
+        pools: further streams of images that the method takes.
     """
 
     weights: dict[str, tuple[float, float]]
@@ -67,6 +72,7 @@ class Objective:
     graphs: dict[str, GraphSize]
     fitted: list[str]
     passes: float
+    pools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,15 @@ class Study:
         """Whether this process says nothing but warnings and errors: it was asked to, or it is not the main one."""
         return self.choices.quiet or not self.world.is_main
 
+    def pools_of(self, method: Method) -> tuple[str, ...]:
+        """Return the further streams of images that a method takes."""
+        objective = self.objectives.get(method.name)
+        return () if objective is None else objective.pools
+
+    def splits_of(self, method: Method) -> Splits:
+        """Return the images as a method gets them: where it needs held-out ones and there are none, with its own."""
+        return _splits_for(self.pools_of(method), self.splits, self.config.data.subset_seed)
+
     @property
     def name(self) -> str:
         """Data and pair."""
@@ -140,16 +155,17 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     for method in choices.methods:
         try:
             distiller = method.build(*pairs[method.taps])
-            distiller.bind(splits.train.targets, torch.Generator())
-            fewest = check_batches(distiller, len(splits.train), config.train, world)
+            own = _splits_for(distiller.pools, splits, config.data.subset_seed)
+            distiller.bind(own.train.targets, torch.Generator())
+            fewest = check_batches(distiller, len(own.train), config.train, world)
         except InputError as error:
             if not method.is_variant:
                 raise
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
         both = _networks(distiller, student, teacher, config, splits.image_size)
-        weights, passes = _try(method.name, distiller, pairs[method.taps], both, splits.train, fewest)
-        seen = _images_at_once(len(splits.train), config.train, world)
+        weights, passes = _try(method.name, distiller, pairs[method.taps], both, own, fewest)
+        seen = _images_at_once(len(own.train), config.train, world)
         objectives[method.name] = Objective(
             weights,
             distiller.symbols,
@@ -158,6 +174,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             distiller.graph_sizes(seen),
             distiller.fitted(seen),
             passes,
+            distiller.pools,
         )
     if config.train.sync_batchnorm:
         sync_batchnorm(student, device)  # refused here where it cannot be, not after a teacher's training
@@ -171,7 +188,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     return Study(
         choices=choices,
         device=device,
-        splits=replace(splits, train=splits.train.to(device), test=splits.test.to(device)),
+        splits=splits.to(device),
         shots=dict(shots(splits.class_counts)) if config.data.long_tailed else {},
         pairs=pairs,
         costs=costs,
@@ -180,6 +197,12 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         objectives=objectives,
         started={role: _started(network, getattr(config, role)) for role, network in networks.items()},
     )
+
+
+def _splits_for(pools: Sequence[str], splits: Splits, seed: int) -> Splits:
+    if "heldout" not in pools or splits.heldout is not None:
+        return splits
+    return splits.holding_out(OWN_SHARE, seed)
 
 
 def _started(network: TappedModel, config: NetworkConfig) -> str:
@@ -280,7 +303,7 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str, Any]:
+def identity_of(settings: dict[str, Any], study: Study, taps: Taps, pools: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the result of a training depends on, as plain values.
 
     Data and weights are told by what they hold, not by where they lie: data by their
@@ -292,8 +315,12 @@ def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str,
         settings: of the training, by part.
         study: that it belongs to.
         taps: which features its method reads where none are named.
+        pools: which further streams of images it takes.
     """
-    known = settings | {"data": _identity_of_data(settings["data"], study), "train": without_off(settings["train"])}
+    known = settings | {
+        "data": _identity_of_data(settings["data"], study, pools),
+        "train": without_off(settings["train"]),
+    }
     for role in ("student", "teacher"):
         if role in settings:
             known[role] = _identity_of_network(settings[role], taps)
@@ -304,8 +331,12 @@ def identity_of(settings: dict[str, Any], study: Study, taps: Taps) -> dict[str,
     return known
 
 
-def _identity_of_data(data: dict[str, Any], study: Study) -> dict[str, Any]:
-    options = _without(data.get("init_args") or {}, *READING, *PLACES)
+def _identity_of_data(data: dict[str, Any], study: Study, pools: Sequence[str]) -> dict[str, Any]:
+    options = _without(data.get("init_args") or {}, *READING, *PLACES, "unlabelled")
+    if "unlabelled" in pools and study.splits.unlabelled is not None:
+        options["unlabelled"] = study.splits.unlabelled.digest
+    if options.get("heldout") is None:  # as all data were before there was the option
+        options.pop("heldout", None)
     if options.get("interpolation") == "bilinear":
         options["interpolation"] = None  # which it stands for
     if "stream" in options:
@@ -343,7 +374,7 @@ def _networks(
 
 @torch.no_grad()
 def _try(
-    name: str, distiller: Distiller, pair: Pair, networks: Networks, train_set: ImageSource, smallest: int
+    name: str, distiller: Distiller, pair: Pair, networks: Networks, splits: Splits, smallest: int
 ) -> tuple[dict[str, tuple[float, float]], float]:
     """Compute a loss on noise, so that what fails in a step fails before a teacher is trained for it.
 
@@ -352,11 +383,13 @@ def _try(
     """
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
-    index = torch.randperm(len(train_set), generator=generator)[:smallest]
-    step = Step(train_set.targets[index], 0.0, generator, index, networks)
+    index = torch.randperm(len(splits.train), generator=generator)[:smallest]
+    pool = {name: _first(source, smallest) for name, source in splits.pools.items() if name in distiller.pools}
+    step = Step(splits.train.targets[index], 0.0, generator, index, networks, pool=pool)
     try:
+        if distiller.has_views() or distiller.learns_beside():
+            images, *_ = _first(splits.train.select(index), smallest)
         if distiller.has_views():
-            images, *_ = next(iter(make_loader(train_set.select(index), smallest, shuffle=False)))
             step = replace(step, rows=distiller.see(images, step)[1])
         rows = sum(step.rows or (smallest,))
         student, teacher = (None if info is None else _noise(info, rows, generator) for info in pair)
@@ -368,16 +401,26 @@ def _try(
         start = _weights(distiller.weighted_parts(student, teacher, step))
         asked = asked if own else networks.passed
         end = _weights(distiller.weighted_parts(student, teacher, replace(step, progress=1.0)))
+        beside = networks.passed
+        if distiller.learns_beside():
+            distiller.before(images, step)
+        beside = networks.passed - beside
     except InputError as error:
         raise InputError(
             f"{name} in a batch of {count(smallest, 'image')}, the smallest of an epoch: {error}"
         ) from error
-    passes = (rows * (1 + distiller.needs_teacher) + asked) / smallest
+    passes = (rows * (1 + distiller.needs_teacher) + asked + beside / distiller.every) / smallest
     return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}, passes
 
 
 def _weights(parts: dict[str, tuple[float, Tensor]]) -> dict[str, float]:
     return {part: float(weight) for part, (weight, _) in parts.items()}
+
+
+def _first(source: ImageSource, images: int) -> tuple[Tensor, ...]:
+    """Return images, labels and positions of the first ones."""
+    few = source.select(torch.arange(min(images, len(source))))
+    return next(iter(make_loader(few, len(few), shuffle=False)))
 
 
 def _images_at_once(train_images: int, recipe: TrainConfig, world: World) -> int:

@@ -50,15 +50,16 @@ def train_together(
         if study.world.is_main:
             for training, _ in trainings:
                 folders.enter_context(RunFolder(training.folder).owned(wait, study.quiet))
-        groups = [
-            [pair for pair in trainings if _resumes(pair[0], study, resume) is resumed] for resumed in (True, False)
-        ]
-        # Those that have a checkpoint go on from it, the others start, so they are not at the same batch.
+        # Those that have a checkpoint go on from it, the others start, so they are not at the same batch; nor are those
+        # that hold out images for themselves.
+        groups: dict[tuple[bool, int], list[tuple[Training, TappedModel | None]]] = {}
+        for pair in trainings:
+            key = not _resumes(pair[0], study, resume), -len(study.splits_of(pair[0].method).train)
+            groups.setdefault(key, []).append(pair)
         done: dict[Path, tuple[TappedModel, History]] = {}
-        for group, resumed in zip(groups, (True, False), strict=True):
-            if group:
-                results = _train(group, study, agenda, resumed, watch)
-                done |= {training.folder: result for (training, _), result in zip(group, results, strict=True)}
+        for (new, _), group in sorted(groups.items(), key=lambda item: item[0]):
+            results = _train(group, study, agenda, not new, watch)
+            done |= {training.folder: result for (training, _), result in zip(group, results, strict=True)}
     return [done[training.folder] for training, _ in trainings]
 
 
@@ -101,12 +102,13 @@ def _train(
     ]
     minutes = config.checkpoint_minutes
     finished = False
+    splits = study.splits_of(first.method)
     try:
         with StopRequest().listening() as stop:
             histories = fit_together(
                 trainees,
-                study.splits.train,
-                study.splits.test,
+                splits.train,
+                splits.test,
                 first.recipe,
                 augment=config.data.augment(),
                 seed=first.seed,
@@ -117,6 +119,8 @@ def _train(
                 keep_checkpoints=config.keep,
                 stop=stop,
                 world=study.world,
+                heldout=study.splits.heldout,
+                pools=splits.pools,
             )
         finished = True
     finally:

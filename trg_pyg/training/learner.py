@@ -4,7 +4,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,11 +17,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg._size import Size
 from trg_pyg.data._epochs import LoaderState
-from trg_pyg.data.base import ImageSource
+from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.loader import Loader, make_loader
+from trg_pyg.data.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import CHOSEN_BY, OWN_HELDOUT, SCORE
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
@@ -95,12 +96,14 @@ class Seeds(NamedTuple):
         order: of the images and their augmentation; equal on all processes.
         draws: of the distiller; equal on all processes where losses see the whole batch.
         dropout: of the network.
+        pools: of further streams of images; equal on all processes.
     """
 
     training: int
     order: int
     draws: int
     dropout: int
+    pools: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ class Learner:
         world: the processes of the training.
         steps: in an epoch.
         keep_checkpoints: files that are kept, the last one included.
+        pools: further images by name, of which the method takes what it asks for.
+        augment: of the training images.
     """
 
     def __init__(
@@ -155,6 +160,8 @@ class Learner:
         world: World,
         steps: int,
         keep_checkpoints: int = 1,
+        pools: Mapping[str, ImageSource] | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         self._keep, self._seed = keep_checkpoints, seeds.order
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
@@ -190,6 +197,16 @@ class Learner:
             scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
             draws=draws,
             dropout=GlobalStream(seeds.dropout, device),
+            pools=Pools(
+                {name: pools[name] for name in trainee.distiller.pools if name in pools} if pools else {},
+                config.batch_size,
+                flip=augment is not None and augment.flip,
+                seed=seeds.pools,
+                device=device,
+                parts=config.accumulate,
+                rank=world.rank,
+                world_size=world.size,
+            ),
             average=WeightAverage(trainee.student, config.ema) if config.ema else None,
             world=world,
         )
@@ -235,21 +252,27 @@ class Learner:
             self._keep_buffers()
         silent = wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) and not last else nullcontext()
         with silent, state.dropout.running():
+            state.pools.begin(len(self._seen))
             told = Step(
                 part.target,
                 progress,
                 state.draws,
                 part.index,
                 self._networks,
+                pool=state.pools,
+                lr=state.optimizer.param_groups[0]["lr"],
                 soft=part.soft,
                 smoothing=self.config.label_smoothing,
             )
-            images = part.images
+            images, distiller = part.images, self.trainee.distiller
             if callable(teacher):
-                images, rows = self.trainee.distiller.see(images, told)
+                images, rows = distiller.see(images, told)
                 told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
             wrapped.train()
             self._freeze()
+            is_due = (epochs * self.steps + step + 1) % distiller.every == 0
+            if not self._seen and is_due and distiller.learns_beside():
+                distiller.before(part.images, told)
             losses, logits = wrapped(images, teacher, told, part.everywhere)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
@@ -405,7 +428,14 @@ class Learner:
             "set train.grad_clip, or use train.precision bf16 or fp32"
         )
 
-    def finish_epoch(self, train_images: int, test_set: ImageSource, shots: Shots | None, loader: LoaderState) -> None:
+    def finish_epoch(
+        self,
+        train_images: int,
+        test_set: ImageSource,
+        shots: Shots | None,
+        loader: LoaderState,
+        heldout: ImageSource | None = None,
+    ) -> None:
         """Evaluate the student where that is due, enter the epoch in the history and save it.
 
         Args:
@@ -413,6 +443,7 @@ class Learner:
             test_set: evaluated on.
             shots: groups of classes to report.
             loader: state of the batches.
+            heldout: evaluated on too; the best epoch is chosen by it.
         """
         started = time.perf_counter()
         state, config, world = self.state, self.config, self.world
@@ -428,17 +459,19 @@ class Learner:
                 stacklevel=2,
             )
         metrics["images_per_second"] = train_images / state.seconds
+        if heldout is None and "heldout" in state.pools:
+            metrics[OWN_HELDOUT] = state.pools.images("heldout")
         metrics["ms_per_step"] = 1000 * state.seconds / self.steps
         further = sum(world.gather_objects(state.further))
         metrics["passes"] = self._of_each + further / train_images
         self._average_buffers()
         if (done + 1) % config.eval_every == 0 or done + 1 == config.epochs:
             student = self.trainee.student
+            how = config.precision, self.device, world
             with self._as_used():
-                tested = evaluate(
-                    student, test_set, config.eval_batch_size, shots, config.precision, self.device, world
-                )
-                metrics |= _named("test", tested)
+                metrics |= _named("test", evaluate(student, test_set, config.eval_batch_size, shots, *how))
+                if heldout is not None:
+                    metrics |= _named("heldout", evaluate(student, heldout, config.eval_batch_size, None, *how))
                 self._check_finite("test/loss", metrics)
                 metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
@@ -516,7 +549,8 @@ def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
     tested = [epoch for epoch in [*history, metrics] if SCORE.key in epoch]
     if not tested:
         return {}
-    best = SCORE.best(tested)
+    chosen_by = CHOSEN_BY if CHOSEN_BY.key in tested[-1] else SCORE
+    best = chosen_by.best(tested)
     return {f"best/{SCORE.name}": best[SCORE.key], "best/epoch": best["epoch"]}
 
 

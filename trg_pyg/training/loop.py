@@ -1,7 +1,7 @@
 """The training loop."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ def fit_together(
     keep_checkpoints: int = 2,
     stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
+    heldout: ImageSource | None = None,
+    pools: Mapping[str, ImageSource] | None = None,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
 
@@ -101,15 +103,19 @@ def fit_together(
         stop: looked at after every step, of several processes after every tenth; where it is set, all trainees are
             saved and the training ends.
         world: the processes that train together.
+        heldout: images that are neither trained on nor reported: where they are given, the best epoch is chosen by
+            them, and not by ``test_set``.
+        pools: further images by name, for methods that take them: ``"heldout"``, ``"unlabelled"``; each student has an
+            endless stream of its own, in an order that is the same for all.
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
-        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` where
-        ``config.eval_every`` asks for it, and with it what the trainee's probe gives, ``images_per_second`` and
-        ``ms_per_step`` (wall time of training alone, loading included, divided by the trainees that share it),
-        ``passes`` (images sent through student and teacher for each training image), ``seconds`` (with evaluation),
-        ``best/top1`` and ``best/epoch`` (the highest test top-1 so far, from the first evaluation on). Accuracies are
-        in percent.
+        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` and
+        ``heldout/<metric>`` where ``config.eval_every`` asks for it, and with it what the trainee's probe gives,
+        ``images_per_second`` and ``ms_per_step`` (wall time of training alone, loading included, divided by the
+        trainees that share it), ``passes`` (images sent through student and teacher for each training image),
+        ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the test top-1 of the best epoch so far: that
+        with the highest ``heldout/top1`` where images are held out, else test top-1). Accuracies are in percent.
 
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
@@ -152,6 +158,8 @@ def fit_together(
                 world=world,
                 steps=len(loader),
                 keep_checkpoints=keep_checkpoints,
+                pools=pools,
+                augment=augment,
             )
             for trainee in trainees
         ]
@@ -170,7 +178,7 @@ def fit_together(
             _train_epoch(epoch, learners, teaching, loader, mixing, config, len(train_set), clock)
             for learner in learners:
                 if learner.place == (epoch, len(loader)):
-                    learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict())
+                    learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict(), heldout)
             clock.saved()
             if epoch + 1 < config.epochs and clock.must_stop():
                 raise TrainingStopped(clock.reason(f"after epoch {epoch + 1} of {config.epochs}"))
@@ -189,9 +197,14 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         world: the processes that share them.
 
     Raises:
-        InputError: a batch is too small for the distiller, or to be cut up; or its loss cannot be that of a share;
-            or its labels would be of a kind that it cannot learn from.
+        InputError: a batch is too small for the distiller, or to be cut up; its loss cannot be that of a share; its
+            labels would be of a kind that it cannot learn from; or it trains in one process only.
     """
+    require(
+        world.size == 1 or not distiller.learns_beside(),
+        f"{type(distiller).__name__} on {world.size} processes: what it learns beside the student would differ from "
+        "process to process; train it in one",
+    )
     check_loss_scope(distiller, world, config.loss_scope)
     smoothing = config.label_smoothing
     distiller.check_labels(config.mixes, f"train.label_smoothing = {smoothing}" if smoothing else "")
@@ -370,8 +383,10 @@ def _seeds(seed: int, config: TrainConfig, world: World) -> Seeds:
     # Seeds drawn from one generator: seed + 1 would give one run the stream that another run uses otherwise.
     root = torch.Generator().manual_seed(seed)
     order, draws, dropout = torch.randint(2**62, (3,), generator=root).tolist()
+    # Whatever the number of processes.
+    pools = int(torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(order)))
     if world.is_main:
-        return Seeds(seed, order, draws, dropout)
+        return Seeds(seed, order, draws, dropout, pools)
     own_draws, own_dropout = torch.randint(2**62, (world.size, 2), generator=root)[world.rank].tolist()
     # Losses of the whole batch are computed alike on every process, so they have to draw alike.
-    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout)
+    return Seeds(seed, order, own_draws if config.loss_scope == "local" else draws, own_dropout, pools)

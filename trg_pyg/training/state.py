@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from trg_pyg.data._epochs import LoaderState
+from trg_pyg.data.pool import Pools
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
@@ -36,6 +37,7 @@ class TrainingState:
         step: steps done of the epoch after these.
         seconds: that those steps took.
         meter: the running means of those steps.
+        pools: further streams of images.
         further: images that this process has sent through the networks in those steps beyond one pass of each.
         skipped: steps of the whole training that were not taken, since something of them was not finite.
     """
@@ -53,6 +55,7 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     meter: Meter = field(default_factory=Meter)
+    pools: Pools = field(default_factory=lambda: Pools({}, 1))
     further: int = 0
     skipped: int = 0
 
@@ -117,13 +120,17 @@ class TrainingState:
         return loader
 
     def _parts(self) -> dict[str, Any]:
-        return {
-            "student": self.module.student,
-            "distiller": self.module.distiller,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "scaler": self.scaler,
-        } | ({} if self.average is None else {"average": self.average})
+        return (
+            ({"pools": self.pools} if self.pools else {})
+            | {
+                "student": self.module.student,
+                "distiller": self.module.distiller,
+                "optimizer": self.optimizer,
+                "schedule": self.schedule,
+                "scaler": self.scaler,
+            }
+            | ({} if self.average is None else {"average": self.average})
+        )
 
 
 def _differences(saved: dict[str, Any], here: dict[str, Any]) -> list[str]:

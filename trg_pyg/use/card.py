@@ -126,7 +126,9 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
     shown = {metric.title: metrics[metric.name] for metric in columns if metric.name in metrics}
     table = markdown_table([list(shown), [f"{value:.2f}" for value in shown.values()]])
     text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
-    if trained.weights.path.stem == "best":
+    if trained.weights.path.stem == "best" and _data_options(trained).get("heldout") is not None:
+        text += "\n\nThese weights are those of the best epoch, chosen on training images that were held out."
+    elif trained.weights.path.stem == "best":
         text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
     if SHOTS.keys() & shown.keys():
         *others, last = SHOTS.values()

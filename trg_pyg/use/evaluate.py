@@ -30,7 +30,7 @@ from trg_pyg.training.calibration import calibration
 from trg_pyg.training.metrics import evaluate, evaluating
 from trg_pyg.use.load import TrainedNetwork
 
-Split = Literal["test", "validation", "train", "all"]
+Split = Literal["test", "validation", "heldout", "train", "all"]
 
 
 @dataclass(frozen=True)
@@ -83,23 +83,25 @@ def read_images_of(data: ImageData, split: Split | None = None) -> Images:
         InputError: the data cannot be read, or have no such split.
     """
     require(
-        split != "validation" or data.validation is not None,
-        "--split validation: nothing is held out of these data; give --data with its option validation, such as "
-        "--data.validation 0.1, as in the training",
+        split not in ("validation", "heldout") or getattr(data, split) is not None,
+        f"--split {split}: nothing is held out of these data; give --data with its option {split}, such as "
+        f"--data.{split} 0.1, as in the training",
     )
     splits = data.load()
     images: ImageSource
     if split == "train":
         images = splits.train
+    elif split == "heldout" and splits.heldout is not None:
+        images = splits.heldout
     elif split == "all" or (split == "test" and splits.evaluated != "test"):
         whole = copy(data)
-        whole.validation = None
+        whole.validation = whole.heldout = None
         read = whole.load()
         images = read.test if split == "test" else _joined(read)
     else:
         images = splits.test
     name = split or splits.evaluated
-    what = "training and test" if name == "all" else "training" if name == "train" else name
+    what = {"all": "training and test", "train": "training", "heldout": "held-out"}.get(name, name)
     shown = shown_size(splits.image_size)
     title = f"{_named(data)}, {len(images):,} {what} images of {shown}, {len(splits.classes)} classes"
     groups = shots(splits.class_counts) if data.long_tailed else {}
