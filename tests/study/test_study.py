@@ -33,15 +33,9 @@ def test_no_teacher_is_built_where_no_method_needs_one(small):
 def test_a_network_is_built_once_for_the_study_and_once_for_each_training(small, monkeypatch):
     built = []
 
-<<<<<<< HEAD
-    def counted(name, classes, **args):
-        built.append(name)
-        return build_model(name, classes, **args)
-=======
     def counted(name, classes, **options):
         built.append(name)
         return build_model(name, classes, **options)
->>>>>>> i20-pools
 
     monkeypatch.setattr("trg_pyg.study.study.build_model", counted)
     given = [*small, "--methods", "KD", "--teacher.name=resnet14", "--train.epochs=1", "--seeds", "0", "1"]
