@@ -152,6 +152,16 @@ def image_that_is_gone(place: Place) -> int:
     return run.main(place.small)
 
 
+@case("they are none that networks are measured on")
+def unlabelled_test_images(place: Place) -> int:
+    return run.main([*place.small, f"--data.unlabelled={place.images / 'test'}"])
+
+
+@case("the folder is one")
+def no_unlabelled_images(place: Place) -> int:
+    return run.main([*place.small, f"--data.unlabelled={place.folder / 'nowhere'}"])
+
+
 @case("there are two classes or more")
 def single_class(place: Place) -> int:
     for name in ("green", "blue"):

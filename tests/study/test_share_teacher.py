@@ -54,10 +54,7 @@ def test_a_method_with_images_of_its_own_leaves_the_others_as_they_are(small, tm
     others = [*small, f"--output={tmp_path / 'others'}"]
     assert main([*others, "--methods", "Vanilla", "HintDynamic", "KD", *method, "--share_teacher=true"]) == 0
     told = capsys.readouterr().out
-    assert (
-        "HintDynamic  5 passes  1 ce + 1 logits + 1 map + 1 attention; holds out 6 images of its own, set data.heldout"
-        in told
-    )
+    assert "HintDynamic  4.5 passes  1 ce + 1 logits + 1 map + 1 attention; holds out 6 images of its own" in told
     assert "HintDynamic holds out 6 of the training images for itself, and is trained on the others" in told
     assert {row["method"] for row in rows(told)} >= {"Vanilla", "KD", "HintDynamic"}
     found, expected = weights(tmp_path / "others"), weights(tmp_path / "runs")
