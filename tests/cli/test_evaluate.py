@@ -116,7 +116,7 @@ def test_weights_of_another_program(finished_run, tmp_path, capsys):
     [
         ([], "nothing to evaluate: name the folder of a run, or --weights"),
         (["{folder}"], "{folder}: no config.yaml in {folder}, so this is no run"),
-        (["{run}", "--split", "dev"], "split=dev: expected test, validation, train, all"),
+        (["{run}", "--split", "dev"], "split=dev: expected test, validation, heldout, train, all"),
         (["{run}", "--split", "validation"], "--split validation: nothing is held out of these data"),
         (["{run}", "--data", "Digits"], "{run} takes images of 16x16, the data have 32x32; set --data.size 16"),
         (["{run}", "--data", "Digit"], "data=Digit: no such class; did you mean Digits?"),

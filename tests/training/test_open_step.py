@@ -285,6 +285,11 @@ def test_the_optimiser_of_a_phase_remembers_nothing_of_the_one_before(network, t
     assert all(torch.equal(weights[5], after) for after in weights[6:])
 
 
+def test_a_training_that_is_too_short_for_a_phase_says_so(network, train_set, test_set):
+    with pytest.warns(UserWarning, match=r"Stages: too few steps \(1\) for 2 phases, only the first 1"):
+        fit(network(0), None, Stages(), train_set, test_set, replace(CONFIG, epochs=1, batch_size=22))
+
+
 def test_what_others_see_does_not_depend_on_a_method_with_views(network, hints, train_set, test_set):
     def trained(*methods):
         trainees = [Trainee(network(0), method, network(1)) for method in methods]

@@ -53,9 +53,15 @@ def test_a_phase_begins_with_the_first_step_whose_progress_is_its_share(total, r
         assert start / total >= share > (start - 1) / total
 
 
-def test_a_phase_without_a_step_is_refused() -> None:
-    with pytest.raises(InputError, match=r"phases that begin at 0.95 of 10 steps: each needs one"):
-        phase_starts(10, (0.95,))
+def test_a_phase_without_a_step_does_not_take_place() -> None:
+    assert phase_starts(10, (0.5, 0.95)) == [0, 5]
+    assert phase_starts(2, (0.6, 0.8)) == [0]
+    assert lr_factor(1, TrainConfig(epochs=2, lr=1.0, schedule="cosine"), 1, (0.95,)) == pytest.approx(0.5)
+
+
+def test_shares_that_do_not_rise_are_refused() -> None:
+    with pytest.raises(InputError, match=r"restarts \(0.5, 0.5\): shares of the training rise"):
+        phase_starts(10, (0.5, 0.5))
 
 
 @pytest.mark.parametrize("options", [{}, {"nesterov": True}, {"optimizer": "AdamW"}], ids=str)

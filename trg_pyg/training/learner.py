@@ -181,7 +181,14 @@ class Learner:
         ).to(device)
         self._wrapped = wrap(module, world)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._restarts = phase_starts(config.epochs * steps, trainee.distiller.restarts)[1:]
+        shares = trainee.distiller.restarts
+        self._restarts = phase_starts(config.epochs * steps, shares)[1:]
+        if len(self._restarts) < len(shares):
+            warnings.warn(
+                f"{type(trainee.distiller).__name__}: too few steps ({config.epochs * steps}) for {len(shares) + 1} "
+                f"phases, only the first {len(self._restarts) + 1} have any; train more epochs",
+                stacklevel=2,
+            )
         self._body = _body(trainee.student, train_set.image_size) if config.freeze_epochs else []
         of_body = [parameter for part in self._body for parameter in part.parameters(recurse=False)]
         self._body_parameters = [parameter for parameter in of_body if parameter.requires_grad]

@@ -77,24 +77,26 @@ def advance(schedule: LambdaLR) -> None:
 def phase_starts(total: int, restarts: Sequence[float]) -> list[int]:
     """Return the steps of a training, counted from 0, at which its phases begin; the first is 0.
 
+    A training that is too short to have a step in a phase does not have the phase.
+
     Args:
         total: optimiser steps of the training.
         restarts: shares of the training, rising, in (0, 1).
 
     Raises:
-        InputError: the shares do not rise, or a phase has no step.
+        InputError: the shares do not rise.
     """
+    shares = [0.0, *restarts, 1.0]
+    require(
+        all(a < b for a, b in pairwise(shares)),
+        f"restarts {tuple(restarts)}: shares of the training rise, from above 0 to below 1",
+    )
     starts = [0]
     for share in restarts:
         start = math.floor(share * total)
         # The first step whose progress, step / total, is the share or more, as a method sees it.
         starts.append(start if start / total >= share else start + 1)
-    require(
-        all(a < b for a, b in pairwise([*starts, total])),
-        f"phases that begin at {', '.join(f'{share:.3g}' for share in restarts)} of {total} steps: each needs one at "
-        "least; train more epochs, or choose other shares",
-    )
-    return starts
+    return [start for start, end in pairwise([*starts, total]) if start < end]
 
 
 def lr_factor(step: int, config: TrainConfig, steps_per_epoch: int, restarts: Sequence[float] = ()) -> float:
