@@ -89,7 +89,11 @@ class FisherFeatureLoss(DistillationLoss):
         """Return the batch mean, 0 where the embeddings are equal."""
         check_rows(student, teacher)
         require(
-            student.shape == teacher.shape and tuple(weight.shape) == (logits.shape[1], teacher.shape[1]),
+            student.shape == teacher.shape
+            and logits.dim() == weight.dim() == 2
+            and logits.shape[0] == len(teacher)
+            and tuple(weight.shape) == (logits.shape[1], teacher.shape[1])
+            and weight.numel() > 0,
             f"embeddings {tuple(student.shape)} and {tuple(teacher.shape)}, logits {tuple(logits.shape)} and "
             f"classifier {tuple(weight.shape)}: bring the student's embedding to the teacher's width",
         )
