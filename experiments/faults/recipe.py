@@ -6,8 +6,11 @@ _NETWORK = "experiments.faults.tiny_net.TinyNet"
 _OPTIONS = {
     "TRG": ["--distiller=TRG", "--distiller.k=4", "--distiller.tokens_per_image=8"],
     "CRD": ["--distiller=CRD", "--distiller.negatives=32"],
+    "AnnealingKD": ["--distiller=AnnealingKD"],
+    "HintDynamic": ["--distiller=HintDynamic", "--distiller.every=2", "--data.imbalance=20"],
 }
-# A method whose draws and graphs could be forgotten, and one with memory banks.
+# A method whose draws and graphs could be forgotten, one with memory banks, one of two phases, and one with a stream of
+# images and an optimiser of its own.
 RECIPES = tuple(_OPTIONS)
 # Epochs of the student.
 EPOCHS = 2
