@@ -18,7 +18,7 @@ from experiments.faults import fault, process
 from experiments.faults.fault import Bench, Trial
 from experiments.faults.kinds import damaged, disk_full, kill, not_finite, signals
 from experiments.faults.nan_distiller import Poison
-from experiments.faults.recipe import arguments
+from experiments.faults.recipe import RECIPES, arguments
 from experiments.faults.reference import Reference
 from experiments.faults.run import choose, known_faults
 from experiments.faults.standing import Place, run_folders
@@ -140,7 +140,8 @@ class InPlace:
 @pytest.fixture
 def bench(finished, tmp_path):
     """For a trial of CRD in which no process is killed."""
-    return Bench(tmp_path, 3, random.Random(3), lambda recipe: Reference(finished, 8.0, 30.0), InPlace)
+    number = RECIPES.index("CRD")
+    return Bench(tmp_path, number, random.Random(3), lambda recipe: Reference(finished, 8.0, 30.0), InPlace)
 
 
 def test_a_training_that_goes_on_as_it_should_has_lost_nothing(bench, monkeypatch):
