@@ -79,8 +79,8 @@ def fit_together(
     is computed once.
 
     The same arguments, with students and distillers initialised alike, give the same weights on a CPU, and so does a
-    training that was stopped and resumed. ``seed`` fixes everything drawn here; the initialisation is the caller's. With
-    ``config.ema`` students end with their mean weights.
+    training that was stopped and resumed. ``seed`` fixes everything drawn here; the initialisation is the caller's.
+    With ``config.ema`` students end with their mean weights.
 
     Of several processes, each gives the same arguments, but for its device. Each computes its share of every batch;
     losses, gradients and metrics are those of the whole batch, see
