@@ -1,0 +1,68 @@
+import pytest
+import torch
+from PIL import Image
+
+from experiments.studies.part_folder import main, write_part
+from trg_pyg.errors import InputError
+from trg_pyg.models.weights import load_weights, save_weights
+from trg_pyg.models.zoo import build_model
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Three classes of five training images and a test image, one of a's training images being its test image."""
+    for split, images in (("train", 5), ("test", 1)):
+        for place, name in enumerate("abc"):
+            folder = tmp_path / "whole" / split / name
+            folder.mkdir(parents=True)
+            for image in range(images):
+                pixel = (place, image, 0 if split == "train" else 9)
+                Image.new("RGB", (2, 2), (0, 4, 0) if (split, name) == ("test", "a") else pixel).save(
+                    folder / f"{name}_{image}.png"
+                )
+    return tmp_path / "whole"
+
+
+def files(folder, pattern) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.glob(pattern)}
+
+
+def test_a_part_has_the_first_classes_and_the_rest_has_no_image_of_it(source, tmp_path):
+    assert write_part(source, tmp_path / "part", images=2, classes=2, rest=2) == 4 + 2 + 6
+    part = tmp_path / "part"
+    assert {name.split("/")[1] for name in files(part, "train/*/*")} == {"a", "b"}
+    assert files(part, "test/*/*") == {"test/a/a_0.png", "test/b/b_0.png"}
+    trained = {name.partition("/")[2] for name in files(part, "train/*/*")}
+    known = {name.partition("rest/known/")[2] for name in files(part, "rest/known/*/*")}
+    assert len(trained) == len(known) == 4
+    assert not trained & known
+    assert "a/a_4.png" not in known  # the test image of a
+    assert {name.split("/")[2] for name in files(part, "rest/others/*/*")} == {"c"}
+    assert len(files(part, "rest/others/*/*")) == 2
+
+
+def test_a_teacher_of_all_classes_says_the_same_of_those_of_the_part(source, tmp_path):
+    whole = build_model("resnet56", 3)
+    save_weights(whole, tmp_path / "whole.safetensors", {})
+    write_part(source, tmp_path / "part", images=1, classes=2, teacher=tmp_path / "whole.safetensors")
+    part = build_model("resnet56", 2)
+    load_weights(part, tmp_path / "part" / "teacher.safetensors")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(part.eval()(images), whole.eval()(images)[:, :2])
+
+
+def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path, capsys):
+    for options, message in (
+        ({"classes": 4}, "classes=4: .* has 3; give 1 to 3"),
+        ({"images": 6}, "has 5 images, 6 are asked for"),
+        ({"images": 0}, "images=0, rest=0"),
+        ({"rest": 5}, "has 5 images, 6 are asked for: lower images or rest"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write_part(source, tmp_path / "part", **{"images": 1} | options)
+    assert not (tmp_path / "part").exists()
+    assert main(source, tmp_path / "part", 1) == 0
+    assert main(source, tmp_path / "part", 1) == 2
+    assert main(tmp_path / "nothing", tmp_path / "other", 1) == 2
+    assert "nothing has no folder train" in capsys.readouterr().err
