@@ -1,6 +1,6 @@
 """What a loss may know of a training step beside the outputs of the two networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,34 @@ from torch.nn.functional import cross_entropy
 from trg_pyg.batch import Batch
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.networks import Networks
+
+
+@dataclass(frozen=True)
+class Share:
+    """The images of a batch that one of several processes has, where each computes the rows of its own images.
+
+    What compares rows with all others is then given its own rows and gathers the others. A loss is the mean over the
+    own rows, and in place of a sum over all rows it is that mean times their number: the mean of the shares' losses,
+    weighted by their images, is the loss of the batch.
+
+    Attributes:
+        first: images of the batch that come before.
+        last: these and the own ones.
+        batch: images of the batch.
+        gather: puts the processes' rows together, ``[own images * n, ...]`` to ``[batch * n, ...]``, in the order of
+            the images. The gradients that all processes have of a row come back to the process that has it, so every
+            process has to gather the same.
+    """
+
+    first: int
+    last: int
+    batch: int
+    gather: Callable[[Tensor], Tensor]
+
+    def rows(self, of: int) -> slice:
+        """Return which of that many rows, as many of each image of the batch, are the own ones."""
+        each = of // self.batch
+        return slice(self.first * each, self.last * each)
 
 
 @dataclass(frozen=True)
@@ -30,6 +58,8 @@ class Step:
         soft: shares of the classes in each image ``[B, classes]``, where images are mixed; ``target`` is then the
             class of the one of the two that has its place in the batch.
         smoothing: share of the labels that cross-entropy gives evenly to all classes.
+        share: which images of a larger batch these are, for a method that is computed by rows
+            (:attr:`~trg_pyg.distillers.base.Distiller.by_rows`); ``None`` where they are the batch.
 
     Raises:
         InputError: there is not one position an image, or the progress is not in [0, 1]; ``soft`` has
@@ -46,6 +76,7 @@ class Step:
     lr: float = 0.0
     soft: Tensor | None = None
     smoothing: float = 0.0
+    share: Share | None = None
 
     def __post_init__(self) -> None:
         require(

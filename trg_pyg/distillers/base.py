@@ -78,6 +78,8 @@ class Distiller(nn.Module, ABC):
         min_images: smallest batch that the method works on; a training checks it before it starts.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
+        by_rows: the loss is a mean over images (or their tokens), each compared with all of the batch, and the method
+            reads ``step.share``: given the images of a share, it computes the rows of these. Not inherited either.
         labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, for its cross-entropy
             is that of the step; or ``"mixed"`` images of two classes too, for no part of it needs one class an image.
         task: what the labels are; a training sets that of its data.
@@ -92,11 +94,13 @@ class Distiller(nn.Module, ABC):
     labels: Labels = "hard"
     task: Task = ImageClassification()
     per_image: ClassVar[bool] = False
+    by_rows: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "per_image" not in vars(cls):
-            cls.per_image = False
+        for name in ("per_image", "by_rows"):
+            if name not in vars(cls):
+                setattr(cls, name, False)
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
         super().__init__()

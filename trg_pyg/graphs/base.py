@@ -13,6 +13,7 @@ from torch_geometric.transforms import BaseTransform
 from trg_pyg.errors import require
 from trg_pyg.graphs.batch import forget_parts, join_graphs, make_batch, replace_nodes, set_edges
 from trg_pyg.relations.base import EdgeRelation, check_kind, equal_graphs, graph_numbers
+from trg_pyg.step import Share
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 Scope = Literal["image", "batch"]
@@ -67,26 +68,44 @@ class GraphBuilder(BaseTransform):
         """
         return self.connect(x)
 
+    def connect_share(self, x: Tensor, share: Share, every: bool) -> Tensor:
+        """Join the nodes of one graph to those of a process's own images; builders that need not look at others do so.
+
+        Args:
+            x: ``[1, N, D]``, as for :meth:`connect`.
+            share: whose images, of those that the nodes are of.
+            every: return all edges, alike on every process, and share out the work alone.
+        """
+        edge_index = self.connect(x)
+        return edge_index if every else edges_into(edge_index, share.rows(x.shape[1]))
+
     @overload
-    def __call__(self, data: Tensor, labels: Tensor | None = None) -> Batch: ...
+    def __call__(
+        self, data: Tensor, labels: Tensor | None = None, *, share: Share | None = None, every: bool = False
+    ) -> Batch: ...
 
     @overload
     def __call__(self, data: Data, labels: None = None) -> Data: ...
 
-    def __call__(self, data: Tensor | Data, labels: Tensor | None = None) -> Batch | Data:
+    def __call__(
+        self, data: Tensor | Data, labels: Tensor | None = None, *, share: Share | None = None, every: bool = False
+    ) -> Batch | Data:
         """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``.
 
         Args:
             data: tokens, or a graph with ``x``; the classes of its nodes are its attribute ``y``, ``[M]``, or those of
                 the graphs of a batch, ``[B]``.
             labels: classes of the tokens, ``[B, N]``, int64.
+            share: of tokens that form one graph: make only the edges to those of a process's own images, which are
+                the rows of a loss that several processes share out. Edges must not depend on labels then.
+            every: with ``share``, make all edges all the same, but let each process look for its own ones alone.
         """
         if isinstance(data, Tensor):
-            return self._from_tokens(data, labels)
+            return self._from_tokens(data, labels, share, every)
         require(labels is None, "labels beside a graph: give the class of each node as the graph's attribute y")
         return self.forward(copy.copy(data))
 
-    def _from_tokens(self, tokens: Tensor, labels: Tensor | None) -> Batch:
+    def _from_tokens(self, tokens: Tensor, labels: Tensor | None, share: Share | None, every: bool) -> Batch:
         require(
             tokens.dim() == 3 and tokens.numel() > 0 and tokens.is_floating_point(),
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
@@ -104,13 +123,20 @@ class GraphBuilder(BaseTransform):
             nodes["image"] = torch.arange(images, device=tokens.device).repeat_interleave(per_image)
             graphs = tokens.reshape(1, -1, width)
         features = self._features(nodes["x"])
-        edge_index = self._connect(features.detach().view_as(graphs), labels)
+        placed = features.detach().view_as(graphs)
+        if share is None:
+            edge_index = self._connect(placed, labels)
+            edges_per_graph = self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1])
+        else:
+            require(len(graphs) == 1, f"{len(graphs)} graphs of a share: only a graph of all images can be shared out")
+            edge_index = self.connect_share(placed, share, every)
+            edges_per_graph = [edge_index.shape[1]]
         return make_batch(
             nodes,
             edge_index,
             self._weigh(features, edge_index, graphs.shape[0]),
             num_graphs=graphs.shape[0],
-            edges_per_graph=self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1]),
+            edges_per_graph=edges_per_graph,
         )
 
     def forward(self, data: Data) -> Data:
@@ -214,6 +240,11 @@ class GraphBuilder(BaseTransform):
         options = ", ".join(f"{name}={value}" for name, value in shown if name != "weight")
         weight = type(self.weight).__name__ if self.weight else None
         return f"{type(self).__name__}(weight={weight}, {options})"
+
+
+def edges_into(edge_index: Tensor, rows: slice) -> Tensor:
+    """Return the edges whose targets are in a range."""
+    return edge_index[:, (edge_index[1] >= rows.start) & (edge_index[1] < rows.stop)]
 
 
 def _node_labels(data: Data, numbers: Tensor | None, graphs: int) -> Tensor | None:

@@ -5,10 +5,11 @@ from torch import Tensor
 from torch_geometric.utils import coalesce
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.base import GraphBuilder, Scope
+from trg_pyg.graphs.base import GraphBuilder, Scope, edges_into
 from trg_pyg.graphs.neighbours import nearest_neighbours
 from trg_pyg.relations.base import EdgeRelation
 from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.step import Share
 from trg_pyg.tokens.normalize import tell_of_zeros
 
 
@@ -61,14 +62,26 @@ class KNNGraph(GraphBuilder):
     def connect(self, x: Tensor) -> Tensor:
         """Return the kNN edges of B graphs of N nodes each, sorted by target, nearest source first."""
         graphs, nodes, _ = x.shape
-        k = self.neighbours(nodes)
+        first = torch.arange(0, graphs * nodes, nodes, device=x.device)
+        source = self._search(x) + first.view(-1, 1, 1)
+        return self._edges(source, torch.arange(graphs * nodes, device=x.device))
+
+    def connect_share(self, x: Tensor, share: Share, every: bool) -> Tensor:
+        """Return the kNN edges of one graph into a process's own nodes, or all: each process searches for its own."""
+        own = share.rows(x.shape[1])
+        source, target = self._search(x, own)[0], torch.arange(x.shape[1], device=x.device)
+        if not (every or self.symmetric):
+            return self._edges(source, target[own])
+        edge_index = self._edges(share.gather(source), target)
+        return edge_index if every else edges_into(edge_index, own)
+
+    def _search(self, x: Tensor, rows: slice | None = None) -> Tensor:
         if x.device.type == "cpu":
             tell_of_zeros(x)
-        neighbours = nearest_neighbours(x, k, chunk_bytes=self.chunk_bytes)
-        first = torch.arange(0, graphs * nodes, nodes, device=x.device)
-        source = (neighbours + first.view(-1, 1, 1)).flatten()
-        target = torch.arange(graphs * nodes, device=x.device).repeat_interleave(k)
-        edge_index = torch.stack([source, target])
+        return nearest_neighbours(x, self.neighbours(x.shape[1]), rows=rows, chunk_bytes=self.chunk_bytes)
+
+    def _edges(self, source: Tensor, target: Tensor) -> Tensor:
+        edge_index = torch.stack([source.flatten(), target.repeat_interleave(source.shape[-1])])
         if self.symmetric:
             edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
         return edge_index

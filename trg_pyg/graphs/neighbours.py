@@ -20,8 +20,8 @@ _FEW_COLUMNS = 32
 
 
 @torch.no_grad()
-def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Tensor:
-    """Find the k nearest other points of every point, exactly.
+def nearest_neighbours(x: Tensor, k: int, *, rows: slice | None = None, chunk_bytes: int = 64 << 20) -> Tensor:
+    """Find the k nearest other points of every point, or of some, exactly.
 
     One matrix product and one top-k per chunk of rows; the full distance matrix never exists. A point among more than
     k duplicates of itself still has exactly k neighbours, and the same input gives the same ones.
@@ -33,6 +33,7 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
     Args:
         x: B sets of N points, ``[B, N, D]``; neighbours are searched inside a set.
         k: number of neighbours, 1 <= k < N.
+        rows: points of each set whose neighbours are wanted, from a first one to a last one; ``None`` for all N.
         chunk_bytes: largest block of distances held at a time, in bytes.
 
     Returns:
@@ -61,19 +62,20 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
     # Columns that only fill up the last groups are infinitely far from everything.
     others = (pad(x, (0, 0, 0, columns - points)) if columns > points else x).transpose(1, 2)
     offset = pad(half_square, (0, columns - points), value=torch.inf)
-    row_step = min(points, chunk_rows(x, columns, chunk_bytes))
+    first, last, _ = (rows or slice(None)).indices(points)
+    row_step = min(last - first, chunk_rows(x, columns, chunk_bytes))
     # Whole sets at a time, where a chunk has room for them.
     whole = chunk_bytes // (points * columns * x.element_size())
-    set_step = min(max(1, whole), sets) if row_step == points else 1
+    set_step = min(max(1, whole), sets) if row_step == last - first else 1
     # One block for all chunks: a large allocation costs as much as the pass over it.
     block = x.new_empty(set_step, row_step, columns)
     lowest = x.new_empty(set_step, row_step, tiles, width // group)
-    neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
+    neighbours = torch.empty(sets, last - first, k, dtype=torch.long, device=x.device)
     with torch.autocast(x.device.type, enabled=False):
         for s in range(0, sets, set_step):
             some = slice(s, s + set_step)
-            for r in range(0, points, row_step):
-                queries = x[some, r : r + row_step]
+            for r in range(first, last, row_step):
+                queries = x[some, r : min(r + row_step, last)]
                 score = block[: queries.shape[0], : queries.shape[1]]
                 minima = lowest[: queries.shape[0], : queries.shape[1]]
                 for t, c in enumerate(range(0, columns, width)):
@@ -83,7 +85,7 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
                         tile.diagonal(r - c, dim1=1, dim2=2).fill_(torch.inf)
                     if group > 1:
                         torch.amin(tile.unflatten(-1, (group, -1)), -2, out=minima[..., t, :])
-                neighbours[some, r : r + row_step] = _k_smallest(score, minima if group > 1 else None, k)
+                neighbours[some, r - first : r - first + row_step] = _k_smallest(score, minima if group > 1 else None, k)
     # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
     return neighbours.clamp_max_(points - 1)
 

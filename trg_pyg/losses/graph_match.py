@@ -13,6 +13,7 @@ from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
 from trg_pyg.relations.base import check_graph, equal_graphs, features_of, graph_numbers, weights_of
+from trg_pyg.step import Share
 
 
 class GraphMatch(DistillationLoss):
@@ -59,8 +60,8 @@ class GraphMatch(DistillationLoss):
         self.readout = Readout(readout)
         self.temperature = temperature
 
-    def forward(self, student: Batch, teacher: Batch) -> Tensor:
-        """Return the loss, 0 for a single image."""
+    def forward(self, student: Batch, teacher: Batch, share: Share | None = None) -> Tensor:
+        """Return the loss, 0 for a single image; of a share, each of its images among those of all processes."""
         for graph in (student, teacher):
             require(isinstance(graph, Batch), f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
             check_graph(graph)
@@ -70,6 +71,7 @@ class GraphMatch(DistillationLoss):
             self.project_student(self._read(student, self.pass_student)),
             self.project_teacher(self._read(detach_graph(teacher), self.pass_teacher)),
             self.temperature,
+            share=share,
         )
 
     def _read(self, graph: Batch, propagate: nn.Module) -> Tensor:

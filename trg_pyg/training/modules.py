@@ -12,7 +12,7 @@ from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory
 from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
-from trg_pyg.step import Step
+from trg_pyg.step import Share, Step
 from trg_pyg.training.compiled import CompiledNetwork
 from trg_pyg.training.config import Precision, TrainConfig, autocast
 from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
@@ -21,10 +21,12 @@ from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 class DistillationModule(nn.Module):
     """Student and distiller as one module, so that one optimiser, one checkpoint and one DDP hold both.
 
-    Of several processes, each runs the networks on its share of a batch. Then, with the scope ``"global"``, the
-    outputs of all shares are put together and every process computes the loss of the whole batch: losses and gradients
-    are those of one process, whatever the method compares. With ``"local"``, and where the distiller's loss is a mean
-    over images anyway (:attr:`~trg_pyg.distillers.base.Distiller.per_image`), it computes the loss of its own share.
+    Of several processes, each runs the networks on its share of a batch. With ``"local"``, and where the distiller's
+    loss is a mean over images anyway (:attr:`~trg_pyg.distillers.base.Distiller.per_image`), each computes the loss of
+    its own share. With the scope ``"global"``, losses and gradients are those of one process, whatever the method
+    compares: by rows where the distiller can (:attr:`~trg_pyg.distillers.base.Distiller.by_rows`), each process those
+    of its own images among all; else the outputs of all shares are put together, and every process computes the loss
+    of the whole batch.
 
     Gradients are right once :func:`~trg_pyg.training.distributed.wrap` has averaged them over the processes.
 
@@ -60,7 +62,7 @@ class DistillationModule(nn.Module):
         """Return the losses of a batch and what the student says of its labelled rows, float32, detached.
 
         Of several processes, everything is given for the process's own share of a batch, and the outputs are those of
-        the share. The losses are those of the whole batch, alike on every process, or those of the share; either way
+        the share. The losses are those of the whole batch, alike on every process, or those of the share; each way
         their mean over processes, weighted by the images of the shares, is what one process would have found.
 
         Args:
@@ -80,8 +82,8 @@ class DistillationModule(nn.Module):
             outputs = (compiled(images, len(step.target)) if compiled else self.student(images)).in_float32()
         if self.world.size == 1:
             losses = self.distiller(outputs, teacher, step)
-        elif _apart(self.distiller, self.loss_scope):
-            losses = self.distiller(outputs, teacher, step)
+        elif _apart(self.distiller, self.loss_scope) or (self.distiller.by_rows and step.rows is None):
+            losses = self.distiller(outputs, teacher, replace(step, share=self._share(shares)))
             if losses.total.requires_grad:
                 # The mean over processes would count each share the same, whatever its size. The value stays.
                 weight = len(step.target) * self.world.size / sum(shares)
@@ -107,6 +109,18 @@ class DistillationModule(nn.Module):
         )
         _check_shares(sum(shares), world)
         return shares
+
+    def _share(self, shares: list[int]) -> Share | None:
+        """Return this process's place in the batch, where it needs more of it than its own images."""
+        if _apart(self.distiller, self.loss_scope):
+            return None
+        world = self.world
+        first, own = sum(shares[: world.rank]), shares[world.rank]
+
+        def gather(rows: Tensor) -> Tensor:
+            return world.gather(rows, [share * (len(rows) // own) for share in shares], alike=False)
+
+        return Share(first, first + own, sum(shares), gather)
 
     def _views(self, step: Step, shares: list[int]) -> list[list[int]]:
         """Return the rows of each process, of each view."""
