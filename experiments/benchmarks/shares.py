@@ -7,22 +7,19 @@ rows, each process computes those of its own images; ``whole`` is what methods d
 computes the losses of all images. A process has one thread. All take turns in one run, and ratios are medians of the turns.
 """
 
-import json as text
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
 
 from experiments.benchmarks._measure import Work, ms, ratio, show
-from trg_pyg._files import write_text
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
@@ -59,13 +56,13 @@ METHODS: dict[str, type[TRG]] = {"rows": TRG, "whole": Whole}
 class _Maps(nn.Module):
     """In place of a network: maps and logits that learn."""
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, seed: int) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(images)
+        generator = torch.Generator().manual_seed(seed)
         self.map = nn.Parameter(torch.randn(images, _WIDTH, *_GRID, generator=generator))
         self.logits = nn.Parameter(torch.randn(images, _CLASSES, generator=generator))
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor | None) -> Outputs:
         """Return the same for any images."""
         return Outputs(self.logits, (self.map,))
 
@@ -75,7 +72,6 @@ def measure(
     processes: tuple[int, ...] = (2, 4),
     repeats: int = 3,
     rounds: int = 7,
-    json: Path | None = None,
     device: str = "cpu",
 ) -> list[Row]:
     """Return a row for each number of processes and way.
@@ -85,7 +81,6 @@ def measure(
         processes: numbers of them, beside one.
         repeats: calls in a turn.
         rounds: turns that count, after one that does not.
-        json: file for the rows.
         device: cpu.
     """
     ways = [(1, "rows"), *((size, way) for size in processes for way in METHODS)]
@@ -99,16 +94,14 @@ def measure(
 
         rounds_of = [{each: turn(*each) for each in ways} for _ in range(rounds + 1)][1:]
     taken = {each: [seconds[each] for seconds in rounds_of] for each in ways}
-    rows = [Row(*each, ms(seconds), ratio(seconds, taken[ways[0]])) for each, seconds in taken.items()]
-    if json is not None:
-        write_text(json, text.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    return rows
+    return [Row(*each, ms(seconds), ratio(seconds, taken[ways[0]])) for each, seconds in taken.items()]
 
 
 @contextmanager
 def _crew(size: int, images: int) -> Iterator[list[Connection]]:
     """Start processes that share a batch, and wait where it is not their turn."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # which makes the slow imports once
+    context.set_forkserver_preload(["experiments.benchmarks._measure", "trg_pyg.training.modules"])
     with tempfile.TemporaryDirectory() as folder:
         pipes = [context.Pipe() for _ in range(size)]
         crew = [
@@ -147,8 +140,7 @@ def prepare(way: str, images: int, world: World) -> Work:
     network = NetworkInfo(_CLASSES, (FeatureInfo("layer", "map", _WIDTH, _GRID),))
     torch.manual_seed(0)
     distiller = METHODS[way](network, network, tokens_per_image=_PER_IMAGE)
-    student = _Maps(own)
-    teacher = Outputs(student.logits.detach(), (student.map.detach().roll(1),))
+    student, teacher = _Maps(own, world.rank), _Maps(own, world.size + world.rank)(None)
     module = DistillationModule(cast(TappedModel, student), distiller, world=world)
     step = Step(torch.arange(own) % _CLASSES, 0.5, torch.Generator().manual_seed(0))
     nothing = torch.empty(own)

@@ -11,7 +11,8 @@ from torch_geometric.data import Batch, Data, HeteroData
 import trg_pyg.graphs
 from trg_pyg._discover import subclasses
 from trg_pyg.errors import InputError
-from trg_pyg.graphs import GraphBuilder
+from trg_pyg.graphs import GraphBuilder, KNNGraph
+from trg_pyg.step import Share
 
 HEIGHT, WIDTH = 4, 4
 RING = torch.stack([torch.arange(16), torch.arange(16).roll(1)])
@@ -64,6 +65,22 @@ def test_there_are_builders():
     assert {"KNNGraph", "CompleteGraph", "GridGraph", "GivenGraph", "LabelGraph", "LayerGraph"} <= {
         type(builder).__name__ for builder in BUILDERS
     }
+
+
+@INPUTS
+@pytest.mark.parametrize("builder", [each for each in BUILDERS if each.scope == "batch"], ids=str)
+def test_a_share_has_the_edges_into_its_own_nodes_and_all_where_asked(builder, kind):
+    tokens = make_tokens(kind, 3)
+    whole = builder(tokens).edge_index
+    neighbours = whole[0].view(48, -1)  # what processes gather
+    share = Share(1, 3, 3, lambda own: neighbours)
+    assert torch.equal(builder(tokens, share=share).edge_index, whole[:, whole[1] >= 16])
+    assert torch.equal(builder(tokens, share=share, every=True).edge_index, whole)
+
+
+def test_graphs_of_images_are_no_share():
+    with pytest.raises(InputError, match="3 graphs of a share"):
+        KNNGraph(3)(make_tokens("random", 3), share=Share(0, 1, 3, lambda own: own))
 
 
 @pytest.mark.parametrize("images", [1, 3])

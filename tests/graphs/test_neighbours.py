@@ -162,6 +162,14 @@ def test_chunks_do_not_change_the_result(k, kind):
         assert torch.equal(nearest_neighbours(x, k, chunk_bytes=chunk_bytes), whole)
 
 
+@pytest.mark.parametrize("rows", [slice(0, 20), slice(17, 40), slice(39, 40)])
+@pytest.mark.parametrize("chunk_bytes", [7 * 4 * 40, 1 << 26])
+def test_neighbours_of_some_points_are_theirs_among_all(rows, chunk_bytes):
+    x = torch.randint(0, 3, (2, 40, 3), generator=torch.Generator().manual_seed(0)).float()  # with ties
+    expected = nearest_neighbours(x, 5)[:, rows]
+    assert torch.equal(nearest_neighbours(x, 5, rows=rows, chunk_bytes=chunk_bytes), expected)
+
+
 def test_never_the_point_itself_and_no_point_twice():
     for x in (draw(0, 2, 9, 3), torch.zeros(2, 9, 3)):
         neighbours = nearest_neighbours(x, 8)

@@ -217,8 +217,10 @@ class TRG(TermDistiller):
 
     @property
     def by_rows(self) -> bool:  # type: ignore[override]
-        """Whether several processes can share out the rows of its losses: unless edges have a scale in common."""
-        return cast(Gaussian, self.joint_graph.weight).sigma != "auto"
+        """Whether processes can share out its rows: each image has as many, of a scale that all know, and no sums."""
+        graph = self.joint_graph
+        summed = graph.scope == "image" and self.local.divergence.reduction == "sum"
+        return not (graph.symmetric or summed or cast(Gaussian, graph.weight).sigma == "auto")
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts whose weights are positive."""

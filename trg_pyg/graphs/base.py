@@ -76,8 +76,8 @@ class GraphBuilder(BaseTransform):
             share: whose images, of those that the nodes are of.
             every: return all edges, alike on every process, and share out the work alone.
         """
-        edge_index = self.connect(x)
-        return edge_index if every else edges_into(edge_index, share.rows(x.shape[1]))
+        edge_index, own = self.connect(x), share.rows(x.shape[1])
+        return edge_index if every else edge_index[:, (edge_index[1] >= own.start) & (edge_index[1] < own.stop)]
 
     @overload
     def __call__(
@@ -240,11 +240,6 @@ class GraphBuilder(BaseTransform):
         options = ", ".join(f"{name}={value}" for name, value in shown if name != "weight")
         weight = type(self.weight).__name__ if self.weight else None
         return f"{type(self).__name__}(weight={weight}, {options})"
-
-
-def edges_into(edge_index: Tensor, rows: slice) -> Tensor:
-    """Return the edges whose targets are in a range."""
-    return edge_index[:, (edge_index[1] >= rows.start) & (edge_index[1] < rows.stop)]
 
 
 def _node_labels(data: Data, numbers: Tensor | None, graphs: int) -> Tensor | None:

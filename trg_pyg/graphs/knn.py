@@ -5,7 +5,7 @@ from torch import Tensor
 from torch_geometric.utils import coalesce
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.base import GraphBuilder, Scope, edges_into
+from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.neighbours import nearest_neighbours
 from trg_pyg.relations.base import EdgeRelation
 from trg_pyg.relations.kernels import Gaussian
@@ -63,29 +63,29 @@ class KNNGraph(GraphBuilder):
         """Return the kNN edges of B graphs of N nodes each, sorted by target, nearest source first."""
         graphs, nodes, _ = x.shape
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
-        source = self._search(x) + first.view(-1, 1, 1)
-        return self._edges(source, torch.arange(graphs * nodes, device=x.device))
+        edge_index = _edges(self._search(x) + first.view(-1, 1, 1), torch.arange(graphs * nodes, device=x.device))
+        if self.symmetric:
+            edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
+        return edge_index
 
     def connect_share(self, x: Tensor, share: Share, every: bool) -> Tensor:
         """Return the kNN edges of one graph into a process's own nodes, or all: each process searches for its own."""
-        own = share.rows(x.shape[1])
-        source, target = self._search(x, own)[0], torch.arange(x.shape[1], device=x.device)
-        if not (every or self.symmetric):
-            return self._edges(source, target[own])
-        edge_index = self._edges(share.gather(source), target)
-        return edge_index if every else edges_into(edge_index, own)
+        if self.symmetric:
+            return super().connect_share(x, share, every)
+        own, target = share.rows(x.shape[1]), torch.arange(x.shape[1], device=x.device)
+        source = self._search(x, own)[0]
+        return _edges(share.gather(source), target) if every else _edges(source, target[own])
 
     def _search(self, x: Tensor, rows: slice | None = None) -> Tensor:
         if x.device.type == "cpu":
             tell_of_zeros(x)
         return nearest_neighbours(x, self.neighbours(x.shape[1]), rows=rows, chunk_bytes=self.chunk_bytes)
 
-    def _edges(self, source: Tensor, target: Tensor) -> Tensor:
-        edge_index = torch.stack([source.flatten(), target.repeat_interleave(source.shape[-1])])
-        if self.symmetric:
-            edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
-        return edge_index
-
     def num_edges(self, nodes: int) -> int | None:
         """Return N K; ``None`` for undirected graphs, whose edges and reverses may coincide."""
         return None if self.symmetric else nodes * self.neighbours(nodes)
+
+
+def _edges(source: Tensor, target: Tensor) -> Tensor:
+    """Return the edges from the neighbours ``[..., K]`` of each target."""
+    return torch.stack([source.flatten(), target.repeat_interleave(source.shape[-1])])
