@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import trg_pyg.distillers
+import trg_pyg.training.distributed
 from trg_pyg._discover import subclasses
 from trg_pyg.distillers import Distiller, Relational, TermDistiller
 from trg_pyg.divergences import BankInfoNCE
@@ -203,19 +204,10 @@ def sent(case: Case, world: World) -> list[list[int]]:
     index = world.share(torch.arange(10))
     step = Step(targets[index], 0.5, torch.Generator(), index, Networks(module.student, teacher.teacher))
     seen, rows = module.distiller.see(images[index], step)
-    outputs, shapes = teacher(seen), []
-    gather = torch.distributed.all_gather
-
-    def spy(received: list[Tensor], own: Tensor) -> None:
-        shapes.append(list(own.shape))
-        gather(received, own)
-
-    torch.distributed.all_gather = spy
-    try:
+    outputs, gather = teacher(seen), trg_pyg.training.distributed._all_gather
+    with mock.patch.object(trg_pyg.training.distributed, "_all_gather", side_effect=gather) as spy:
         module(seen, outputs, replace(step, rows=rows), 10)
-    finally:
-        torch.distributed.all_gather = gather
-    return shapes
+    return [list(own.shape) for (_, own), _ in spy.call_args_list]
 
 
 def refused(world: World) -> dict[str, str]:

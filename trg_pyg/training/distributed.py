@@ -309,10 +309,12 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, sizes: tuple[int, ...], rank: int, alike: bool) -> Tensor:
         ctx.sizes, ctx.rank, ctx.alike = sizes, rank, alike
-        sent = _padded(tensor, max(sizes))
-        received = [torch.empty_like(sent) for _ in sizes]
-        distributed.all_gather(received, sent)
-        return torch.cat([rows[:size] for rows, size in zip(received, sizes, strict=True)])
+        most = max(sizes)
+        received = tensor.new_empty(len(sizes) * most, *tensor.shape[1:])
+        _all_gather(received, _padded(tensor, most))
+        if min(sizes) == most:
+            return received
+        return torch.cat([rows[:size] for rows, size in zip(received.split(most), sizes, strict=True)])
 
     @staticmethod
     @once_differentiable
@@ -321,10 +323,9 @@ class _Gather(torch.autograd.Function):
         if ctx.alike:
             return shares[ctx.rank] * len(shares), None, None, None
         most = max(ctx.sizes)
+        sent = grad if min(ctx.sizes) == most else torch.cat([_padded(share, most) for share in shares])
         own = grad.new_empty(most, *grad.shape[1:])
-        # PyTorch 2.14 has given it a new name and warns of the old one.
-        scatter = getattr(distributed, "reduce_scatter_single", None) or distributed.reduce_scatter_tensor
-        scatter(own, torch.cat([_padded(share, most) for share in shares]))
+        _reduce_scatter(own, sent.contiguous())
         return own[: ctx.sizes[ctx.rank]], None, None, None
 
 
@@ -333,3 +334,12 @@ def _padded(rows: Tensor, count: int) -> Tensor:
     if len(rows) == count:
         return rows.contiguous()
     return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+
+
+# PyTorch 2.14 has given these new names and warns of the old ones.
+def _all_gather(received: Tensor, own: Tensor) -> None:
+    (getattr(distributed, "all_gather_single", None) or distributed.all_gather_into_tensor)(received, own)
+
+
+def _reduce_scatter(own: Tensor, sent: Tensor) -> None:
+    (getattr(distributed, "reduce_scatter_single", None) or distributed.reduce_scatter_tensor)(own, sent)
