@@ -63,8 +63,10 @@ if [ ${#data[@]} -gt 0 ]; then
 fi
 code=0
 # The signal is for the training alone, not for compilers and decoders that it has started.
-timeout --foreground --preserve-status --signal=TERM --kill-after=60 "$(left)" "$python" experiments/run.py \
-    --config experiments/configs/cifar100/resnet32x4-resnet8x4/gpu.yaml "${options[@]}" --device "$device" \
+timeout --foreground --preserve-status --signal=TERM --kill-after=75 "$(left)" "$python" experiments/run.py \
+    --config experiments/tables/cifar100-gpu.yaml "${options[@]}" --device "$device" \
     --output "$results" --table "$results/table.md" --resume "$@" || code=$?
+# 137: it was not done with saving, and goes on from the checkpoint before.
+[ "$code" != 137 ] || code=75
 [ "$code" != 75 ] || echo "gpu.sh: the time of this call is over; the same command goes on"
 exit "$code"

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def start(tmp_path):
-    """Calls the script of a copy of the project, whose Python is the stand-in, and returns its end and what it called."""
+    """Calls the script of a copy of the project with the stand-in, and returns how it ended and what was called."""
     project = tmp_path / "project"
     for folder in ("experiments", ".venv/bin"):
         (project / folder).mkdir(parents=True)
