@@ -158,7 +158,7 @@ class HintDynamic(Distiller):
         mlp = self.mlp.clone().requires_grad_()
         (grad,) = torch.autograd.grad(self.heldout_loss(mlp, images, step), mlp)
         self.steps += 1
-        self._adam(grad, int(self.steps))
+        self._adam(grad, self.steps.double())
 
     @torch.enable_grad()
     def heldout_loss(self, mlp: Tensor, images: Tensor, step: Step) -> Tensor:
@@ -247,8 +247,8 @@ class HintDynamic(Distiller):
             )
         return step.index
 
-    def _adam(self, grad: Tensor, count: int) -> None:
-        """Take a step of the MLP, the ``count``-th one."""
+    def _adam(self, grad: Tensor, count: Tensor) -> None:
+        """Take a step of the MLP, the ``count``-th one, a scalar."""
         grad = grad + self.mlp_decay * self.mlp
         first, second = self.moments
         first.lerp_(grad, 1 - _BETAS[0])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
 from trg_pyg.nn.blocks import chunk_rows
 from trg_pyg.tokens.normalize import full_precision
@@ -147,19 +148,29 @@ def _k_smallest(score: Tensor, minima: Tensor | None, k: int) -> Tensor:
     if score.shape[-1] <= _FEW_COLUMNS:
         return score.sort(dim=-1, stable=True).indices[..., :k]
     values, index = _smallest(score, minima, k + 1)
+    kth = values[..., k - 1 : k]
+    if not can_look(score):
+        return _k_smallest_among_ties(score, kth, k)
     index = index[..., :k].contiguous()
     # top-k may return any of several equal entries, in any order; rows that have such are rare and chosen again.
     tied = (values[..., 1:] == values[..., :-1]).any(-1)
     if tied.any():
-        index[tied] = _k_smallest_among_ties(score[tied], k)
+        index[tied] = _k_smallest_among_ties(score[tied], kth[tied], k)
     return index
 
 
-def _k_smallest_among_ties(score: Tensor, k: int) -> Tensor:
-    """The same for rows ``[R, N]``, whatever values are equal; linear in N."""
-    kth = score.kthvalue(k, dim=-1, keepdim=True).values
+def _k_smallest_among_ties(score: Tensor, kth: Tensor, k: int) -> Tensor:
+    """The same for rows ``[..., N]``, whatever values are equal, without a question to the device; linear in N.
+
+    Args:
+        score: the rows.
+        kth: their k-th smallest values, ``[..., 1]``.
+        k: how many.
+    """
     below, equal = score < kth, score == kth
     room = k - below.sum(-1, keepdim=True)
     chosen = below | (equal & (equal.cumsum(-1) <= room))
-    index = chosen.nonzero()[:, 1].view(-1, k)
+    # The j-th one that is chosen is the first before which, itself included, j are.
+    ranks = torch.arange(1, k + 1, device=score.device).expand(*score.shape[:-1], k).contiguous()
+    index = torch.searchsorted(chosen.cumsum(-1), ranks).clamp_max_(score.shape[-1] - 1)
     return index.gather(-1, score.gather(-1, index).argsort(dim=-1, stable=True))
