@@ -101,6 +101,21 @@ def equal(one: dict, other: dict) -> bool:
     return all(torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True) for name in one | other)
 
 
+def test_a_step_does_not_wait_for_a_device(distiller, outputs, step, refuse):
+    images = max(3, distiller.min_images)
+    given = (*outputs(images), step(images))
+    with refuse:
+        distiller(*given).total.backward()
+
+
+def test_on_a_gpu_no_tensor_is_elsewhere_and_none_is_waited_for(distiller, outputs, step, on_fake_cuda):
+    images = max(3, distiller.min_images)
+    at = step(images)
+    modules = [distiller, at.networks._student, at.networks._teacher]
+    losses = on_fake_cuda(distiller.forward, modules, *outputs(images), at)
+    assert {value.device.type for value in (losses.total, *losses.parts.values())} == {"cuda"}
+
+
 def test_it_works_with_deterministic_algorithms(distiller, outputs, step):
     images = max(3, distiller.min_images)
     with deterministic_algorithms(True, torch.device("cpu")):

@@ -182,7 +182,7 @@ class HintDynamic(Distiller):
             student, teacher = networks.virtual(images, now), networks.teacher(images)
             hints = self._hints(student, teacher, keep=False)
         weights = self._mixed(self._own(mlp, self._state(hints.detach(), student, teacher, step)), step)
-        betas = torch.tensor(list(self.betas.values()), dtype=hints.dtype, device=hints.device)
+        betas = torch.cat([hints.new_full((1,), beta) for beta in self.betas.values()])
         loss = cross_entropy(student.logits, step.target) + (betas * (weights * hints).mean(0)).sum()
         grads = torch.autograd.grad(loss, list(now.values()), create_graph=True, allow_unused=True)
         moved = {
