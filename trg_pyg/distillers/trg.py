@@ -234,9 +234,20 @@ class TRG(TermDistiller):
             teacher: ``[B, n, D_T]``, without gradient.
             progress: position in the training, 0 to 1.
         """
-        alpha, beta, gamma, delta = self.weights.values()
         share = self._share(progress)
-        parts: dict[str, tuple[float, Tensor]] = {}
+        values = self.compare(student, teacher, self.contrast_temperature(progress))
+        return {name: (share * self.weights[self.symbols[name]], value) for name, value in values.items()}
+
+    def compare(self, student: Tensor, teacher: Tensor, temperature: float) -> dict[str, Tensor]:
+        """Return the losses of the relational parts whose weights are positive, by name.
+
+        Args:
+            student: ``[B, n, D_S]``.
+            teacher: ``[B, n, D_T]``, without gradient.
+            temperature: of L_global.
+        """
+        alpha, beta, _, delta = self.weights.values()
+        parts: dict[str, Tensor] = {}
         placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
         image_t: Batch | None = None
         if delta or (alpha and self.inner_on_graph):
@@ -244,17 +255,16 @@ class TRG(TermDistiller):
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
-            parts["inner"] = (share * alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
+            parts["inner"] = self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t)
         if beta:
             joint_t = self.joint_graph(placed_t)
             own = self.local_edges == "own"
             joint_s = self.joint_graph(placed_s) if own else self.joint_graph.reweight(joint_t, placed_s)
-            parts["local"] = (share * beta, self.local(joint_s, joint_t))
+            parts["local"] = self.local(joint_s, joint_t)
         if self.contrast is not None:
-            temperature = self.contrast_temperature(progress)
-            parts["global"] = (share * gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
+            parts["global"] = self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature)
         if self.match is not None:
-            parts["graph"] = (share * delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
+            parts["graph"] = self.match(with_features(self.image_graph(placed_s), student), image_t)
         return parts
 
 

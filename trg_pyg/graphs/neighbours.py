@@ -53,7 +53,13 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         if points > 1
         else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
     )
-    x = _centred(full_precision(x.detach()))
+    x = full_precision(x.detach())
+    return _compiled_search(x, k, chunk_bytes) if torch.compiler.is_compiling() else _search(x, k, chunk_bytes)
+
+
+def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
+    sets, points, _ = x.shape
+    x = _centred(x)
     half_square = x.square().sum(-1).div_(2)
     group = _group_size(points, k)
     tiles = -(-points // _TILE.get(x.device.type, points)) if group > 1 else 1
@@ -87,6 +93,18 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
                 neighbours[some, r : r + row_step] = _k_smallest(score, minima if group > 1 else None, k)
     # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
     return neighbours.clamp_max_(points - 1)
+
+
+@torch.library.custom_op("trg_pyg::nearest_neighbours", mutates_args=())
+def _compiled_search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
+    """The search as one operation, of which a compiler knows the result's shape: there is nothing in it to fuse."""
+    with torch.no_grad():
+        return _search(x, k, chunk_bytes)
+
+
+@_compiled_search.register_fake
+def _(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
+    return x.new_empty(*x.shape[:2], k, dtype=torch.long)
 
 
 def _half_squares(offset: Tensor, queries: Tensor, others: Tensor, out: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 # Small enough for a cache, large enough for the cost of a call to disappear. A GPU wants few, large blocks.
@@ -25,6 +26,8 @@ def edge_blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, 
     """
     block_bytes = _BLOCK_BYTES.get(x.device.type, _LARGE_BLOCK_BYTES)
     size = max(1, block_bytes // max(1, x.shape[1] * x.element_size()))
+    if torch.compiler.is_compiling():  # what is made of a block becomes one loop there, and never exists
+        size = max(1, edge_index.shape[1])
     for start in range(0, edge_index.shape[1], size):
         block = slice(start, start + size)
         yield block, edge_index[0, block], edge_index[1, block]
