@@ -116,6 +116,33 @@ def test_on_a_gpu_no_tensor_is_elsewhere_and_none_is_waited_for(distiller, outpu
     assert {value.device.type for value in (losses.total, *losses.parts.values())} == {"cuda"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", DISTILLERS, ids=named)
+def test_what_it_compares_compiles_as_one_graph(cls, outputs, step, networks):
+    """With the same values and gradients; all that a compiler does but for machine code, which takes long to make."""
+    torch._dynamo.reset()
+    found = {}
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        distiller = made(cls, networks)
+        parts = [module for module in distiller.modules() if hasattr(module, "compare")]
+        if not parts:
+            assert cls.__name__ not in RELATIONAL
+            pytest.skip("it compares no graphs")
+        for part in parts if compiles else []:
+            part.compare = torch.compile(part.compare, fullgraph=True, backend="aot_eager")
+        images = max(3, distiller.min_images)
+        student, teacher = outputs(images)
+        losses = distiller(student, teacher, step(images))
+        losses.total.backward()
+        tensors = [student.logits, *student.features, student.embedding, *distiller.parameters()]
+        found[compiles] = losses, [each.grad for each in tensors], distiller.state_dict()
+    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-7)
+
+
+RELATIONAL = {"TRG", "TRGPaper", "RKD", "IRG", "LSP", "HKD", "SP", "PKT", "CC"}
+
+
 def test_it_works_with_deterministic_algorithms(distiller, outputs, step):
     images = max(3, distiller.min_images)
     with deterministic_algorithms(True, torch.device("cpu")):

@@ -1,6 +1,6 @@
 """Exact k nearest neighbours by Euclidean distance."""
 
-from math import log2
+from math import isqrt, log2
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ _SMALLEST_GROUP = 16
 # Points that a processor compares with at once: they stay in its cache for all rows of a chunk, and their products do
 # until their minima are known. A GPU wants large products.
 _TILE = {"cpu": 1024}
+# From so many points on, a processor does well to make each product once, in tiles of about this side, and to turn the
+# tile round for the other half.
+_HALVES, _SIDE, _GRAIN = 512, 256, 32
 # Up to this many columns sorting them all is faster than choosing some.
 _FEW_COLUMNS = 32
 
@@ -61,6 +64,8 @@ def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
     sets, points, _ = x.shape
     x = _centred(x)
     half_square = x.square().sum(-1).div_(2)
+    if per_block := _tiles_of_block(x, k, chunk_bytes):
+        return torch.stack([_by_halves(*each, k, per_block) for each in zip(x, half_square, strict=True)])
     group = _group_size(points, k)
     tiles = -(-points // _TILE.get(x.device.type, points)) if group > 1 else 1
     width = -(-points // (tiles * group)) * group
@@ -93,6 +98,65 @@ def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
                 neighbours[some, r : r + row_step] = _k_smallest(score, minima if group > 1 else None, k)
     # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
     return neighbours.clamp_max_(points - 1)
+
+
+def _tiles_of_block(x: Tensor, k: int, chunk_bytes: int) -> int:
+    """Return how many tiles of products fit in a row of a square block; 0 where chunks of rows are better."""
+    points, width = x.shape[1], isqrt(chunk_bytes // x.element_size())
+    if x.device.type != "cpu" or min(points, width) < max(_HALVES, 8 * k):
+        return 0
+    tiles = -(-points // _SIDE)
+    blocks = -(-tiles // (width // _SIDE))
+    return -(-tiles // blocks)
+
+
+def _by_halves(x: Tensor, half_square: Tensor, k: int, per_block: int) -> Tensor:
+    """Search one set of points ``[N, D]`` by half of the products, which are the other half's too.
+
+    Points come in groups, and a tile has the products of two of them. Square blocks of tiles are made one after
+    another; what is near a point among those of one block is compared across blocks in the end.
+    """
+    count = -(-len(x) // _SIDE)
+    side = -(-len(x) // (count * _GRAIN)) * _GRAIN
+    fill = count * side - len(x)
+    points = pad(x, (0, 0, 0, fill)).view(count, side, -1)
+    opposite, offset = points.neg(), pad(half_square, (0, fill), value=torch.inf).view(count, side)
+    block, turned = x.new_empty(per_block, per_block, side, side), x.new_empty(side, side)
+    score = x.new_empty(side * per_block * side)
+
+    def nearest(group: int, others: range) -> tuple[Tensor, Tensor]:
+        """Values and numbers of the k nearest of other groups to each point of a group, by (value, number)."""
+        within = score[: side * len(others) * side].view(side, len(others), side)
+        for place, other in enumerate(others):
+            low, high = sorted((group, other))
+            tile = block[low % per_block, high % per_block]
+            # Half of the squared distances, without what is the same along a row.
+            torch.add(tile if group == low else turned.copy_(tile.T), offset[other], out=within[:, place])
+            if group == other:
+                within[:, place].fill_diagonal_(torch.inf)
+        rows = within.view(side, -1)
+        size = min(_group_size(rows.shape[1], k), _GRAIN)
+        minima = rows.unflatten(-1, (size, -1)).amin(-2).unsqueeze(-2) if size > 1 else None
+        index = _k_smallest(rows, minima, k)
+        return rows.gather(-1, index), index + others.start * side
+
+    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(count)]
+    blocks = [range(start, min(start + per_block, count)) for start in range(0, count, per_block)]
+    for i, some in enumerate(blocks):
+        for others in blocks[i:]:
+            for group in some:
+                for other in range(max(group, others.start), others.stop):
+                    out = block[group % per_block, other % per_block]
+                    torch.mm(opposite[group], points[other].T, out=out)
+            for group in some:
+                found[group].append(nearest(group, others))
+            for group in others if others is not some else ():
+                found[group].append(nearest(group, some))
+    chosen = []
+    for parts in found:  # in the order of their numbers, so that a stable sort keeps that of ties
+        values, index = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+        chosen.append(index.gather(1, values.sort(dim=1, stable=True).indices[:, :k]) if len(parts) > 1 else index)
+    return torch.cat(chosen)[: len(x)].clamp_max_(len(x) - 1)
 
 
 @torch.library.custom_op("trg_pyg::nearest_neighbours", mutates_args=())

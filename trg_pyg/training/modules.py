@@ -1,6 +1,7 @@
 """The two sides of a distillation: what is trained, and what is not."""
 
 from collections.abc import Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast, overload
 
@@ -13,7 +14,7 @@ from trg_pyg.divergences.pair_memory import PairMemory
 from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Step
-from trg_pyg.training.compiled import CompiledNetwork
+from trg_pyg.training.compiled import CompiledLosses, CompiledNetwork
 from trg_pyg.training.config import Precision, TrainConfig, autocast
 from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 
@@ -34,7 +35,8 @@ class DistillationModule(nn.Module):
         precision: of the student's forward pass.
         world: the processes that train it.
         loss_scope: what the loss sees of a batch: all of it, or the process's share; see :func:`check_loss_scope`.
-        compile_for: numbers of images for which the student is compiled; none leaves it as it is.
+        compile_for: numbers of images for which the student, and what the distiller compares, are compiled; none
+            leaves them as they are.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.student = student
         self._compiled = CompiledNetwork(student, compile_for) if compile_for else None
+        self._losses = CompiledLosses(distiller, compile_for) if compile_for else None
         self.distiller = distiller
         self.precision = precision
         self.world = world
@@ -78,22 +81,27 @@ class DistillationModule(nn.Module):
         with autocast(images.device, self.precision):
             compiled = self._compiled
             outputs = (compiled(images, len(step.target)) if compiled else self.student(images)).in_float32()
+        with self._losses.running(len(step.target)) if self._losses else nullcontext():
+            losses = self._compare(outputs, teacher, step, shares)
+        return losses, Outputs(step.labelled(outputs.logits).detach(), ())
+
+    def _compare(self, outputs: Outputs, teacher: Outputs | None, step: Step, shares: list[int]) -> Losses:
         if self.world.size == 1:
-            losses = self.distiller(outputs, teacher, step)
-        elif _apart(self.distiller, self.loss_scope):
-            losses = self.distiller(outputs, teacher, step)
+            return cast(Losses, self.distiller(outputs, teacher, step))
+        if _apart(self.distiller, self.loss_scope):
+            losses: Losses = self.distiller(outputs, teacher, step)
             if losses.total.requires_grad:
                 # The mean over processes would count each share the same, whatever its size. The value stays.
                 weight = len(step.target) * self.world.size / sum(shares)
                 losses.total.register_hook(lambda grad: grad * weight)
-        else:
-            views = self._views(step, shares)
-            losses = self.distiller(
-                self._whole(outputs, views),
-                None if teacher is None else self._whole(teacher, views),
-                self._whole_step(step, shares, views),
-            )
-        return losses, Outputs(step.labelled(outputs.logits).detach(), ())
+            return losses
+        views = self._views(step, shares)
+        whole: Losses = self.distiller(
+            self._whole(outputs, views),
+            None if teacher is None else self._whole(teacher, views),
+            self._whole_step(step, shares, views),
+        )
+        return whole
 
     def _shares(self, images: int, global_batch: int | None) -> list[int]:
         world = self.world
