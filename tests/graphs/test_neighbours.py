@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import nearest_neighbours
-from trg_pyg.graphs.neighbours import _group_size, _smallest
+from trg_pyg.graphs.neighbours import _smallest
 
 
 def true_distances(x: Tensor) -> Tensor:
@@ -81,12 +81,10 @@ def test_many_points_with_exact_ties_are_ordered_by_index(k, points, width):
     assert torch.equal(nearest_neighbours(x.float(), k), brute_force(x, k))
 
 
-def test_groups_are_in_use_and_their_search_equals_a_plain_sort():
-    assert _group_size(1024, 8) == 1
-    assert _group_size(16384, 8) > 1
-    score = draw(0, 3, 50, 320).float()
-    minima = score.view(3, 50, 2, 16, 10).amin(-2)  # two tiles of 160 columns, ten groups of 16 in each
-    values, index = _smallest(score, minima, 9)
+@pytest.mark.parametrize("shape", [(50, 1024), (3, 50, 4096), (3, 50, 320), (2, 7, 33)])
+def test_a_search_by_minima_of_groups_equals_a_plain_sort(shape):
+    score = draw(0, *shape).float()
+    values, index = _smallest(score, 9)
     expected = score.sort(dim=-1)
     assert torch.equal(values, expected.values[..., :9])
     assert torch.equal(index, expected.indices[..., :9])

@@ -1,6 +1,6 @@
 """Exact k nearest neighbours by Euclidean distance."""
 
-from math import isqrt, log2
+from math import isqrt
 
 import torch
 from torch import Tensor
@@ -8,17 +8,19 @@ from torch.nn.functional import pad
 
 from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
-from trg_pyg.nn.blocks import chunk_rows
+from trg_pyg.nn.blocks import chunk_rows, one_operation
 from trg_pyg.tokens.normalize import full_precision
 
-# Where groups are smaller than this, the second step costs more than the first one saves.
-_SMALLEST_GROUP = 16
-# Points that a processor compares with at once: they stay in its cache for all rows of a chunk, and their products do
-# until their minima are known. A GPU wants large products.
+# Points that a processor compares with at once: they stay in its cache for all rows of a chunk. A GPU wants large
+# products.
 _TILE = {"cpu": 1024}
 # From so many points on, a processor does well to make each product once, in tiles of about this side, and to turn the
 # tile round for the other half.
-_HALVES, _SIDE, _GRAIN = 512, 256, 32
+_HALVES, _SIDE = 512, 256
+# Distances that are looked at at once: as many as stay in a cache, and few enough for the cost of a call to disappear.
+_ENTRIES = 1 << 20
+# Columns that share a minimum: vectors reduce them fast, and they are copied as a whole.
+_GROUP = 64
 # Up to this many columns sorting them all is faster than choosing some.
 _FEW_COLUMNS = 32
 
@@ -57,29 +59,28 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
     )
     x = full_precision(x.detach())
-    return _compiled_search(x, k, chunk_bytes) if torch.compiler.is_compiling() else _search(x, k, chunk_bytes)
+    return _search(x, k, chunk_bytes)
 
 
+@one_operation(lambda x, k, chunk_bytes: x.new_empty(*x.shape[:2], k, dtype=torch.long))
+@torch.no_grad()
 def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
     sets, points, _ = x.shape
     x = _centred(x)
     half_square = x.square().sum(-1).div_(2)
     if per_block := _tiles_of_block(x, k, chunk_bytes):
         return torch.stack([_by_halves(*each, k, per_block) for each in zip(x, half_square, strict=True)])
-    group = _group_size(points, k)
-    tiles = -(-points // _TILE.get(x.device.type, points)) if group > 1 else 1
-    width = -(-points // (tiles * group)) * group
-    columns = tiles * width
-    # Columns that only fill up the last groups are infinitely far from everything.
+    columns = -(-points // _GROUP) * _GROUP if points >= _HALVES else points
+    # Columns that only fill up the last group are infinitely far from everything.
     others = (pad(x, (0, 0, 0, columns - points)) if columns > points else x).transpose(1, 2)
     offset = pad(half_square, (0, columns - points), value=torch.inf)
+    width = _TILE.get(x.device.type, columns)
     row_step = min(points, chunk_rows(x, columns, chunk_bytes))
     # Whole sets at a time, where a chunk has room for them.
     whole = chunk_bytes // (points * columns * x.element_size())
     set_step = min(max(1, whole), sets) if row_step == points else 1
     # One block for all chunks: a large allocation costs as much as the pass over it.
     block = x.new_empty(set_step, row_step, columns)
-    lowest = x.new_empty(set_step, row_step, tiles, width // group)
     neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
     with torch.autocast(x.device.type, enabled=False):
         for s in range(0, sets, set_step):
@@ -87,15 +88,12 @@ def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
             for r in range(0, points, row_step):
                 queries = x[some, r : r + row_step]
                 score = block[: queries.shape[0], : queries.shape[1]]
-                minima = lowest[: queries.shape[0], : queries.shape[1]]
-                for t, c in enumerate(range(0, columns, width)):
+                for c in range(0, columns, width):
                     tile = score[..., c : c + width]
                     _half_squares(offset[some, c : c + width], queries, others[some, :, c : c + width], out=tile)
                     if -width < c - r < row_step:
                         tile.diagonal(r - c, dim1=1, dim2=2).fill_(torch.inf)
-                    if group > 1:
-                        torch.amin(tile.unflatten(-1, (group, -1)), -2, out=minima[..., t, :])
-                neighbours[some, r : r + row_step] = _k_smallest(score, minima if group > 1 else None, k)
+                neighbours[some, r : r + row_step] = _k_smallest(score, k)
     # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
     return neighbours.clamp_max_(points - 1)
 
@@ -117,30 +115,33 @@ def _by_halves(x: Tensor, half_square: Tensor, k: int, per_block: int) -> Tensor
     another; what is near a point among those of one block is compared across blocks in the end.
     """
     count = -(-len(x) // _SIDE)
-    side = -(-len(x) // (count * _GRAIN)) * _GRAIN
+    side = -(-len(x) // (count * _GROUP)) * _GROUP
     fill = count * side - len(x)
     points = pad(x, (0, 0, 0, fill)).view(count, side, -1)
     opposite, offset = points.neg(), pad(half_square, (0, fill), value=torch.inf).view(count, side)
     block, turned = x.new_empty(per_block, per_block, side, side), x.new_empty(side, side)
-    score = x.new_empty(side * per_block * side)
+    together = max(1, _ENTRIES // (side * per_block * side))
+    score = x.new_empty(together * side * per_block * side)
 
-    def nearest(group: int, others: range) -> tuple[Tensor, Tensor]:
-        """Values and numbers of the k nearest of other groups to each point of a group, by (value, number)."""
-        within = score[: side * len(others) * side].view(side, len(others), side)
-        for place, other in enumerate(others):
-            low, high = sorted((group, other))
-            tile = block[low % per_block, high % per_block]
-            # Half of the squared distances, without what is the same along a row.
-            torch.add(tile if group == low else turned.copy_(tile.T), offset[other], out=within[:, place])
-            if group == other:
-                within[:, place].fill_diagonal_(torch.inf)
-        rows = within.view(side, -1)
-        size = min(_group_size(rows.shape[1], k), _GRAIN)
-        minima = rows.unflatten(-1, (size, -1)).amin(-2).unsqueeze(-2) if size > 1 else None
-        index = _k_smallest(rows, minima, k)
-        return rows.gather(-1, index), index + others.start * side
+    def look(groups: range, others: range) -> None:
+        """Find the values and numbers of the k nearest of other groups to each point of some groups."""
+        for some in (groups[at : at + together] for at in range(0, len(groups), together)):
+            within = score[: len(some) * side * len(others) * side].view(len(some), side, len(others), side)
+            for group, part in zip(some, within, strict=True):
+                for place, other in enumerate(others):
+                    low, high = sorted((group, other))
+                    tile = block[low % per_block, high % per_block]
+                    # Half of the squared distances, without what is the same along a row.
+                    torch.add(tile if group == low else turned.copy_(tile.T), offset[other], out=part[:, place])
+                    if group == other:
+                        part[:, place].fill_diagonal_(torch.inf)
+            rows = within.view(len(some) * side, -1)
+            index = _k_smallest(rows, k)
+            values = rows.gather(-1, index)
+            for group, *nearest in zip(some, values.split(side), (index + others.start * side).split(side), strict=True):
+                found[group].append(nearest)
 
-    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(count)]
+    found: list[list[list[Tensor]]] = [[] for _ in range(count)]
     blocks = [range(start, min(start + per_block, count)) for start in range(0, count, per_block)]
     for i, some in enumerate(blocks):
         for others in blocks[i:]:
@@ -148,27 +149,14 @@ def _by_halves(x: Tensor, half_square: Tensor, k: int, per_block: int) -> Tensor
                 for other in range(max(group, others.start), others.stop):
                     out = block[group % per_block, other % per_block]
                     torch.mm(opposite[group], points[other].T, out=out)
-            for group in some:
-                found[group].append(nearest(group, others))
-            for group in others if others is not some else ():
-                found[group].append(nearest(group, some))
+            look(some, others)
+            if others is not some:
+                look(others, some)
     chosen = []
     for parts in found:  # in the order of their numbers, so that a stable sort keeps that of ties
         values, index = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         chosen.append(index.gather(1, values.sort(dim=1, stable=True).indices[:, :k]) if len(parts) > 1 else index)
     return torch.cat(chosen)[: len(x)].clamp_max_(len(x) - 1)
-
-
-@torch.library.custom_op("trg_pyg::nearest_neighbours", mutates_args=())
-def _compiled_search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
-    """The search as one operation, of which a compiler knows the result's shape: there is nothing in it to fuse."""
-    with torch.no_grad():
-        return _search(x, k, chunk_bytes)
-
-
-@_compiled_search.register_fake
-def _(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
-    return x.new_empty(*x.shape[:2], k, dtype=torch.long)
 
 
 def _half_squares(offset: Tensor, queries: Tensor, others: Tensor, out: Tensor) -> None:
@@ -192,44 +180,33 @@ def _centred(x: Tensor) -> Tensor:
     return (x / step).sub_((mean / step).round())
 
 
-def _group_size(points: int, k: int) -> int:
-    """Choose how many columns share a minimum, 1 for none, see :func:`_smallest`.
-
-    With groups of G a row looks at N / G minima and (k + 1) G candidates, fewest at the root of N / (k + 1). A power of
-    two divides the usual numbers of points.
-    """
-    group = 2 ** round(log2(points / (k + 1)) / 2)
-    return group if group >= _SMALLEST_GROUP else 1
-
-
-def _smallest(score: Tensor, minima: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+def _smallest(score: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Values, ascending, and indices of the ``count`` smallest entries along the last axis.
 
     Top-k is slow next to a matrix product, and a minimum is fast. The m smallest entries lie in the m groups whose
-    minima are smallest, whatever the groups; those of every N / G-th column of a tile reduce in vectors.
+    minima are smallest.
 
     Args:
-        score: ``[B, R, C]``.
-        minima: of the groups of each tile, ``[B, R, tiles, columns of a tile / G]``; None looks at all of a row.
-        count: at most the number of groups.
+        score: ``[B, R, C]`` or ``[R, C]``, contiguous.
+        count: at most C.
     """
-    if minima is None:
+    *rows, columns = score.shape
+    groups = columns // _GROUP
+    if columns % _GROUP or groups < 2 * count:
         values, index = score.topk(count, largest=False)
         return values, index
-    *_, tiles, groups = minima.shape
-    width = score.shape[-1] // tiles
-    near = minima.flatten(-2).topk(count, largest=False, sorted=False).indices
-    first = near // groups * width + near % groups
-    candidates = (first.unsqueeze(-1) + torch.arange(0, width, groups, device=score.device)).flatten(-2)
-    values, place = score.gather(-1, candidates).topk(count, largest=False)
-    return values, candidates.gather(-1, place)
+    near = score.unflatten(-1, (groups, _GROUP)).amin(-1).topk(count, largest=False, sorted=False).indices
+    first = torch.arange(0, score.numel() // _GROUP, groups, device=score.device).view(*rows, 1)
+    candidates = score.view(-1, _GROUP).index_select(0, (near + first).flatten()).view(*rows, count * _GROUP)
+    values, place = candidates.topk(count, largest=False)
+    return values, near.gather(-1, place // _GROUP) * _GROUP + place % _GROUP
 
 
-def _k_smallest(score: Tensor, minima: Tensor | None, k: int) -> Tensor:
+def _k_smallest(score: Tensor, k: int) -> Tensor:
     """Indices of the k smallest entries along the last axis, ordered by (value, index); see :func:`_smallest`."""
     if score.shape[-1] <= _FEW_COLUMNS:
         return score.sort(dim=-1, stable=True).indices[..., :k]
-    values, index = _smallest(score, minima, k + 1)
+    values, index = _smallest(score, k + 1)
     kth = values[..., k - 1 : k]
     if not can_look(score):
         return _k_smallest_among_ties(score, kth, k)

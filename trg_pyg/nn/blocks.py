@@ -1,6 +1,8 @@
 """Edges and rows in blocks, so that what is made of them never exists as a whole; or edges as matrices."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +28,6 @@ def edge_blocks(x: Tensor, edge_index: Tensor) -> Iterator[tuple[slice, Tensor, 
     """
     block_bytes = _BLOCK_BYTES.get(x.device.type, _LARGE_BLOCK_BYTES)
     size = max(1, block_bytes // max(1, x.shape[1] * x.element_size()))
-    if torch.compiler.is_compiling():  # what is made of a block becomes one loop there, and never exists
-        size = max(1, edge_index.shape[1])
     for start in range(0, edge_index.shape[1], size):
         block = slice(start, start + size)
         yield block, edge_index[0, block], edge_index[1, block]
@@ -65,3 +65,27 @@ def chunk_rows(like: Tensor, columns: int, chunk_bytes: int) -> int:
     """
     rows = max(1, chunk_bytes // (columns * like.element_size()))
     return min(rows, _MOST_ROWS.get(like.device.type, rows))
+
+
+def one_operation(shape: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Make of a function one operation in code that is being compiled, where blocks would only be slower.
+
+    Args:
+        shape: takes the function's arguments and returns an empty tensor like its result.
+
+    Returns:
+        What decorates a function of tensors and numbers, typed, that returns a new tensor and needs no gradient.
+    """
+
+    def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        operation: Any = torch.library.custom_op(f"trg_pyg::{function.__name__}", function, mutates_args=())
+        operation.register_fake(shape)
+
+        @wraps(function)
+        def call(*args: Any) -> Tensor:
+            result: Tensor = operation(*args) if torch.compiler.is_compiling() else function(*args)
+            return result
+
+        return call
+
+    return decorate

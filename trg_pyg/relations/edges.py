@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trg_pyg.nn.blocks import add_rows, edge_blocks, is_dense, pair_index
+from trg_pyg.nn.blocks import add_rows, edge_blocks, is_dense, one_operation, pair_index
 
 # Share of the two squared lengths up to which a squared distance out of a product in double precision may be rounding:
 # nodes that differ by the last bits of a float32.
@@ -73,14 +73,25 @@ def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     return products.view(-1)[pair_index(edge_index, graphs.shape[1])]
 
 
-def _add_length_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> None:
-    grad = 2 * grad if squared else grad
+@one_operation(lambda x, edge_index, squared: x.new_empty(edge_index.shape[1]))
+def _lengths(x: Tensor, edge_index: Tensor, squared: bool) -> Tensor:
+    out = x.new_empty(edge_index.shape[1])
+    for block, source, target in edge_blocks(x, edge_index):
+        difference = x.index_select(0, source).sub_(x.index_select(0, target))
+        torch.sum(difference.square_() if squared else difference.abs_(), dim=1, out=out[block])
+    return out
+
+
+@one_operation(lambda x, edge_index, grad, squared: torch.empty_like(x))
+def _length_gradient(x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> Tensor:
+    total, grad = torch.zeros_like(x), 2 * grad if squared else grad
     for block, source, target in edge_blocks(x, edge_index):
         difference = x.index_select(0, source).sub_(x.index_select(0, target))
         slope = difference if squared else difference.sign_()
         slope.mul_(grad[block, None])
         add_rows(total, source, slope)
         add_rows(total, target, slope.neg_())
+    return total
 
 
 class _Lengths(torch.autograd.Function):
@@ -90,19 +101,13 @@ class _Lengths(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, edge_index: Tensor, squared: bool) -> Tensor:
         ctx.save_for_backward(x, edge_index)
         ctx.squared = squared
-        out = x.new_empty(edge_index.shape[1])
-        for block, source, target in edge_blocks(x, edge_index):
-            difference = x.index_select(0, source).sub_(x.index_select(0, target))
-            torch.sum(difference.square_() if squared else difference.abs_(), dim=1, out=out[block])
-        return out
+        return _lengths(x, edge_index, squared)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, edge_index = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        _add_length_gradient(grad_x, x, edge_index, grad, ctx.squared)
-        return grad_x, None, None
+        return _length_gradient(x, edge_index, grad, ctx.squared), None, None
 
 
 class _DenseSquaredDistances(torch.autograd.Function):
@@ -131,22 +136,31 @@ class _DenseSquaredDistances(torch.autograd.Function):
         return grad_x.flatten(0, 1).to(grad.dtype), None, None
 
 
+@one_operation(lambda x, edge_index: x.new_empty(edge_index.shape[1]))
+def _products(x: Tensor, edge_index: Tensor) -> Tensor:
+    out = x.new_empty(edge_index.shape[1])
+    for block, source, target in edge_blocks(x, edge_index):
+        torch.sum(x.index_select(0, source).mul_(x.index_select(0, target)), dim=1, out=out[block])
+    return out
+
+
+@one_operation(lambda x, edge_index, grad: torch.empty_like(x))
+def _product_gradient(x: Tensor, edge_index: Tensor, grad: Tensor) -> Tensor:
+    total = torch.zeros_like(x)
+    for block, source, target in edge_blocks(x, edge_index):
+        weight = grad[block, None]
+        add_rows(total, target, x.index_select(0, source).mul_(weight))
+        add_rows(total, source, x.index_select(0, target).mul_(weight))
+    return total
+
+
 class _DotProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
         ctx.save_for_backward(x, edge_index)
-        out = x.new_empty(edge_index.shape[1])
-        for block, source, target in edge_blocks(x, edge_index):
-            torch.sum(x.index_select(0, source).mul_(x.index_select(0, target)), dim=1, out=out[block])
-        return out
+        return _products(x, edge_index)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, edge_index = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        for block, source, target in edge_blocks(x, edge_index):
-            weight = grad[block, None]
-            add_rows(grad_x, target, x.index_select(0, source).mul_(weight))
-            add_rows(grad_x, source, x.index_select(0, target).mul_(weight))
-        return grad_x, None
+        return _product_gradient(*ctx.saved_tensors, grad), None
