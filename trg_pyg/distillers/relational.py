@@ -164,7 +164,8 @@ class Relational(Term):
         """Return the divergence of nodes ``[G, N, D]`` of both networks, joined as others are."""
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
-        labels = self.nodes.labels(step.target, nodes_t.shape[1])
+        classes = step.classes
+        labels = None if classes is None else self.nodes.labels(classes, nodes_t.shape[1])
         graph_t = self.edges(seen_t, labels)
         if self.on == "own":
             graph_s = self.edges(seen_s, labels)
