@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from trg_pyg.errors import require
 from trg_pyg._transfer import can_look
+from trg_pyg.errors import require
 from trg_pyg.relations.base import (
     Layout,
     PlainGraph,

@@ -29,8 +29,9 @@ _FEW_COLUMNS = 32
 def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Tensor:
     """Find the k nearest other points of every point, exactly.
 
-    One matrix product and one top-k per chunk of rows; the full distance matrix never exists. A point among more than
-    k duplicates of itself still has exactly k neighbours, and the same input gives the same ones.
+    One matrix product and one top-k per chunk of rows, and of many points on a CPU only half of the products; the full
+    distance matrix never exists. Nothing here waits for a GPU. A point among more than k duplicates of itself still has
+    exactly k neighbours, and the same input gives the same ones.
 
     Distances are compared in float32 (float64 for float64 input), whatever autocast says. A squared distance out of a
     product rounds at about 1e-7 of the squared norms: pairs that differ by less come in either order, pairs whose
@@ -51,15 +52,15 @@ def nearest_neighbours(x: Tensor, k: int, *, chunk_bytes: int = 64 << 20) -> Ten
         x.dim() == 3 and x.numel() > 0,
         f"points of shape {tuple(x.shape)}: give [sets, points, coordinates], none of them 0",
     )
-    sets, points, _ = x.shape
+    points = x.shape[1]
     require(
         1 <= k < points,
         f"K={k} neighbours of each of {points} tokens: a token has {points - 1} others; choose K from 1 to {points - 1}"
         if points > 1
         else f"K={k}: a graph of a single token has no neighbours; keep at least 2 tokens",
     )
-    x = full_precision(x.detach())
-    return _search(x, k, chunk_bytes)
+    with torch.autocast(x.device.type, enabled=False):
+        return _search(full_precision(x.detach()), k, chunk_bytes)
 
 
 @one_operation(lambda x, k, chunk_bytes: x.new_empty(*x.shape[:2], k, dtype=torch.long))
@@ -82,18 +83,17 @@ def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
     # One block for all chunks: a large allocation costs as much as the pass over it.
     block = x.new_empty(set_step, row_step, columns)
     neighbours = torch.empty(sets, points, k, dtype=torch.long, device=x.device)
-    with torch.autocast(x.device.type, enabled=False):
-        for s in range(0, sets, set_step):
-            some = slice(s, s + set_step)
-            for r in range(0, points, row_step):
-                queries = x[some, r : r + row_step]
-                score = block[: queries.shape[0], : queries.shape[1]]
-                for c in range(0, columns, width):
-                    tile = score[..., c : c + width]
-                    _half_squares(offset[some, c : c + width], queries, others[some, :, c : c + width], out=tile)
-                    if -width < c - r < row_step:
-                        tile.diagonal(r - c, dim1=1, dim2=2).fill_(torch.inf)
-                neighbours[some, r : r + row_step] = _k_smallest(score, k)
+    for s in range(0, sets, set_step):
+        some = slice(s, s + set_step)
+        for r in range(0, points, row_step):
+            queries = x[some, r : r + row_step]
+            score = block[: queries.shape[0], : queries.shape[1]]
+            for c in range(0, columns, width):
+                tile = score[..., c : c + width]
+                _half_squares(offset[some, c : c + width], queries, others[some, :, c : c + width], out=tile)
+                if -width < c - r < row_step:
+                    tile.diagonal(r - c, dim1=1, dim2=2).fill_(torch.inf)
+            neighbours[some, r : r + row_step] = _k_smallest(score, k)
     # Only where the input is not finite, and nothing is near anything, is a column chosen that is no point.
     return neighbours.clamp_max_(points - 1)
 
@@ -101,7 +101,8 @@ def _search(x: Tensor, k: int, chunk_bytes: int) -> Tensor:
 def _tiles_of_block(x: Tensor, k: int, chunk_bytes: int) -> int:
     """Return how many tiles of products fit in a row of a square block; 0 where chunks of rows are better."""
     points, width = x.shape[1], isqrt(chunk_bytes // x.element_size())
-    if x.device.type != "cpu" or min(points, width) < max(_HALVES, 8 * k):
+    # The last block may be of a single tile.
+    if x.device.type != "cpu" or min(points, width) < _HALVES or k > _SIDE // 4:
         return 0
     tiles = -(-points // _SIDE)
     blocks = -(-tiles // (width // _SIDE))
@@ -137,8 +138,8 @@ def _by_halves(x: Tensor, half_square: Tensor, k: int, per_block: int) -> Tensor
                         part[:, place].fill_diagonal_(torch.inf)
             rows = within.view(len(some) * side, -1)
             index = _k_smallest(rows, k)
-            values = rows.gather(-1, index)
-            for group, *nearest in zip(some, values.split(side), (index + others.start * side).split(side), strict=True):
+            values, index = rows.gather(-1, index).split(side), (index + others.start * side).split(side)
+            for group, *nearest in zip(some, values, index, strict=True):
                 found[group].append(nearest)
 
     found: list[list[list[Tensor]]] = [[] for _ in range(count)]
@@ -228,8 +229,8 @@ def _k_smallest_among_ties(score: Tensor, kth: Tensor, k: int) -> Tensor:
     """
     below, equal = score < kth, score == kth
     room = k - below.sum(-1, keepdim=True)
-    chosen = below | (equal & (equal.cumsum(-1) <= room))
+    chosen = below | (equal & (equal.cumsum(-1, dtype=torch.int32) <= room))
     # The j-th one that is chosen is the first before which, itself included, j are.
-    ranks = torch.arange(1, k + 1, device=score.device).expand(*score.shape[:-1], k).contiguous()
-    index = torch.searchsorted(chosen.cumsum(-1), ranks).clamp_max_(score.shape[-1] - 1)
+    ranks = torch.arange(1, k + 1, dtype=torch.int32, device=score.device).expand(*score.shape[:-1], k).contiguous()
+    index = torch.searchsorted(chosen.cumsum(-1, dtype=torch.int32), ranks).clamp_max_(score.shape[-1] - 1)
     return index.gather(-1, score.gather(-1, index).argsort(dim=-1, stable=True))
