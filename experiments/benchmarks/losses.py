@@ -83,14 +83,15 @@ def measure(
         plain.bind(torch.arange(train_images) % num_classes, torch.Generator().manual_seed(0))
         plain.to(device).eval()  # memory banks stay as they are
         compiled = copy.deepcopy(plain)
-        for part in compiled.modules():
-            if hasattr(part, "compare"):
-                vars(part)["compare"] = torch.compile(part.compare, fullgraph=True, backend=backend)
+        parts: list[Any] = [part for part in compiled.modules() if hasattr(part, "compare")]
+        for part in parts:
+            vars(part)["compare"] = torch.compile(part.compare, fullgraph=True, backend=backend)
         given = [_outputs(info, batch_size, device) for info in infos]
         index = torch.arange(batch_size, device=device)
 
         def gradient(distiller: Distiller, given: list[Outputs] = given, index: Tensor = index) -> list[Tensor]:
-            leaves = [given[0].logits, *given[0].features, given[0].embedding]
+            ours = given[0]
+            leaves = [each for each in (ours.logits, *ours.features, ours.embedding) if each is not None]
             step = Step(index % num_classes, 0.5, torch.Generator().manual_seed(0), index)
             total = distiller(*given, step).total
             return [each for each in torch.autograd.grad(total, leaves, allow_unused=True) if each is not None]

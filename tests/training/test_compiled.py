@@ -15,6 +15,7 @@ from trained import without_clock
 from trg_pyg.distillers import KD, RKD
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.nodes import NodePair
 from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.compiled import CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
@@ -153,8 +154,8 @@ def test_what_a_method_compares_runs_compiled_in_full_batches(train_set, test_se
         if isinstance(function, nn.Module):
             return function
 
-        def run(nodes: Tensor, *others: Any) -> Tensor:
-            sizes.append(nodes.shape[1])
+        def run(nodes: NodePair, *others: Any) -> Tensor:
+            sizes.append(nodes.student.shape[1])
             return function(nodes, *others)
 
         return run

@@ -13,6 +13,7 @@ from trg_pyg.divergences.pair_memory import PairMemory, Recall
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nodes.base import NodePair
 from trg_pyg.nodes.derived import Embedded, UnitLength
 from trg_pyg.nodes.images import Instances, Probabilities
 from trg_pyg.step import Step
@@ -111,13 +112,14 @@ class _Holistic(Term):
         """Return the sum of the four contrasts; in training mode, remember the embeddings afterwards."""
         (e_s,), (e_t,) = self.images(student, teacher, step)
         seen = self.memory.recall(step.target, step.index, step.generator)
-        loss = self.compare(e_s, e_t, *self.classes(student, teacher, step), seen)
+        loss = self.compare(NodePair(e_s, e_t), self.classes(student, teacher, step), seen)
         if self.training:
             self.memory.update(step.index, e_s, e_t)
         return loss
 
-    def compare(self, e_s: Tensor, e_t: Tensor, probability_s: Tensor, probability_t: Tensor, seen: Recall) -> Tensor:
+    def compare(self, embeddings: NodePair, classes: NodePair, seen: Recall) -> Tensor:
         """Return the sum of the four contrasts of embeddings ``[B, d]``, joined by probabilities ``[1, B, C]``."""
+        (e_s, e_t), (probability_s, probability_t) = embeddings, classes
         with torch.autocast(e_s.device.type, enabled=False):
             g_s = l2_normalize(self.pass_student(e_s, self.neighbours(probability_s.detach()).edge_index))
             g_t = l2_normalize(self.pass_teacher(e_t, self.neighbours(probability_t).edge_index))

@@ -18,7 +18,7 @@ from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
-from trg_pyg.nodes.base import Nodes
+from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.base import Relation
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
@@ -158,10 +158,11 @@ class Relational(Term):
             again = replace(step, generator=step.generator.clone_state())
             seen = self.edge_nodes(student, teacher, again)
         nodes = self.nodes(student, teacher, step)
-        return self.compare(*nodes, *(seen or nodes), step)
+        return self.compare(nodes, seen or nodes, step)
 
-    def compare(self, nodes_s: Tensor, nodes_t: Tensor, seen_s: Tensor, seen_t: Tensor, step: Step) -> Tensor:
-        """Return the divergence of nodes ``[G, N, D]`` of both networks, joined as others are."""
+    def compare(self, nodes: NodePair, seen: NodePair, step: Step) -> Tensor:
+        """Return the divergence of nodes that are joined as others are."""
+        (nodes_s, nodes_t), (seen_s, seen_t) = nodes, seen
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
         classes = step.classes

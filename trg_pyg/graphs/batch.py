@@ -98,10 +98,8 @@ def set_edges(
     edge_starts = None if starts is None else data._slice_dict.get("edge_index")
     if starts is not None and edges_per_graph is not None:
         edge_starts = torch.tensor([0, *accumulate(edges_per_graph)])
-    fits = starts is not None and edge_starts is not None
-    if fits and (layout_of(data) is None or can_look(edge_index)):
-        fits = int(edge_starts[-1]) == edge_index.shape[1]
-    if not fits:
+    trusted = layout_of(data) is not None and not can_look(edge_index)
+    if starts is None or edge_starts is None or not (trusted or int(edge_starts[-1]) == edge_index.shape[1]):
         forget_parts(data)
         return
     # The dictionaries may be shared with the batch that this one was copied from.

@@ -71,7 +71,8 @@ def one_operation(shape: Callable[..., Tensor]) -> Callable[[Callable[..., Tenso
     """Make of a function one operation in code that is being compiled, where blocks would only be slower.
 
     Args:
-        shape: takes the function's arguments and returns an empty tensor like its result.
+        shape: takes the function's arguments and returns an empty tensor like its result, in memory too: a compiler may
+            lay arguments out in another way, so that neither may have the layout of one.
 
     Returns:
         What decorates a function of tensors and numbers, typed, that returns a new tensor and needs no gradient.

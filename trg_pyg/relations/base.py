@@ -3,7 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,8 @@ def layout_of(graph: Data | PlainGraph) -> Layout | None:
 def with_attributes(graph: Data, **changed: Tensor | None) -> Data:
     """Return a copy of a graph with other tensors in the place of some."""
     if isinstance(graph, PlainGraph):
-        return replace(graph, **changed)
+        plain: Any = replace(graph, **cast(dict[str, Any], changed))
+        return cast(Data, plain)
     copied = copy.copy(graph)
     for name, value in changed.items():
         copied[name] = value

@@ -82,9 +82,9 @@ def _lengths(x: Tensor, edge_index: Tensor, squared: bool) -> Tensor:
     return out
 
 
-@one_operation(lambda x, edge_index, grad, squared: torch.empty_like(x))
+@one_operation(lambda x, edge_index, grad, squared: x.new_empty(x.shape))
 def _length_gradient(x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> Tensor:
-    total, grad = torch.zeros_like(x), 2 * grad if squared else grad
+    total, grad = x.new_zeros(x.shape), 2 * grad if squared else grad
     for block, source, target in edge_blocks(x, edge_index):
         difference = x.index_select(0, source).sub_(x.index_select(0, target))
         slope = difference if squared else difference.sign_()
@@ -144,9 +144,9 @@ def _products(x: Tensor, edge_index: Tensor) -> Tensor:
     return out
 
 
-@one_operation(lambda x, edge_index, grad: torch.empty_like(x))
+@one_operation(lambda x, edge_index, grad: x.new_empty(x.shape))
 def _product_gradient(x: Tensor, edge_index: Tensor, grad: Tensor) -> Tensor:
-    total = torch.zeros_like(x)
+    total = x.new_zeros(x.shape)
     for block, source, target in edge_blocks(x, edge_index):
         weight = grad[block, None]
         add_rows(total, target, x.index_select(0, source).mul_(weight))

@@ -89,9 +89,10 @@ class CompiledLosses:
 
     def __init__(self, distiller: Distiller, batch_sizes: Set[int]) -> None:
         self._batch_sizes = batch_sizes
-        self._compiled: dict[nn.Module, Any] = {
-            module: torch.compile(module.compare) for module in distiller.modules() if hasattr(module, "compare")
+        parts: dict[nn.Module, Any] = {
+            module: module.compare for module in distiller.modules() if hasattr(module, "compare")
         }
+        self._compiled = {module: torch.compile(compare) for module, compare in parts.items()}
         self._name = type(distiller).__name__
 
     @contextmanager
