@@ -86,7 +86,7 @@ def measure(
         parts: list[Any] = [part for part in compiled.modules() if hasattr(part, "compare")]
         for part in parts:
             vars(part)["compare"] = torch.compile(part.compare, fullgraph=True, backend=backend)
-        given = [_outputs(info, batch_size, device) for info in infos]
+        given = [_outputs(info, batch_size, device, seed) for seed, info in enumerate(infos)]
         index = torch.arange(batch_size, device=device)
 
         def gradient(distiller: Distiller, given: list[Outputs] = given, index: Tensor = index) -> list[Tensor]:
@@ -109,8 +109,8 @@ def measure(
     return rows
 
 
-def _outputs(info: NetworkInfo, images: int, device: str) -> Outputs:
-    generator = torch.Generator().manual_seed(0)
+def _outputs(info: NetworkInfo, images: int, device: str, seed: int) -> Outputs:
+    generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(images, *shape, generator=generator).to(device).requires_grad_()
