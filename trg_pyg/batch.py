@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
 
 
@@ -53,15 +54,14 @@ class Batch:
 def check_target(target: Tensor, logits: Tensor) -> None:
     """Raise :class:`~trg_pyg.errors.InputError` unless ``target`` ``[B]`` is a class of each of ``[B, classes]``.
 
-    Their values are looked at on the CPU only: on a GPU the look would make the program wait for it, and the loss
-    fails there by itself.
+    Their values are looked at where that costs no wait.
     """
     require(
         target.shape == logits.shape[:1] and target.dtype == torch.int64,
         f"target {tuple(target.shape)} of type {target.dtype} for logits {tuple(logits.shape)}: "
         "give one label an image, int64",
     )
-    if target.device.type == "cpu":
+    if can_look(target):
         low, high = (int(bound) for bound in target.aminmax())
         require(
             low >= 0 and high < logits.shape[1],

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from experiments.benchmarks._measure import Work, ms, ratio, show
+from trg_pyg.cli._heap import keep_freed_memory
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
@@ -120,6 +121,7 @@ def _crew(size: int, images: int) -> Iterator[list[Connection]]:
 
 def _work(rank: int, size: int, images: int, folder: str, orders: Connection) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command does
     distributed.init_process_group("gloo", f"file://{folder}/meeting", world_size=size, rank=rank)
     world = World.current()
     works = {way: prepare(way, images, world) for way in METHODS}

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data, HeteroData
 import trg_pyg.graphs
 from trg_pyg._discover import subclasses
 from trg_pyg.errors import InputError
-from trg_pyg.graphs import GraphBuilder, KNNGraph
+from trg_pyg.graphs import GraphBuilder, KNNGraph, LabelGraph
 from trg_pyg.step import Share
 
 HEIGHT, WIDTH = 4, 4
@@ -102,6 +102,20 @@ def test_batch_is_valid_and_sorted_by_target(builder, kind, images):
     assert (batch.edge_index[1].diff() >= 0).all()
     assert torch.equal(batch.batch[batch.edge_index[0]], batch.batch[batch.edge_index[1]])
     assert torch.unique(batch.edge_index, dim=1).shape == batch.edge_index.shape
+
+
+@INPUTS
+def test_building_and_reweighting_do_not_wait_for_a_device(builder, kind, refuse):
+    if isinstance(builder, LabelGraph):
+        pytest.skip("how many edges it has depends on the classes")
+    tokens = make_tokens(kind, 3)
+    expected = call(builder, tokens)
+    with refuse:
+        batch = call(builder, tokens)
+        builder.reweight(batch, tokens.requires_grad_()).edge_weight.sum().backward()
+        again = builder(batch) if builder.scope == "image" else batch
+    assert torch.equal(batch.edge_index, expected.edge_index)
+    assert torch.equal(again.edge_index, expected.edge_index)
 
 
 @INPUTS

@@ -159,7 +159,7 @@ class HintDynamic(Distiller):
         mlp = self.mlp.clone().requires_grad_()
         (grad,) = torch.autograd.grad(self.heldout_loss(mlp, images, step), mlp)
         self.steps += 1
-        self._adam(grad, int(self.steps))
+        self._adam(grad, self.steps.double())
 
     @torch.enable_grad()
     def heldout_loss(self, mlp: Tensor, images: Tensor, step: Step) -> Tensor:
@@ -183,7 +183,7 @@ class HintDynamic(Distiller):
             student, teacher = networks.virtual(images, now), networks.teacher(images)
             hints = self._hints(student, teacher, keep=False)
         weights = self._mixed(self._own(mlp, self._state(hints.detach(), student, teacher, step)), step)
-        betas = torch.tensor(list(self.betas.values()), dtype=hints.dtype, device=hints.device)
+        betas = torch.cat([hints.new_full((1,), beta) for beta in self.betas.values()])
         loss = cross_entropy(student.logits, step.target) + (betas * (weights * hints).mean(0)).sum()
         grads = torch.autograd.grad(loss, list(now.values()), create_graph=True, allow_unused=True)
         moved = {
@@ -248,8 +248,8 @@ class HintDynamic(Distiller):
             )
         return step.index
 
-    def _adam(self, grad: Tensor, count: int) -> None:
-        """Take a step of the MLP, the ``count``-th one."""
+    def _adam(self, grad: Tensor, count: Tensor) -> None:
+        """Take a step of the MLP, the ``count``-th one, a scalar."""
         grad = grad + self.mlp_decay * self.mlp
         first, second = self.moments
         first.lerp_(grad, 1 - _BETAS[0])

@@ -21,6 +21,8 @@ class Term(nn.Module, ABC):
     """One part of an objective, from all that is known of a step.
 
     Attributes:
+        compare: a term may have a method of this name, of tensors and without draws, which is most of what it computes
+            and can be compiled as one graph; ``train.compile`` does so.
         one_class: whether it needs one class an image, as a loss whose ``forward`` takes ``target`` does anyway; a term
             that reads ``step.target`` itself says so.
     """

@@ -244,10 +244,25 @@ class TRG(TermDistiller):
             progress: position in the training, 0 to 1.
             step: needed where these are the tokens of a share.
         """
-        alpha, beta, gamma, delta = self.weights.values()
-        among = step.share if step is not None else None
         share = self._share(progress)
-        parts: dict[str, tuple[float, Tensor]] = {}
+        shared = step if step is not None and step.share is not None else None
+        values = self.compare(student, teacher, self.contrast_temperature(progress), shared)
+        return {name: (share * self.weights[self.symbols[name]], value) for name, value in values.items()}
+
+    def compare(
+        self, student: Tensor, teacher: Tensor, temperature: float, step: Step | None = None
+    ) -> dict[str, Tensor]:
+        """Return the losses of the relational parts whose weights are positive, by name.
+
+        Args:
+            student: ``[B, n, D_S]``.
+            teacher: ``[B, n, D_T]``, without gradient.
+            temperature: of L_global.
+            step: of a share, whose tokens these are.
+        """
+        alpha, beta, _, delta = self.weights.values()
+        among = None if step is None else step.share
+        parts: dict[str, Tensor] = {}
         placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
         image_t: Batch | None = None
         if delta or (alpha and self.inner_on_graph):
@@ -255,26 +270,23 @@ class TRG(TermDistiller):
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
-            parts["inner"] = (share * alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
+            parts["inner"] = self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t)
         if beta:
-            parts["local"] = (share * beta, self._local(placed_s, placed_t, step))
+            parts["local"] = self._local(placed_s, placed_t, step)
         if self.contrast is not None:
-            temperature = self.contrast_temperature(progress)
-            flat = student.flatten(0, 1), teacher.flatten(0, 1)
-            parts["global"] = (share * gamma, self.contrast(*flat, temperature, among))
+            parts["global"] = self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature, among)
         if self.match is not None:
-            image_s = with_features(self.image_graph(placed_s), student)
-            parts["graph"] = (share * delta, self.match(image_s, image_t, among))
+            parts["graph"] = self.match(with_features(self.image_graph(placed_s), student), image_t, among)
         return parts
 
     def _local(self, student: Tensor, teacher: Tensor, step: Step | None) -> Tensor:
         graph, own = self.joint_graph, self.local_edges == "own"
-        share = None if step is None or graph.scope == "image" else step.share
-        if share is None:
-            joint_t = graph(teacher)
-            return self.local(graph(student) if own else graph.reweight(joint_t, student), joint_t)
-        student, teacher = share.gather(student), share.gather(teacher)
-        # The paper's softmax is over what leaves a node.
+        if graph.scope == "image":
+            step = None
+        share = None if step is None else step.share
+        if share is not None:
+            student, teacher = share.gather(student), share.gather(teacher)
+        # The paper's softmax is over what leaves a node, whichever process found it.
         every = self.over_all
         joint_t = graph(teacher, share=share, every=every)
         joint_s = graph(student, share=share, every=every) if own else graph.reweight(joint_t, student)

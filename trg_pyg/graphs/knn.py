@@ -1,9 +1,12 @@
 """k-nearest-neighbour token graph."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch_geometric.utils import coalesce
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.neighbours import nearest_neighbours
@@ -26,7 +29,8 @@ class KNNGraph(GraphBuilder):
         weight: weight of an edge, the paper's Gaussian kernel by default.
         normalize: unit-length tokens before distances and weights.
         scope: neighbours within the image, or among all tokens of the batch (the paper's graph).
-        symmetric: add every edge's reverse (ours; the paper's graph is directed). Nodes then have K or more edges.
+        symmetric: add every edge's reverse (ours; the paper's graph is directed). Nodes then have K or more edges; how
+            many there are depends on the tokens, so that building the graph waits for a GPU and does not compile.
         at_most: in a graph of K tokens or fewer, join each to all others instead of refusing it.
         chunk_bytes: largest block of distances held at a time, in bytes.
 
@@ -34,6 +38,8 @@ class KNNGraph(GraphBuilder):
         InputError: k is not between 1 and the number of a graph's tokens less one; or, with ``at_most``, a graph has
             a single token.
     """
+
+    regular: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -77,7 +83,7 @@ class KNNGraph(GraphBuilder):
         return _edges(share.gather(source), target) if every else _edges(source, target[own])
 
     def _search(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        if x.device.type == "cpu":
+        if can_look(x):
             tell_of_zeros(x)
         return nearest_neighbours(x, self.neighbours(x.shape[1]), rows=rows, chunk_bytes=self.chunk_bytes)
 

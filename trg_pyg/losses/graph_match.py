@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from trg_pyg._transfer import can_look
 from trg_pyg.divergences.info_nce import info_nce
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
-from trg_pyg.relations.base import check_graph, equal_graphs, features_of, graph_numbers, weights_of
+from trg_pyg.relations.base import PlainGraph, check_graph, equal_graphs, features_of, graph_numbers, weights_of
 from trg_pyg.step import Share
 
 
@@ -63,7 +64,8 @@ class GraphMatch(DistillationLoss):
     def forward(self, student: Batch, teacher: Batch, share: Share | None = None) -> Tensor:
         """Return the loss, 0 for a single image; of a share, each of its images among those of all processes."""
         for graph in (student, teacher):
-            require(isinstance(graph, Batch), f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
+            found = isinstance(graph, Batch | PlainGraph)
+            require(found, f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
             check_graph(graph)
         graphs, graphs_t = (graph_numbers(graph)[1] for graph in (student, teacher))
         require(graphs == graphs_t, f"{graphs} student graphs and {graphs_t} teacher graphs: build both from one batch")
@@ -80,7 +82,7 @@ class GraphMatch(DistillationLoss):
         passed = propagate(*nodes, equal_graphs(graph)) if isinstance(propagate, Propagation) else propagate(*nodes)
         numbers, graphs = graph_numbers(graph)
         assert numbers is not None  # of a Batch
-        if numbers.device.type == "cpu":
+        if can_look(numbers):
             empty = (torch.bincount(numbers, minlength=graphs) == 0).nonzero().flatten().tolist()
             require(not empty, f"graph {empty[:1]} of the batch has no node to read out: leave it out of both batches")
         return self.readout(passed, numbers, graphs)

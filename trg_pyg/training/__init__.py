@@ -2,7 +2,7 @@
 
 from trg_pyg.training.calibration import Calibration, calibration
 from trg_pyg.training.checkpoint import CheckpointNotWritten, has_checkpoint, load_checkpoint, save_checkpoint
-from trg_pyg.training.compiled import CompiledNetwork, convolutions_channels_last
+from trg_pyg.training.compiled import CompiledLosses, CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.confusion import among, class_accuracy, confusion_matrix
 from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace
@@ -33,6 +33,7 @@ __all__ = [
     "Buffers",
     "Calibration",
     "CheckpointNotWritten",
+    "CompiledLosses",
     "CompiledNetwork",
     "DistillationModule",
     "FrozenTeacher",

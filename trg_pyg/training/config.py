@@ -74,8 +74,8 @@ class TrainConfig:
         label_smoothing: share of the labels given evenly to all classes. Of those of cross-entropy, in [0, 1).
         ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
             what is evaluated, saved and returned; published as 0.999 and more.
-        compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
-            differ by rounding. It takes up to a minute or two before the first step.
+        compile: compile both networks, and what a method compares, with torch.compile, for full batches; a C++
+            compiler is needed on a CPU. Results differ by rounding. It takes a few minutes before the first step.
         deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
             weights to the bit; slower. On a CPU they are the same anyway. An operation without such an algorithm is
             refused in the first step.

@@ -1,6 +1,7 @@
 """The two sides of a distillation: what is trained, and what is not."""
 
 from collections.abc import Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast, overload
 
@@ -13,7 +14,7 @@ from trg_pyg.divergences.pair_memory import PairMemory
 from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Share, Step
-from trg_pyg.training.compiled import CompiledNetwork
+from trg_pyg.training.compiled import CompiledLosses, CompiledNetwork
 from trg_pyg.training.config import Precision, TrainConfig, autocast
 from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 
@@ -36,7 +37,8 @@ class DistillationModule(nn.Module):
         precision: of the student's forward pass.
         world: the processes that train it.
         loss_scope: what the loss sees of a batch: all of it, or the process's share; see :func:`check_loss_scope`.
-        compile_for: numbers of images for which the student is compiled; none leaves it as it is.
+        compile_for: numbers of images for which the student, and what the distiller compares, are compiled; none
+            leaves them as they are.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.student = student
         self._compiled = CompiledNetwork(student, compile_for) if compile_for else None
+        self._losses = CompiledLosses(distiller, compile_for) if compile_for else None
         self.distiller = distiller
         self.precision = precision
         self.world = world
@@ -80,22 +83,31 @@ class DistillationModule(nn.Module):
         with autocast(images.device, self.precision):
             compiled = self._compiled
             outputs = (compiled(images, len(step.target)) if compiled else self.student(images)).in_float32()
+        share = self._share(step, shares)
+        if share is not None:
+            step = replace(step, share=share)
+        # What processes exchange is not compiled.
+        with self._losses.running(len(step.target)) if self._losses and share is None else nullcontext():
+            losses = self._compare(outputs, teacher, step, shares)
+        return losses, Outputs(step.labelled(outputs.logits).detach(), ())
+
+    def _compare(self, outputs: Outputs, teacher: Outputs | None, step: Step, shares: list[int]) -> Losses:
         if self.world.size == 1:
-            losses = self.distiller(outputs, teacher, step)
-        elif _apart(self.distiller, self.loss_scope) or (self.distiller.by_rows and step.rows is None):
-            losses = self.distiller(outputs, teacher, replace(step, share=self._share(shares)))
+            return cast(Losses, self.distiller(outputs, teacher, step))
+        if _apart(self.distiller, self.loss_scope) or step.share is not None:
+            losses: Losses = self.distiller(outputs, teacher, step)
             if losses.total.requires_grad:
                 # The mean over processes would count each share the same, whatever its size. The value stays.
                 weight = len(step.target) * self.world.size / sum(shares)
                 losses.total.register_hook(lambda grad: grad * weight)
-        else:
-            views = self._views(step, shares)
-            losses = self.distiller(
-                self._whole(outputs, views),
-                None if teacher is None else self._whole(teacher, views),
-                self._whole_step(step, shares, views),
-            )
-        return losses, Outputs(step.labelled(outputs.logits).detach(), ())
+            return losses
+        views = self._views(step, shares)
+        whole: Losses = self.distiller(
+            self._whole(outputs, views),
+            None if teacher is None else self._whole(teacher, views),
+            self._whole_step(step, shares, views),
+        )
+        return whole
 
     def _shares(self, images: int, global_batch: int | None) -> list[int]:
         world = self.world
@@ -110,11 +122,11 @@ class DistillationModule(nn.Module):
         _check_shares(sum(shares), world)
         return shares
 
-    def _share(self, shares: list[int]) -> Share | None:
-        """Return this process's place in the batch, where it needs more of it than its own images."""
-        if _apart(self.distiller, self.loss_scope):
+    def _share(self, step: Step, shares: list[int]) -> Share | None:
+        """Return this process's place in the batch, where the losses are computed by rows."""
+        world, distiller = self.world, self.distiller
+        if world.size == 1 or _apart(distiller, self.loss_scope) or not distiller.by_rows or step.rows is not None:
             return None
-        world = self.world
         first, own = sum(shares[: world.rank]), shares[world.rank]
 
         def gather(rows: Tensor) -> Tensor:
