@@ -335,7 +335,13 @@ def test_a_method_sends_what_it_reads_and_nothing_else(found) -> None:
         assert each["sent"]["SP"] == [step, logits, *maps]
         # Tokens of both, and in the width of the projections those of L_global and the images of L_graph.
         assert each["sent"]["TRG"] == [[rows, 16, 8], [rows, 16, 10], [rows * 16, 128], [rows, 128]]
-        assert each["sent"]["TRGPaper"] == [[rows, 16, 8], [rows, 16, 10], [rows * 16, 8], [rows * 16, 8], [rows * 16, 128]]
+        assert each["sent"]["TRGPaper"] == [
+            [rows, 16, 8],
+            [rows, 16, 10],
+            [rows * 16, 8],
+            [rows * 16, 8],
+            [rows * 16, 128],
+        ]
 
 
 def test_a_share_that_is_none_is_refused(found) -> None:

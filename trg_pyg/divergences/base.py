@@ -77,7 +77,7 @@ class Divergence(nn.Module, ABC):
 
 
 def reduce(per_item: Tensor, reduction: Reduction, share: Share | None = None) -> Tensor:
-    """Mean or sum of ``[items]``; of a share, of whose rows alone something is known, see :class:`~trg_pyg.step.Share`."""
+    """Mean or sum of ``[items]``; of a share, which knows its own rows alone, see :class:`~trg_pyg.step.Share`."""
     if share is not None:
         own = per_item[share.rows(len(per_item))].mean()
         return own if reduction == "mean" else own * len(per_item)

@@ -139,7 +139,7 @@ class GraphBuilder(BaseTransform):
             edge_index = self._connect(placed, labels)
             edges_per_graph = self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1])
         else:
-            require(len(graphs) == 1, f"{len(graphs)} graphs of a share: only a graph of all images can be shared out")
+            require(len(graphs) == 1, f"{len(graphs)} graphs of a share: choose scope=batch, or give no share")
             edge_index = self.connect_share(placed, share, every)
             edges_per_graph = [edge_index.shape[1]]
         return make_batch(

@@ -81,7 +81,8 @@ class TrainConfig:
             refused in the first step.
         channels_last: keep the weights of 2-d convolutions channels last, which is faster; results differ by rounding.
         loss_scope: what losses that compare images see on several processes: the ``"global"`` batch, as one process
-            would, or each process its ``"local"`` share.
+            would (each process the rows of its own images, where the method can), or each process its ``"local"``
+            share.
         sync_batchnorm: batch norms of the student see the batch of all processes; on GPUs only.
         eval_batch_size: test images a step.
         eval_every: epochs between two evaluations on the test split, at least 1; the last epoch always has one.
