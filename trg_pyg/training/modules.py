@@ -245,15 +245,20 @@ class FrozenTeacher(nn.Module):
         teacher: frozen in place.
         precision: of its forward pass.
         compile_for: numbers of images for which it is compiled; none leaves it as it is.
+        rounded: whether its outputs are rounded to float16, so that keeping them takes half; up to 65,504.
     """
 
     def __init__(
-        self, teacher: TappedModel, precision: Precision = "fp32", compile_for: Set[int] = frozenset()
+        self,
+        teacher: TappedModel,
+        precision: Precision = "fp32",
+        compile_for: Set[int] = frozenset(),
+        rounded: bool = False,
     ) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
         self._compiled = CompiledNetwork(teacher, compile_for) if compile_for else None
-        self.precision = precision
+        self.precision, self.rounded = precision, rounded
         self.eval()
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
@@ -273,4 +278,5 @@ class FrozenTeacher(nn.Module):
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
         with autocast(images.device, self.precision):
-            return (self._compiled(images, labelled) if self._compiled else self.teacher(images)).in_float32()
+            outputs: Outputs = self._compiled(images, labelled) if self._compiled else self.teacher(images)
+        return outputs.in_float16().in_float32() if self.rounded else outputs.in_float32()
