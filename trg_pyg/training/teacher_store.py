@@ -296,9 +296,7 @@ class _Trial:
         self._step = max(_FEWEST, -(-batch // _FEWEST))
         self.repeats = self._same(every.roll(1))
         self._fits = {len(pixels): self.repeats}
-        self.any_size = self.repeats and all(
-            self._same(every[-size:]) for size in range(self._step, batch, self._step)
-        )
+        self.any_size = self.repeats and all(self._same(every[-size:]) for size in range(self._step, batch, self._step))
 
     def size_for(self, images: int) -> int:
         """Return the number of images that so many are computed with."""
