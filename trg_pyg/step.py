@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from trg_pyg.batch import Batch
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.networks import Networks
 
@@ -16,22 +17,22 @@ class Step:
     """One training step on a batch of B images.
 
     Attributes:
-        target: class labels ``[B]``, int64.
+        target: the labels ``[B, ...]``: of classes int64 ``[B]``.
         progress: position in the training, from 0 (first step) to 1 (end).
         generator: CPU generator for every random draw that a loss makes; the global generator is never used.
         index: position of each image in the training set, ``[B]``, int64; only memory banks need it.
         networks: what a method may ask of the two networks; ``None`` where losses are computed of outputs alone.
         rows: images of each view that the networks were given, the labelled ones first; ``None`` where they were given
             the B images, see :meth:`~trg_pyg.distillers.base.Distiller.views`.
-        pool: images, labels and positions of each further stream that the method takes, by name, see
-            :class:`~trg_pyg.data.pool.Pools`; without those that are not there.
+        pool: a batch of each further stream that the method takes, by name, see :class:`~trg_pyg.data.pool.Pools`;
+            without those that are not there.
         lr: learning rate of the step.
         soft: shares of the classes in each image ``[B, classes]``, where images are mixed; ``target`` is then the
             class of the one of the two that has its place in the batch.
         smoothing: share of the labels that cross-entropy gives evenly to all classes.
 
     Raises:
-        InputError: there is not one label or one position an image, or the progress is not in [0, 1]; ``soft`` has
+        InputError: there is not one position an image, or the progress is not in [0, 1]; ``soft`` has
             other images.
     """
 
@@ -41,23 +42,23 @@ class Step:
     index: Tensor | None = None
     networks: Networks | None = None
     rows: tuple[int, ...] | None = None
-    pool: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    pool: Mapping[str, Batch] = field(default_factory=dict)
     lr: float = 0.0
     soft: Tensor | None = None
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         require(
-            self.target.dim() == 1 and self.target.dtype == torch.int64,
-            f"target {tuple(self.target.shape)} of type {self.target.dtype}: give one label an image, int64 [B]",
+            self.target.dim() >= 1,
+            "target of no dimension: give the label of each image, [B, ...]",
         )
         require(
-            self.index is None or (self.index.shape == self.target.shape and self.index.dtype == torch.int64),
+            self.index is None or (self.index.shape == self.target.shape[:1] and self.index.dtype == torch.int64),
             f"index {None if self.index is None else tuple(self.index.shape)} for target {tuple(self.target.shape)}: "
             "give the position of each image in the training set, int64 [B]",
         )
         require(
-            self.soft is None or (self.soft.shape[:1] == self.target.shape and self.soft.is_floating_point()),
+            self.soft is None or (self.soft.shape[:1] == self.target.shape[:1] and self.soft.is_floating_point()),
             f"soft {None if self.soft is None else tuple(self.soft.shape)} for target {tuple(self.target.shape)}: "
             "give the shares of the classes in each image, [B, classes]",
         )

@@ -73,7 +73,7 @@ def skipping(root: Path, **options):
 
 def reds(image_set) -> list[int]:
     loader = make_loader(image_set, 100, shuffle=False)
-    return [value for images, _, _ in loader for value in images[:, 0, 0, 0].tolist()]
+    return [value for batch in loader for value in batch.inputs[:, 0, 0, 0].tolist()]
 
 
 def content(splits) -> list:

@@ -168,7 +168,7 @@ def steps(case: Case, world: World, batch: int = BATCH) -> dict[str, Any]:
         networks = Networks(module.student, teacher.teacher)
         step = Step(targets[index], 0.05 + 0.5 * number, draws, index, networks)
         seen, rows = module.distiller.see(images[index], step)
-        losses, logits = wrapped(seen, teacher(seen), replace(step, rows=rows), batch)
+        losses, outputs = wrapped(seen, teacher(seen), replace(step, rows=rows), batch)
         wrapped.zero_grad()
         losses.total.backward()
         meter = Meter()
@@ -178,7 +178,7 @@ def steps(case: Case, world: World, batch: int = BATCH) -> dict[str, Any]:
         assert not missing, missing
         found[f"losses {number}"] = meter.means(world)
         found[f"total {number}"] = losses.total.item()
-        found[f"logits {number}"] = logits.detach()
+        found[f"logits {number}"] = outputs.logits
         found[f"gradients {number}"] = {name: value.grad.clone() for name, value in trained.items()}
     found["buffers"] = dict(module.distiller.named_buffers())
     return found

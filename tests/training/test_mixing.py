@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from batches import tensors
 from torch.nn import functional as F
 
+from trg_pyg.batch import Batch
 from trg_pyg.distillers import (
     AEKT,
     CRD,
@@ -35,9 +37,9 @@ RECIPE = TrainConfig(epochs=1, batch_size=8, schedule="constant")
 
 def mixed(train_set, seed=0, **options):
     """Images and labels of the first eight, and what becomes of them."""
-    batch = train_set.images[:8], train_set.targets[:8], torch.arange(8)
-    mixing = Mixing(replace(RECIPE, **options), 3, World(), torch.device("cpu"))
-    return *batch[:2], *mixing(batch, 8, torch.Generator().manual_seed(seed))
+    batch = Batch(train_set.images[:8], train_set.targets[:8], torch.arange(8), whole=8)
+    found = Mixing(replace(RECIPE, **options), 3, World())(batch, torch.Generator().manual_seed(seed))
+    return batch.inputs, batch.target, *tensors(found), found.soft
 
 
 def test_mixup_gives_pixels_and_labels_the_same_shares(train_set):
@@ -84,10 +86,10 @@ def test_an_erased_box_is_black(train_set):
 
 
 def test_policies_refuse_other_images_than_grey_and_colour():
-    mixing = Mixing(replace(RECIPE, trivialaugment=True), 3, World(), torch.device("cpu"))
-    batch = torch.zeros(2, 5, 6, 6, dtype=torch.uint8), torch.arange(2), torch.arange(2)
+    mixing = Mixing(replace(RECIPE, trivialaugment=True), 3, World())
+    batch = Batch(torch.zeros(2, 5, 6, 6, dtype=torch.uint8), torch.arange(2), torch.arange(2), whole=2)
     with pytest.raises(InputError, match=r"train\.trivialaugment = True: images of 5 channels"):
-        mixing(batch, 2, torch.Generator())
+        mixing(batch, torch.Generator())
 
 
 def test_both_networks_see_the_same_mixed_images_and_accuracy_counts_shares(network, train_set, test_set):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg._transfer import to_device
+from trg_pyg.batch import Batch
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import Augmentation, ImageSet
 from trg_pyg.data.file_set import FileSet
@@ -107,10 +108,10 @@ class EpochLoader(ABC, Generic[Source]):
         batches = len(self._targets) / self.batch_size
         return math.floor(batches) if self.drop_last else math.ceil(batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield images uint8 [B, C, H, W], targets int64 [B] and positions in the set int64 [B], all on one device.
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this process's share of each batch, images uint8 [b, C, H, W], all on one device.
 
-        B counts the images of this process. An iteration that is abandoned is not continued by the next one, which
+        An iteration that is abandoned is not continued by the next one, which
         begins a new epoch with the generator as it is then; :meth:`load_state_dict` continues it.
         """
         parts = self._begin()
@@ -121,7 +122,7 @@ class EpochLoader(ABC, Generic[Source]):
             targets = self._targets[part.on_device]
             # Counted before it is given out: who saves the state after a step of training has used this batch.
             self._given += 1
-            yield images, targets, part.on_device
+            yield Batch(images, targets, part.on_device, part.whole)
         self._given = 0
 
     def state_dict(self) -> LoaderState:

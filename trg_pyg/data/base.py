@@ -5,6 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indice
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, count, few, require
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,7 +34,10 @@ class ImageSet:
         images: uint8 [N, channels, H, W].
         targets: int64 [N], values in [0, C).
         digest: hash of the files that they are from, with their names and classes, where there are any.
+        task: what is learnt of them.
     """
+
+    task: ClassVar[Task] = ImageClassification()
 
     images: Tensor
     targets: Tensor
@@ -49,6 +55,11 @@ class ImageSet:
     def channels(self) -> int:
         """Channels of every image."""
         return self.images.shape[1]
+
+    def read(self, index: Tensor) -> Tensor:
+        """Return the images at positions int64 [b]."""
+        # On a CPU index_select copies whole images, where images[index] goes pixel by pixel.
+        return self.images.index_select(0, index)
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from trg_pyg._size import Size
 from trg_pyg.data._decode import WHITE, Colour, Interpolation
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,10 @@ class FileSet:
         interpolation: by which images are resized, antialiased.
         background: colour below what is transparent, 0..255 each of red, green and blue.
         digest: hash of names, classes and contents of the files, where it is known.
+        task: what is learnt of them.
     """
+
+    task: ClassVar[Task] = ImageClassification()
 
     root: Path
     files: np.ndarray

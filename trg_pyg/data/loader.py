@@ -19,8 +19,7 @@ class BatchLoader(EpochLoader[ImageSet]):
 
     def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
         for part in parts:
-            # On a CPU index_select copies whole images, where images[index] goes pixel by pixel.
-            yield self.image_set.images.index_select(0, part.on_device)
+            yield self.image_set.read(part.on_device)
 
 
 Loader = BatchLoader | FileLoader

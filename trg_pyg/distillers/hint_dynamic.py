@@ -189,8 +189,9 @@ class HintDynamic(Distiller):
             name: each if grad is None else each - step.lr * grad
             for (name, each), grad in zip(now.items(), grads, strict=True)
         }
-        heldout, target, *_ = step.pool["heldout"]
-        return cross_entropy(networks.virtual(heldout, moved).logits, target.to(heldout.device))
+        heldout = step.pool["heldout"]
+        logits = networks.virtual(heldout.inputs, moved).logits
+        return cross_entropy(logits, heldout.target.to(logits.device))
 
     def _hints(self, student: Outputs, teacher: Outputs, keep: bool) -> Tensor:
         """Return the hints of each image, ``[B, M]``, divided by their running means, which are kept or not."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg._size import Size
+from trg_pyg.batch import Batch
 from trg_pyg.config.choices import Choices
 from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
@@ -388,7 +389,7 @@ def _try(
     step = Step(splits.train.targets[index], 0.0, generator, index, networks, pool=pool)
     try:
         if distiller.has_views() or distiller.learns_beside():
-            images, *_ = _first(splits.train.select(index), smallest)
+            images = _first(splits.train.select(index), smallest).inputs
         if distiller.has_views():
             step = replace(step, rows=distiller.see(images, step)[1])
         rows = sum(step.rows or (smallest,))
@@ -417,8 +418,8 @@ def _weights(parts: dict[str, tuple[float, Tensor]]) -> dict[str, float]:
     return {part: float(weight) for part, (weight, _) in parts.items()}
 
 
-def _first(source: ImageSource, images: int) -> tuple[Tensor, ...]:
-    """Return images, labels and positions of the first ones."""
+def _first(source: ImageSource, images: int) -> Batch:
+    """Return the first images."""
     few = source.select(torch.arange(min(images, len(source))))
     return next(iter(make_loader(few, len(few), shuffle=False)))
 

@@ -9,7 +9,7 @@ from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_
 from trg_pyg.training.distributed import World, average_buffers, process_device, process_group, sync_batchnorm, wrap
 from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
-from trg_pyg.training.learner import Learner, Progress, Seeds, Share, Trainee
+from trg_pyg.training.learner import Learner, Progress, Seeds, Trainee
 from trg_pyg.training.loop import check_batches, fit, fit_together
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import evaluate, evaluating
@@ -44,7 +44,6 @@ __all__ = [
     "Predictions",
     "Progress",
     "Seeds",
-    "Share",
     "Silence",
     "StopRequest",
     "Teaching",

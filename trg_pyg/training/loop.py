@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from trg_pyg.batch import Batch
 from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import require
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.tasks.base import Groups
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
-from trg_pyg.training.learner import History, Learner, Progress, Seeds, Share, Trainee, TrainingDiverged
-from trg_pyg.training.metrics import Shots
+from trg_pyg.training.learner import History, Learner, Progress, Seeds, Trainee, TrainingDiverged
 from trg_pyg.training.mixing import Mixing
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.stop import StopRequest, TrainingStopped
@@ -65,7 +65,7 @@ def fit_together(
     seed: int = 0,
     device: torch.device | str = "cpu",
     resume: bool = False,
-    shots: Shots | None = None,
+    shots: Groups | None = None,
     checkpoint_seconds: float | None = None,
     keep_checkpoints: int = 2,
     stop: StopRequest | None = None,
@@ -172,10 +172,10 @@ def fit_together(
         mixing = None
         if Mixing.is_on(config):
             classes = trainees[0].student.describe(train_set.image_size).num_classes
-            mixing = Mixing(config, classes, world, device)
+            mixing = Mixing(config, classes, world)
         clock = _Clock(checkpoint_seconds, world, stop, device)
         while (epoch := min(learner.place[0] for learner in learners)) < config.epochs:
-            _train_epoch(epoch, learners, teaching, loader, mixing, config, len(train_set), clock)
+            _train_epoch(epoch, learners, teaching, loader, mixing, config, clock)
             for learner in learners:
                 if learner.place == (epoch, len(loader)):
                     learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict(), heldout)
@@ -243,7 +243,6 @@ def _train_epoch(
     loader: Loader,
     mixing: Mixing | None,
     config: TrainConfig,
-    train_images: int,
     clock: "_Clock",
 ) -> None:
     """Train for the rest of an epoch, numbered from 0; who has taken a step already does not take it again."""
@@ -252,15 +251,15 @@ def _train_epoch(
     for step, batch in enumerate(loader, start=done):
         taught = [learner.place == (epoch, step) for learner in learners]
         active = [learner for learner, wanted in zip(learners, taught, strict=True) if wanted]
-        whole = min(config.batch_size, train_images - step * config.batch_size)
-        # By the generator of the batches, whose state is in every checkpoint.
-        seen = batch if mixing is None else mixing(batch, whole, loader.generator)
-        parts = _parts(seen, whole, config.accumulate, clock.world, active[0].device)
+        batch = batch.to(active[0].device)
+        if mixing is not None:  # by the generator of the batches, whose state is in every checkpoint
+            batch = mixing(batch, loader.generator)
+        parts = _parts(batch, config.accumulate, clock.world)
         for number, part in enumerate(parts, start=1):
-            heard = teaching(part.images, taught)
+            heard = teaching(part.inputs, taught)
             for learner, wanted, teacher in zip(learners, taught, heard, strict=True):
                 if wanted:
-                    learner.backward(part, teacher, part.everywhere / whole, last=number == len(parts))
+                    learner.backward(part, teacher, part.whole / batch.whole, last=number == len(parts))
         for learner in active:
             learner.update()
         at_end = step + 1 == len(loader)
@@ -285,12 +284,11 @@ def _save(learners: Sequence[Learner], loader: Loader, clock: "_Clock") -> None:
     clock.saved()
 
 
-def _parts(batch: Sequence[Tensor], whole: int, parts: int, world: World, device: torch.device) -> list[Share]:
+def _parts(batch: Batch, parts: int, world: World) -> list[Batch]:
     """Cut a process's share of a batch in parts; each is this process's share of a part of the whole batch."""
-    columns = [tensor.to(device, non_blocking=True).tensor_split(parts) for tensor in batch]
-    shares = [_sizes(share, parts) for share in world.part(whole)]
-    everywhere = [sum(sizes) for sizes in zip(*shares, strict=True)]
-    return [Share(*part) for part in zip(*columns[:3], everywhere, *columns[3:], strict=True)]
+    shares = [_sizes(share, parts) for share in world.part(batch.whole)]
+    wholes = [sum(sizes) for sizes in zip(*shares, strict=True)]
+    return [batch.part(number, parts, whole) for number, whole in enumerate(wholes)]
 
 
 def _sizes(count: int, parts: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from trg_pyg.batch import Batch
 from trg_pyg.errors import require
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -25,11 +27,10 @@ class Mixing:
         config: recipe of the training.
         classes: number of classes.
         world: the processes that share each batch.
-        device: where the pixels are changed.
     """
 
-    def __init__(self, config: TrainConfig, classes: int, world: World, device: torch.device) -> None:
-        self._config, self._classes, self._world, self._device = config, classes, world, device
+    def __init__(self, config: TrainConfig, classes: int, world: World) -> None:
+        self._config, self._classes, self._world = config, classes, world
         self._change = _transform(config)
 
     @staticmethod
@@ -38,36 +39,34 @@ class Mixing:
         return bool(config.mixes or config.randaugment or config.trivialaugment or config.erasing)
 
     @torch.no_grad()
-    def __call__(self, batch: Sequence[Tensor], whole: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Return this process's share of a batch as the networks are to see it.
 
         Args:
-            batch: images uint8 ``[b, C, H, W]``, labels ``[b]`` and positions ``[b]``.
-            whole: images of all shares together.
+            batch: images uint8 ``[b, C, H, W]`` of one class each, on the device.
             generator: CPU generator, in the same state on every process; advanced alike.
 
         Returns:
-            The same three on the device, the images still uint8, and where they are mixed the shares of the classes in
-            each image, float32 ``[b, classes]``.
+            The same, the images still uint8, and where they are mixed with ``soft``, float32 ``[b, classes]``.
 
         Raises:
             InputError: the images have channels that RandAugment and TrivialAugment do not know.
         """
-        channels, config = batch[0].shape[1], self._config
+        images, target, config = batch.inputs, batch.target, self._config
+        channels = images.shape[1]
         require(
             channels in (1, 3) or not (config.randaugment or config.trivialaugment),
             f"train.randaugment = {config.randaugment}, train.trivialaugment = {config.trivialaugment}: images of "
             f"{channels} channels, and they know grey and colour only; leave them out",
         )
-        images, target, index = (tensor.to(self._device, non_blocking=True) for tensor in batch)
         if self._change is not None:
-            seeds = self._world.share(torch.randint(2**62, (whole,), generator=generator))
+            seeds = self._world.share(torch.randint(2**62, (batch.whole,), generator=generator))
             images = _changed(images, self._change, seeds.tolist())
         if not config.mixes:
-            return images, target, index
+            return replace(batch, inputs=images)
         images, share = self._mixed(images, self._before(images), generator)
         own, other = (one_hot(labels, self._classes).float() for labels in (target, self._before(target)))
-        return images, target, index, torch.lerp(other, own, share)
+        return replace(batch, inputs=images, soft=torch.lerp(other, own, share))
 
     def _before(self, rows: Tensor) -> Tensor:
         """Return the rows of each image's partner."""

@@ -56,10 +56,10 @@ class DistillationModule(nn.Module):
 
     def forward(
         self, images: Tensor, teacher: Outputs | None, step: Step, global_batch: int | None = None
-    ) -> tuple[Losses, Tensor]:
-        """Return the losses of a batch and the student's logits ``[B, classes]``, float32.
+    ) -> tuple[Losses, Outputs]:
+        """Return the losses of a batch and what the student says of its labelled rows, float32, detached.
 
-        Of several processes, everything is given for the process's own share of a batch, and the logits are those of
+        Of several processes, everything is given for the process's own share of a batch, and the outputs are those of
         the share. The losses are those of the whole batch, alike on every process, or those of the share; either way
         their mean over processes, weighted by the images of the shares, is what one process would have found.
 
@@ -93,7 +93,7 @@ class DistillationModule(nn.Module):
                 None if teacher is None else self._whole(teacher, views),
                 self._whole_step(step, shares, views),
             )
-        return losses, step.labelled(outputs.logits)
+        return losses, Outputs(step.labelled(outputs.logits).detach(), ())
 
     def _shares(self, images: int, global_batch: int | None) -> list[int]:
         world = self.world

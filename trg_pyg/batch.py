@@ -1,0 +1,54 @@
+"""What a training step is given of its data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One process's share of a batch, or of a part of one.
+
+    Attributes:
+        inputs: what the networks are given, ``[b, ...]``: of images uint8 ``[b, C, H, W]``. Several tensors of an item
+            come by name.
+        target: the labels ``[b, ...]``, of one class an item int64 ``[b]``.
+        index: positions in the data set, int64 ``[b]``.
+        whole: items of all processes' shares together.
+        soft: shares of the classes in each item, ``[b, classes]``, where items are mixed.
+    """
+
+    inputs: Any
+    target: Tensor
+    index: Tensor
+    whole: int
+    soft: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the same on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def part(self, number: int, parts: int, whole: int) -> "Batch":
+        """Return one of several parts, as ``tensor_split`` makes them.
+
+        Args:
+            number: of the part, from 0.
+            parts: how many there are.
+            whole: items of this part, of all processes together.
+        """
+        return replace(self._each(lambda tensor: tensor.tensor_split(parts)[number]), whole=whole)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(self, **{field.name: _changed(getattr(self, field.name), change) for field in fields(self)})
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: change(tensor) for name, tensor in value.items()}
+    return change(value) if isinstance(value, Tensor) else value
