@@ -71,9 +71,13 @@ class TrainConfig:
         randaugment: magnitude of RandAugment on each image, in [0, 30]. It does two operations; published as 9.
         trivialaugment: TrivialAugment on each image. It does one operation, of a magnitude drawn at random.
         erasing: probability of a black box in an image, in [0, 1]. It covers 2 to 33 % of the area.
+        views: fixed views of each image, that many, of which each epoch takes one at random; crops, flips and what is
+            above draw them once and for all, the same in every training. So a teacher's outputs can be stored for
+            views of which there would be too many else. At least 1.
         label_smoothing: share of the labels given evenly to all classes. Of those of cross-entropy, in [0, 1).
         ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
             what is evaluated, saved and returned; published as 0.999 and more.
+        round_teacher: round a teacher's outputs to float16, up to 65,504, so that storing them takes half.
         compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
             differ by rounding. It takes up to a minute or two before the first step.
         deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
@@ -112,8 +116,10 @@ class TrainConfig:
     randaugment: int = 0
     trivialaugment: bool = False
     erasing: float = 0.0
+    views: int = 0
     label_smoothing: float = 0.0
     ema: float = 0.0
+    round_teacher: bool = False
     compile: bool = False
     deterministic: bool = False
     channels_last: bool = True
@@ -148,6 +154,7 @@ class TrainConfig:
         for name in ("label_smoothing", "ema"):
             self._check(name, 0 <= getattr(self, name) < 1, "give a number from 0 (off) to below 1")
         self._check("erasing", 0 <= self.erasing <= 1, "give a probability, from 0 (off) to 1")
+        self._check("views", isinstance(self.views, int) and self.views >= 0, "give 0 (off) or a whole number")
         magnitude = self.randaugment
         self._check(
             "randaugment",

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from trg_pyg.batch import Batch
+from trg_pyg.data._views import seeds_of
 from trg_pyg.errors import require
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -60,13 +61,17 @@ class Mixing:
             f"{channels} channels, and they know grey and colour only; leave them out",
         )
         if self._change is not None:
-            seeds = self._world.share(torch.randint(2**62, (batch.whole,), generator=generator))
+            if config.views:
+                assert batch.slot is not None
+                seeds = seeds_of(batch.slot, 2)
+            else:
+                seeds = self._world.share(torch.randint(2**62, (batch.whole,), generator=generator))
             images = _changed(images, self._change, seeds.tolist())
         if not config.mixes:
-            return replace(batch, inputs=images)
+            return replace(batch, inputs=images, slot=batch.slot if config.views else None)
         images, share = self._mixed(images, self._before(images), generator)
         own, other = (one_hot(labels, self._classes).float() for labels in (target, self._before(target)))
-        return replace(batch, inputs=images, soft=torch.lerp(other, own, share))
+        return replace(batch, inputs=images, soft=torch.lerp(other, own, share), slot=None)
 
     def _before(self, rows: Tensor) -> Tensor:
         """Return the rows of each image's partner."""

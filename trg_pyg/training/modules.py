@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast, overload
 
 import torch
@@ -140,7 +141,8 @@ class GatheredOutputs:
 
     def __init__(self, outputs: Outputs, views: Sequence[Sequence[int]], world: World) -> None:
         self._logits = _Gathered([outputs.logits], views, world)
-        self._embedding = None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
+        # Looked at when somebody does: a store may have to compute it.
+        self._embedding = lambda: None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
         self.features: Sequence[Tensor] = _Gathered(outputs.features, views, world)
 
     @property
@@ -151,7 +153,11 @@ class GatheredOutputs:
     @property
     def embedding(self) -> Tensor | None:
         """``[B, d]`` of the whole batch; None where the shares have none."""
-        return None if self._embedding is None else self._embedding[0]
+        return None if self._gathered_embedding is None else self._gathered_embedding[0]
+
+    @cached_property
+    def _gathered_embedding(self) -> "_Gathered | None":
+        return self._embedding()
 
     def __iter__(self) -> Iterator[Any]:
         # Outputs is a tuple of these three.

@@ -4,15 +4,20 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, overload
+from typing import IO, Any, Literal, NamedTuple, get_args, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trg_pyg.errors import check_choice
+from trg_pyg.data.augment import Augment
+from trg_pyg.data.base import Augmentation
+from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs
+from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.modules import FrozenTeacher
 
 StoreLevel = Literal["logits", "embedding", "maps", "auto"]
@@ -21,6 +26,42 @@ _LOGITS, _EMBEDDING, _TAP = "logits", "embedding", "tap "
 _DIGEST = 16
 # Fewer images at once are computed by other routines, which round differently.
 _FEWEST = 8
+
+
+class Views(NamedTuple):
+    """The views of an image that a training shows.
+
+    Attributes:
+        number: how many there are.
+        about: what they are, for the name of a file.
+    """
+
+    number: int
+    about: str
+
+    @classmethod
+    def of(cls, augment: Augmentation | None, config: TrainConfig) -> "Views":
+        """Return those of a recipe.
+
+        Raises:
+            InputError: there are too many to be stored.
+        """
+        names = ("randaugment", "trivialaugment", "erasing", "mixup", "cutmix")
+        changes = [f"train.{name} = {value}" for name in names if (value := getattr(config, name))]
+        cropped = isinstance(augment, RandomResizedCrop)
+        if config.views:
+            require(not config.mixes, f"teacher_store: {config.mixes}: images that are mixed are not stored; set 0")
+            about = [f"{config.views} views", str(vars(augment) if augment else ""), *changes]
+            return cls(config.views, ", ".join(about + ([f"torchvision {version('torchvision')}"] if changes else [])))
+        endless = [*changes, *(["crop=resized"] if cropped else [])]
+        require(
+            not endless,
+            f"teacher_store: with {' and '.join(endless)} each view of an image is new, and nothing would be found "
+            "again; set train.views to a number of fixed views, such as 32, or teacher_store to off",
+        )
+        if isinstance(augment, Augment):
+            return cls(augment.views, f"crop_padding {augment.crop_padding}, flip {augment.flip}")
+        return cls(1, "as they are")
 
 
 class TeacherStore:
@@ -35,27 +76,44 @@ class TeacherStore:
     killed at any moment, and several may write, without a lock. Where a file cannot be written, a warning says so
     once, and the training goes on with what is there.
 
+    Which rows were found, of all that were asked for, is counted for all teachers together.
+
     Args:
         folder: of the files; made if need be.
         level: ``"logits"``; ``"embedding"``: these and what the classifier takes; ``"maps"``: these and the tapped
             features; ``"auto"``: the most of these that takes ``most_bytes`` or less.
-        images: names the whole set of images, pixels included, and what their views are; a slot of another name is
-            another row.
+        images: names the whole data set, pixels included: an image of another name, and of the same place, is another.
         most_bytes: of the files, once every slot is filled; looked at by ``"auto"`` only.
+        on_fill: has a training fill all rows before its first step; it is told how many images are done, and of how
+            many. ``None`` fills them as they are needed.
+
+    Attributes:
+        asked: rows that were asked for.
+        computed: images that went through a teacher for them, those that fill a batch up included.
 
     Raises:
         InputError: the level is none of these.
     """
 
-    def __init__(self, folder: Path, level: StoreLevel, images: str, most_bytes: int = 8 * 10**9) -> None:
-        check_choice("teacher_store", level, ("logits", "embedding", "maps", "auto"))
+    def __init__(
+        self,
+        folder: Path,
+        level: StoreLevel,
+        images: str,
+        most_bytes: int = 8 * 10**9,
+        on_fill: Callable[[int, int], None] | None = None,
+    ) -> None:
+        check_choice("teacher_store", level, get_args(StoreLevel))
         self.folder, self.level, self.images, self.most_bytes = folder, level, images, most_bytes
+        self.on_fill = on_fill
+        self.asked = self.computed = 0
 
     def open(
         self,
         network: FrozenTeacher,
         shape: Sequence[int],
         batch: int,
+        views: Views,
         rows: int,
         slots: int | None = None,
         device: torch.device | str = "cpu",
@@ -70,6 +128,7 @@ class TeacherStore:
             network: on its device, as it is to be asked.
             shape: of an image: channels, height, width.
             batch: images that the teacher is usually asked for at once.
+            views: of an image.
             rows: that there may be, images times views; for ``"auto"``.
             slots: above the highest slot; on a GPU, where that many rows take at most half of its free memory, those
                 that were needed are kept there too. ``None`` stands for ``rows``.
@@ -91,6 +150,7 @@ class TeacherStore:
         identity = {
             "weights": digest_of(network.teacher),
             "images": self.images,
+            "views": views.about,
             "precision": network.precision,
             "rounded": network.rounded,
             "batch": None if trial.any_size else batch,
@@ -110,7 +170,7 @@ class TeacherStore:
             return None
         for column in kept:
             files[column].keep_on(device, slots or rows)
-        return StoredTeacher(network, files, trial)
+        return StoredTeacher(self, network, files, trial)
 
     def _kept(self, each: Mapping[str, int], rows: int) -> list[str]:
         """Return the outputs that are stored, of those whose rows take so many bytes each."""
@@ -126,17 +186,11 @@ class TeacherStore:
 
 
 class StoredTeacher:
-    """A teacher that is asked only for what is not in its files; made by :meth:`TeacherStore.open`.
+    """A teacher that is asked only for what is not in its files; made by :meth:`TeacherStore.open`."""
 
-    Attributes:
-        asked: rows that were asked for so far, each once a batch.
-        computed: images that went through the teacher, those that fill a batch up included.
-    """
-
-    def __init__(self, network: FrozenTeacher, rows: "dict[str, _Rows]", trial: "_Trial") -> None:
-        self._network, self._rows, self._trial = network, rows, trial
+    def __init__(self, store: TeacherStore, network: FrozenTeacher, rows: "dict[str, _Rows]", trial: "_Trial") -> None:
+        self._store, self._network, self._rows, self._trial = store, network, rows, trial
         self._asks_more = False
-        self.asked = self.computed = 0
 
     def __call__(self, images: Tensor, slots: Tensor) -> "StoredOutputs | Outputs":
         """Return what the teacher gives for images, computed where it is asked for and not known.
@@ -145,11 +199,16 @@ class StoredTeacher:
             images: uint8 ``[B, C, H, W]``.
             slots: the row of each image, int64 ``[B]`` on the CPU: the same number for the same pixels always.
         """
+        self._store.asked += len(images)
         if self._asks_more or not self._trial.fits(len(images)):
             return self._compute(images)
-        self.asked += len(images)
         has_embedding = self._trial.reference.embedding is not None
         return StoredOutputs(_Batch(self, images, slots.numpy()).column, _taps(self._network), has_embedding)
+
+    def fill(self, images: Tensor, slots: Tensor) -> None:
+        """Store the logits of images, as :meth:`__call__` takes them, of batches of any size where that is possible."""
+        if self._trial.any_size or self._trial.fits(len(images)):
+            _Batch(self, images, slots.numpy()).column(_LOGITS)
 
     def close(self) -> None:
         """Close the files."""
@@ -163,7 +222,7 @@ class StoredTeacher:
         self._asks_more = True
 
     def _compute(self, images: Tensor) -> Outputs:
-        self.computed += len(images)
+        self._store.computed += len(images)
         outputs: Outputs = self._network(images)
         return outputs
 
@@ -236,15 +295,16 @@ class _Batch:
 
     def column(self, name: str) -> Tensor:
         if name not in self._known:
+            rows = self._owner._rows.get(name)
+            if rows is None:
+                self._owner.ask_always(name)
             whole = [outputs for places, outputs in self._runs if len(places) == len(self._slots)]
-            self._known[name] = whole[0][name] if whole else self._read(name)
+            self._known[name] = whole[0][name] if whole else self._read(name, rows)
         return self._known[name]
 
-    def _read(self, name: str) -> Tensor:
+    def _read(self, name: str, rows: "_Rows | None") -> Tensor:
         count, owner = len(self._slots), self._owner
-        rows = owner._rows.get(name)
         if rows is None:
-            owner.ask_always(name)
             self._run(np.arange(count))
             return self._runs[-1][1][name]
         values, found = rows.read(self._slots, self._images.device)
@@ -265,7 +325,7 @@ class _Batch:
         """Compute some images, filled up with others of them to one of the sizes that were tried."""
         owner, count = self._owner, len(self._slots)
         size = owner._trial.size_for(len(places))
-        if len(places) == count or size >= count:
+        if owner._trial.fits(count) and (len(places) == count or size >= count):
             places, size = np.arange(count), count
         images = self._images
         if size != count:
@@ -432,10 +492,10 @@ class _Rows:
         stated = record[:_DIGEST].tobytes()
         return read == len(record) and stated != bytes(_DIGEST) and stated == self._digest(slot, record[_DIGEST:])
 
-    def _digest(self, slot: int, content: np.ndarray) -> bytes:
+    def _digest(self, slot: int, content: "np.ndarray[Any, Any]") -> bytes:
         digest = self._key.copy()
         digest.update(slot.to_bytes(8, "little"))
-        digest.update(content)
+        digest.update(content.data)
         return digest.digest()[:_DIGEST]
 
 
@@ -466,7 +526,7 @@ def _look(values: Tensor) -> tuple[_Layout, str]:
     Whatever decides how the teacher rounds - device, compilation, versions, threads - shows in these.
     """
     layout = _Layout.of(values)
-    return layout, hashlib.sha256(layout.flat(values[:_FEWEST]).cpu().contiguous().numpy()).hexdigest()
+    return layout, hashlib.sha256(layout.flat(values[:_FEWEST]).cpu().contiguous().numpy().data).hexdigest()
 
 
 def _row_bytes(values: Tensor, half: bool) -> int:
