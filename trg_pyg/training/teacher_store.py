@@ -17,6 +17,7 @@ from trg_pyg.data.base import Augmentation
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs
+from trg_pyg.models.weights import digest_of
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.modules import FrozenTeacher
 
@@ -497,15 +498,6 @@ class _Rows:
         digest.update(slot.to_bytes(8, "little"))
         digest.update(content.data)
         return digest.digest()[:_DIGEST]
-
-
-def digest_of(module: torch.nn.Module) -> str:
-    """Return a hash of the names and values of a network's weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _taps(network: FrozenTeacher) -> list[str]:

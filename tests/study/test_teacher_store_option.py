@@ -1,0 +1,65 @@
+"""``teacher_store``: the runs of a study share what their teacher said."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trg_pyg.cli.run import main
+
+
+def weights(output: Path) -> dict[str, dict[str, torch.Tensor]]:
+    files = sorted(output.glob("ImageFolder*/*/*/seed*/last.safetensors"))
+    return {str(file.relative_to(output)): load_file(file) for file in files}
+
+
+def images_through(printed: str) -> list[tuple[int, int]]:
+    told = re.findall(r"teacher store: ([\d,]+) images were sent through the teacher for ([\d,]+) asked for", printed)
+    return [(int(computed.replace(",", "")), int(asked.replace(",", ""))) for computed, asked in told]
+
+
+def test_runs_share_what_a_teacher_said_and_are_what_they_are_without(small, tmp_path, capsys):
+    given = [*small, "--methods", "TRG", "KD", "--distiller", "TRG", "--distiller.k=4"]
+    assert main(given) == 0
+    expected = weights(tmp_path / "runs")
+    assert len(expected) == 2
+    capsys.readouterr()
+    stored = [*given, f"--output={tmp_path / 'stored'}", "--teacher_store=maps"]
+    assert main([*stored, "--data.imbalance=2"]) == 0
+    capsys.readouterr()
+    assert main([*stored, "--overwrite", "--fill_store=true", "--data.crop_padding=0"]) == 0
+    (first, asked), (second, _) = images_through(capsys.readouterr().out)
+    assert asked == 2 * 36
+    assert (first, second) == (2 * 36, 0)
+    assert main([*stored, "--overwrite"]) == 0
+    assert images_through(capsys.readouterr().out)[1][0] < asked
+    found = weights(tmp_path / "stored")
+    for run, values in expected.items():
+        assert [name for name, value in values.items() if not torch.equal(found[run][name], value)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            ["--teacher_store=auto", "--train.erasing=0.2"],
+            "teacher_store: with train.erasing = 0.2 each view of an image is new, and nothing would be found again; "
+            "set train.views to a number of fixed views, such as 32, or teacher_store to off",
+        ),
+        (["--fill_store=true"], "fill_store=true fills a store: set teacher_store, such as to logits"),
+        (["--teacher_store=logits", "--store_gb=0"], "store_gb=0: give a number above 0"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_a_teacher_is_trained(small, tmp_path, capsys, given, line):
+    assert main([*small, "--methods", "KD", *given]) == 2
+    assert f"error: {line}\n" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_off_is_off_in_a_file_too(small, tmp_path, capsys):
+    file = tmp_path / "off.yaml"
+    file.write_text("teacher_store: off\n")
+    assert main(["--config", str(file), *small, "--dry_run"]) == 0
+    assert main([*small, "--dry_run", "--teacher_store=off"]) == 0
