@@ -94,8 +94,9 @@ def check(found: list[Any], expected: list[Any]) -> None:
         (["AsksHead"], CONFIG),
         (["RKD"], replace(CONFIG, round_teacher=True)),
         (["KD"], replace(CONFIG, views=2, randaugment=9, erasing=0.5)),
+        (["KD"], replace(CONFIG, views=2, mixup=0.5, cutmix=1.0, erasing=0.5)),
     ],
-    ids=["KD", "parts", "together, bf16", "asks the teacher's head", "rounded", "fixed views"],
+    ids=["KD", "parts", "together, bf16", "asks the teacher's head", "rounded", "fixed views", "mixed"],
 )
 def test_weights_and_metrics_are_those_without_a_store(tmp_path, names, config):
     expected, _ = train(None, *names, config=config)
@@ -150,12 +151,24 @@ def test_a_store_is_filled_in_advance(tmp_path, config):
 
 
 def test_views_without_number_are_refused(tmp_path):
+    images = image_set(12)
     with pytest.raises(InputError, match=r"randaugment = 9 and train.mixup = 0.2 each view of an image is new"):
         train(tmp_path, "KD", config=replace(CONFIG, randaugment=9, mixup=0.2))
     with pytest.raises(InputError, match=r"with crop=resized each view .* set train.views to a number of fixed views"):
-        Views.of(RandomResizedCrop(), CONFIG)
-    assert Views.of(RandomResizedCrop(), replace(CONFIG, views=5)).number == 5
-    assert Views.of(Augment(4, True), CONFIG).number == 162
+        Views.of(RandomResizedCrop(), CONFIG, images)
+    assert Views.of(RandomResizedCrop(), replace(CONFIG, views=5), images).number == 5
+    assert Views.of(Augment(4, True), CONFIG, images).number == 162
+
+
+def test_what_a_mixed_view_is_depends_on_the_other_images():
+    mixed, images = replace(CONFIG, views=5, mixup=0.2), image_set(12)
+    every = [
+        Views.of(FLIPS, mixed, part)
+        for part in (images, images.select(torch.arange(12)), images.select(torch.arange(9)))
+    ]
+    assert every[0] == every[1] != every[2]
+    alone = replace(CONFIG, views=5)
+    assert Views.of(FLIPS, alone, images) == Views.of(FLIPS, alone, images.select(torch.arange(9)))
 
 
 @pytest.mark.parametrize("scope", ["global", "local"])

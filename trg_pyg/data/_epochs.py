@@ -85,6 +85,7 @@ class EpochLoader(ABC, Generic[Source]):
         rank: int = 0,
         world_size: int = 1,
         views: int = 0,
+        pairs: bool = False,
     ) -> None:
         require(
             isinstance(image_set, FileSet) or not isinstance(augment, RandomResizedCrop),
@@ -101,7 +102,7 @@ class EpochLoader(ABC, Generic[Source]):
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
-        self.views = views
+        self.views, self.pairs = views, pairs
         self.view: int | None = None
         self._targets = image_set.targets
         places = getattr(image_set, "places", None)
@@ -221,6 +222,8 @@ class EpochLoader(ABC, Generic[Source]):
             self.generator.set_state(now)
             self._resuming = False
         own, whole = self._shares(order), self._batches(order)
+        if self.pairs and slots is not None:
+            return [self._paired(*part) for part in zip(own, self._shares(slots), map(len, whole), strict=True)]
         on_device = self._shares(to_device(order, self._targets.device))  # one copy an epoch
         own_seeds, own_slots = ([None] * len(own) if each is None else self._shares(each) for each in (seeds, slots))
         return [Part(*part) for part in zip(own, on_device, own_seeds, own_slots, map(len, whole), strict=True)]
@@ -229,6 +232,14 @@ class EpochLoader(ABC, Generic[Source]):
         if self.view is None:
             return augment.draw(count, self.generator)
         return augment.view(torch.full((count,), self.view))
+
+    def _paired(self, positions: Tensor, slots: Tensor, whole: int) -> Part:
+        """Return a part that has a fixed view of another image for each of its own, all of these behind all own."""
+        others = seeds_of(slots, 3) % len(self._places)
+        positions = torch.cat([positions, others])
+        slots = torch.cat([slots, self._places[others] * self.views + seeds_of(slots, 4) % self.views])
+        seeds = seeds_of(slots, 1) if isinstance(self.augment, RandomResizedCrop) else None
+        return Part(positions, to_device(positions, self._targets.device), seeds, slots, whole)
 
     def _batches(self, values: Tensor) -> Sequence[Tensor]:
         """Split one value an image, in the order of the epoch, into the batches that are still to be given out."""

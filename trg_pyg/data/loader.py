@@ -37,6 +37,7 @@ def make_loader(
     rank: int = 0,
     world_size: int = 1,
     views: int = 0,
+    pairs: bool = False,
 ) -> Loader:
     """Return the loader for this kind of set; both kinds yield the same batches and draw in the same way.
 
@@ -59,6 +60,8 @@ def make_loader(
         world_size: processes that share each batch, >= 1; their parts differ by one image at most.
         views: fixed views of each image, of which each epoch takes one at random; 0 draws a new view each time. What
             they are depends on nothing but the place of the image in the whole data set.
+        pairs: of fixed views: a batch has a second half, for each of its images one that is always the same for this
+            view, to be mixed with it.
 
     Raises:
         InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
@@ -78,4 +81,5 @@ def make_loader(
         rank=rank,
         world_size=world_size,
         views=views,
+        pairs=pairs,
     )

@@ -160,7 +160,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             own = _splits_for(distiller.pools, splits, config.data.subset_seed)
             distiller.bind(own.train.targets, torch.Generator())
             if config.teacher_store and distiller.needs_teacher and not distiller.has_views():
-                Views.of(config.data.augment(), config.train)
+                Views.of(config.data.augment(), config.train, own.train)
             fewest = check_batches(distiller, len(own.train), config.train, world)
         except InputError as error:
             if not method.is_variant:

@@ -145,12 +145,13 @@ def fit_together(
         rank=world.rank,
         world_size=world.size,
         views=config.views,
+        pairs=bool(config.mixes),
     )
     teachers = [trainee.teacher if trainee.distiller.needs_teacher else None for trainee in trainees]
     apart = [trainee.distiller.has_views() for trainee in trainees]
     teaching = Teaching(teachers, train_set.image_size, config, world, device, apart)
     served = store is not None and any(each and not alone for each, alone in zip(teachers, apart, strict=True))
-    views = Views.of(augment, config) if served else None
+    views = Views.of(augment, config, train_set) if served else None
     networks = [trainee.student for trainee in trainees]
     with (
         deterministic_algorithms(config.deterministic, device),
@@ -269,6 +270,7 @@ def _fill(
         rank=world.rank,
         world_size=world.size,
         views=config.views,
+        pairs=bool(config.mixes),
     )
     done, images = 0, len(train_set) * views.number
     for loader.view in range(views.number):

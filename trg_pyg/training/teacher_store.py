@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data.augment import Augment
-from trg_pyg.data.base import Augmentation
+from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs
@@ -41,8 +41,8 @@ class Views(NamedTuple):
     about: str
 
     @classmethod
-    def of(cls, augment: Augmentation | None, config: TrainConfig) -> "Views":
-        """Return those of a recipe.
+    def of(cls, augment: Augmentation | None, config: TrainConfig, train_set: ImageSource) -> "Views":
+        """Return those of a recipe for some images.
 
         Raises:
             InputError: there are too many to be stored.
@@ -51,9 +51,13 @@ class Views(NamedTuple):
         changes = [f"train.{name} = {value}" for name in names if (value := getattr(config, name))]
         cropped = isinstance(augment, RandomResizedCrop)
         if config.views:
-            require(not config.mixes, f"teacher_store: {config.mixes}: images that are mixed are not stored; set 0")
             about = [f"{config.views} views", str(vars(augment) if augment else ""), *changes]
-            return cls(config.views, ", ".join(about + ([f"torchvision {version('torchvision')}"] if changes else [])))
+            if changes:  # what is drawn may differ from version to version
+                about += [f"{package} {version(package)}" for package in ("numpy", "torchvision")]
+            if config.mixes:  # with others of the set
+                places = torch.arange(len(train_set)) if train_set.places is None else train_set.places
+                about.append(hashlib.sha256(places.numpy().data).hexdigest())
+            return cls(config.views, ", ".join(about))
         endless = [*changes, *(["crop=resized"] if cropped else [])]
         require(
             not endless,
