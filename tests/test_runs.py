@@ -52,7 +52,7 @@ def test_the_name_of_a_method_is_that_of_its_row(tmp_path):
 def test_a_run_with_epochs_to_go_is_unfinished(tmp_path, epochs):
     run = Run.read(write_run(tmp_path / "run", epochs=epochs))
     assert not run.finished
-    assert (run.done, run.top1) == (epochs, 50.0 if epochs else None)
+    assert (run.done, run.score) == (epochs, 50.0 if epochs else None)
 
 
 def test_a_run_that_has_just_begun_has_no_metrics_and_may_lack_its_environment(tmp_path):

@@ -64,6 +64,11 @@ class Step:
         )
         require(0 <= self.progress <= 1, f"progress={self.progress}: it is a share of the training, from 0 to 1")
 
+    @property
+    def classes(self) -> Tensor | None:
+        """The labels, int64 ``[B]``, where they are one class an image."""
+        return self.target if self.target.dim() == 1 and self.target.dtype == torch.int64 else None
+
     def split(self, outputs: Tensor) -> tuple[Tensor, ...]:
         """Return the rows of each view, of a tensor ``[R, ...]`` that a network gave for all of them together."""
         return outputs.split(self.rows or (len(self.target),))

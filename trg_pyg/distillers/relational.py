@@ -161,7 +161,8 @@ class Relational(Term):
         seen_s, seen_t = seen or (nodes_s, nodes_t)
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
-        labels = self.nodes.labels(step.target, nodes_t.shape[1])
+        classes = step.classes
+        labels = None if classes is None else self.nodes.labels(classes, nodes_t.shape[1])
         graph_t = self.edges(seen_t, labels)
         if self.on == "own":
             graph_s = self.edges(seen_s, labels)

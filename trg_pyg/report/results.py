@@ -8,7 +8,7 @@ from typing import Any
 from trg_pyg._files import replaced_whole
 from trg_pyg._program import program
 from trg_pyg.errors import InputError
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import score_of
 from trg_pyg.report.table import notes_on, results_table, shown_in_table
 from trg_pyg.runs import History, Run, are_numbers
 
@@ -92,7 +92,11 @@ def _check(results: Results) -> None:
         _expect(isinstance(run.distiller, dict), f"distiller of {run.method}", run.distiller)
         sound = isinstance(run.history, list) and len(run.history) > 0 and all(map(are_metrics, run.history))
         _expect(sound, f"history of {run.method}, seed {run.seed}", run.history)
-        _expect(SCORE.key in run.history[-1], f"last epoch of {run.method}, seed {run.seed}", run.history[-1])
+        _expect(
+            score_of(run.history).key in run.history[-1],
+            f"last epoch of {run.method}, seed {run.seed}",
+            run.history[-1],
+        )
     methods = {run.method for run in results.runs}
     reference = results.reference
     _expect(reference is None or (isinstance(reference, str) and reference in methods), "reference", reference)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 
 from trg_pyg._program import markdown_table
-from trg_pyg.metrics import OWN_HELDOUT, PASSES, SCORE, Group, Metric, metrics_of
+from trg_pyg.metrics import OWN_HELDOUT, PASSES, Group, Metric, metrics_of, score_of
 from trg_pyg.report.paired import paired_difference
 from trg_pyg.runs import History
 
@@ -37,9 +37,10 @@ def results_table(
         InputError: there is a reference, and a method has not as many seeds.
     """
     last = {method: [last_epoch(history) for history in histories] for method, histories in results.items()}
+    score = score_of(run for runs in last.values() for run in runs)
     shown = metrics_shown([run for runs in last.values() for run in runs], *_SHOWN)
     columns = {metric.title: metric.key for metric in shown}
-    compared = [] if reference is None else [f"{SCORE.title} over {reference} [95 %]"]
+    compared = [] if reference is None else [f"{score.title} over {reference} [95 %]"]
     rows = [["method", *columns, *compared]]
     if teacher is not None:
         name, metrics = teacher
@@ -48,7 +49,7 @@ def results_table(
     for method, runs in last.items():
         row = [method, *(cell(runs, key) for key in columns.values())]
         if reference is not None:
-            row.append("" if method == reference else _difference(runs, last[reference]))
+            row.append("" if method == reference else _difference(score, runs, last[reference]))
         rows.append(row)
     return "\n\n".join([markdown_table(rows), *about(shown)])
 
@@ -67,8 +68,8 @@ def notes_on(last: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
     ]
 
 
-def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
-    a, b = ([run[SCORE.key] for run in each] for each in (runs, reference))
+def _difference(score: Metric, runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
+    a, b = ([run[score.key] for run in each] for each in (runs, reference))
     return str(paired_difference(a, b))
 
 

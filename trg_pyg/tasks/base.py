@@ -72,7 +72,7 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self, measured: Mapping[str, Tensor], targets: Tensor, groups: Groups) -> dict[str, float]:
-        """Return the metrics by name, of all items of an evaluation.
+        """Return the metrics by name, of all items of an evaluation; ``loss`` among them, finite where the outputs are.
 
         Args:
             measured: what :meth:`measure` gave, of all batches in their order.

@@ -23,7 +23,7 @@ from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.data.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import CHOSEN_BY, OWN_HELDOUT, SCORE
+from trg_pyg.metrics import OWN_HELDOUT, Metric, score_named
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
@@ -151,7 +151,8 @@ class Learner:
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
         trainee.student.describe(train_set.image_size)
-        trainee.distiller.task = self.task = train_set.task
+        trainee.distiller.task = self._task = train_set.task
+        self._score = score_named(self._task.score)
         trainee.distiller.extend(trainee.student)
         if config.sync_batchnorm:
             sync_batchnorm(trainee.student, device)
@@ -267,7 +268,7 @@ class Learner:
             losses, outputs = wrapped(inputs, teacher, told, part.whole)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
-        running = self.task.running(outputs, part)
+        running = self._task.running(outputs, part)
         if told.rows is not None:
             state.further += (sum(told.rows) - len(part)) * self._of_each
         state.further += self._networks.passed
@@ -463,7 +464,7 @@ class Learner:
                 self._check_finite("test/loss", metrics)
                 metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
-        metrics |= _best(metrics, state.history)
+        metrics |= _best(self._score, metrics, state.history)
         state.history.append(metrics)
         state.step, state.seconds, state.meter, state.further = 0, 0.0, Meter(), 0
         folder = self.trainee.folder
@@ -471,7 +472,7 @@ class Learner:
             try:
                 if world.is_main:
                     with self._as_used():
-                        _save_weights(state, folder)
+                        _save_weights(state, folder, self._score)
                 # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
                 self._save(folder, loader)
             except OSError as error:
@@ -533,23 +534,23 @@ def _named(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
-def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
-    tested = [epoch for epoch in [*history, metrics] if SCORE.key in epoch]
+def _best(score: Metric, metrics: dict[str, float], history: History) -> dict[str, float]:
+    tested = [epoch for epoch in [*history, metrics] if score.key in epoch]
     if not tested:
         return {}
-    chosen_by = CHOSEN_BY if CHOSEN_BY.key in tested[-1] else SCORE
-    best = chosen_by.best(tested)
-    return {f"best/{SCORE.name}": best[SCORE.key], "best/epoch": best["epoch"]}
+    heldout = score.of("heldout")
+    best = (heldout if heldout.key in tested[-1] else score).best(tested)
+    return {score.of("best").key: best[score.key], "best/epoch": best["epoch"]}
 
 
-def _save_weights(state: TrainingState, folder: Path) -> None:
+def _save_weights(state: TrainingState, folder: Path, score: Metric) -> None:
     metrics, normalize = state.history[-1], state.module.student.normalize
     network = state.module.distiller.deploy(state.module.student.model)
     about = {"epoch": str(metrics["epoch"])}
     if isinstance(normalize, Normalize):
         about |= {name: json.dumps(getattr(normalize, name).flatten().tolist()) for name in ("mean", "std")}
-    if SCORE.key in metrics:
-        about["accuracy"] = f"{metrics[SCORE.key]:.2f}"
+    if score.key in metrics:
+        about["accuracy"] = f"{metrics[score.key]:.2f}"
     if metrics.get("best/epoch") == metrics["epoch"]:
         save_weights(network, folder / "best.safetensors", about)
     save_weights(network, folder / "last.safetensors", about)

@@ -114,12 +114,12 @@ def fit_together(
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
-        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` and
+        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/<score>``, ``test/<metric>`` and
         ``heldout/<metric>`` where ``config.eval_every`` asks for it, and with it what the trainee's probe gives,
         ``images_per_second`` and ``ms_per_step`` (wall time of training alone, loading included, divided by the
         trainees that share it), ``passes`` (images sent through student and teacher for each training image),
-        ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the test top-1 of the best epoch so far: that
-        with the highest ``heldout/top1`` where images are held out, else test top-1). Accuracies are in percent.
+        ``seconds`` (with evaluation), ``best/<score>`` and ``best/epoch`` (the task's score on the test images in
+        the best epoch so far: by that on the images held out where there are some). Accuracies are in percent.
 
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
