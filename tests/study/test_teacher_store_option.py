@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -38,24 +37,6 @@ def test_runs_share_what_a_teacher_said_and_are_what_they_are_without(small, tmp
     found = weights(tmp_path / "stored")
     for run, values in expected.items():
         assert [name for name, value in values.items() if not torch.equal(found[run][name], value)] == []
-
-
-@pytest.mark.parametrize(
-    ("given", "line"),
-    [
-        (
-            ["--teacher_store=auto", "--train.erasing=0.2"],
-            "teacher_store: with train.erasing = 0.2 each view of an image is new, and nothing would be found again; "
-            "set train.views to a number of fixed views, such as 32, or teacher_store to off",
-        ),
-        (["--fill_store=true"], "fill_store=true fills a store: set teacher_store, such as to logits"),
-        (["--teacher_store=logits", "--store_gb=0"], "store_gb=0: give a number above 0"),
-    ],
-)
-def test_what_cannot_be_stored_is_refused_before_a_teacher_is_trained(small, tmp_path, capsys, given, line):
-    assert main([*small, "--methods", "KD", *given]) == 2
-    assert f"error: {line}\n" in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
 
 
 def test_off_is_off_in_a_file_too(small, tmp_path, capsys):

@@ -126,11 +126,11 @@ class Config:
         device: auto takes a GPU if there is one.
         share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
             them: the same results in less time, but all students are in memory.
-        teacher_store: keep what teachers say of each view of each image in files beside the trained teachers, for later
-            epochs, runs and methods; the same results in less time. logits, embedding for these and what the
+        teacher_store: keep what a teacher says of each view of an image. In files beside the trained teachers, for
+            later epochs, runs and methods: the same results in less time. logits, embedding for these and what the
             classifier takes, maps for these and the taps, auto for the most that store_gb holds; off for nothing.
-        store_gb: 10^9 bytes that auto may fill, once all views are there.
-        fill_store: have the logits of all views of all images stored before the first step.
+        store_gb: 10^9 bytes that auto may fill. Counted for all views of all images.
+        fill_store: store the logits of all views at first. Else each is stored when a training needs it.
         checkpoint_minutes: age of a checkpoint at which the next is written within an epoch; null: after epochs only.
         wait_minutes: how long one of several processes waits for another that still lives, such as the main one that
             downloads the data, before the training is given up; one that dies ends it at once.
