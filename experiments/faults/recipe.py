@@ -13,8 +13,8 @@ _OPTIONS = {
     ],
     "HintDynamic": ["--distiller=HintDynamic", "--distiller.every=2", "--data.imbalance=20"],
 }
-# A method whose draws and graphs could be forgotten, one with memory banks, one of two phases, one whose teacher is read
-# from a store, and one with a stream of images and an optimiser of its own.
+# A method whose draws and graphs could be forgotten, one with memory banks, one of two phases, one whose teacher is
+# stored, and one with a stream of images and an optimiser of its own.
 RECIPES = tuple(_OPTIONS)
 # Epochs of the student.
 EPOCHS = 2

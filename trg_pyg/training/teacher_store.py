@@ -81,8 +81,6 @@ class TeacherStore:
     killed at any moment, and several may write, without a lock. Where a file cannot be written, a warning says so
     once, and the training goes on with what is there.
 
-    Which rows were found, of all that were asked for, is counted for all teachers together.
-
     Args:
         folder: of the files; made if need be.
         level: ``"logits"``; ``"embedding"``: these and what the classifier takes; ``"maps"``: these and the tapped
@@ -191,11 +189,16 @@ class TeacherStore:
 
 
 class StoredTeacher:
-    """A teacher that is asked only for what is not in its files; made by :meth:`TeacherStore.open`."""
+    """A teacher that is asked only for what is not in its files; made by :meth:`TeacherStore.open`.
+
+    Attributes:
+        looked_at: names of the outputs that somebody has looked at so far; those of the next batch are there at once.
+    """
 
     def __init__(self, store: TeacherStore, network: FrozenTeacher, rows: "dict[str, _Rows]", trial: "_Trial") -> None:
         self._store, self._network, self._rows, self._trial = store, network, rows, trial
         self._asks_more = False
+        self.looked_at: dict[str, None] = {}
 
     def __call__(self, images: Tensor, slots: Tensor) -> "StoredOutputs | Outputs":
         """Return what the teacher gives for images, computed where it is asked for and not known.
@@ -207,8 +210,12 @@ class StoredTeacher:
         self._store.asked += len(images)
         if self._asks_more or not self._trial.fits(len(images)):
             return self._compute(images)
+        batch = _Batch(self, images, slots.numpy())
+        # Before the student runs, whose activations would leave no memory to the teacher's but new.
+        for name in self.looked_at:
+            batch.column(name)
         has_embedding = self._trial.reference.embedding is not None
-        return StoredOutputs(_Batch(self, images, slots.numpy()).column, _taps(self._network), has_embedding)
+        return StoredOutputs(batch.column, _taps(self._network), has_embedding)
 
     def fill(self, images: Tensor, slots: Tensor) -> None:
         """Store the logits of images, as :meth:`__call__` takes them, of batches of any size where that is possible."""
@@ -233,7 +240,7 @@ class StoredTeacher:
 
 
 class StoredOutputs:
-    """The :class:`~trg_pyg.models.taps.Outputs` of a batch, each read or computed when it is first looked at.
+    """The :class:`~trg_pyg.models.taps.Outputs` of a batch, each read or computed if it is looked at.
 
     So a method that looks at logits alone reads no maps, and one that looks at what is not stored has the teacher
     compute it.
@@ -300,6 +307,7 @@ class _Batch:
 
     def column(self, name: str) -> Tensor:
         if name not in self._known:
+            self._owner.looked_at[name] = None
             rows = self._owner._rows.get(name)
             if rows is None:
                 self._owner.ask_always(name)
@@ -365,7 +373,7 @@ class _Trial:
 
     def size_for(self, images: int) -> int:
         """Return the number of images that so many are computed with."""
-        return -(-images // self._step) * self._step
+        return min(-(-images // self._step) * self._step, len(self._noise))
 
     def fits(self, images: int) -> bool:
         """Whether a row of a batch of this size is the row of a usual batch."""
@@ -430,6 +438,7 @@ class _Rows:
         path.touch()
         self._file: IO[bytes] | None = path.open("r+b", buffering=0)
         self._writes = True
+        self._records = np.empty((0, self._bytes), np.uint8)
 
     def keep_on(self, device: torch.device, slots: int) -> None:
         """Keep rows on a GPU too, where so many take at most half of its free memory."""
@@ -478,8 +487,9 @@ class _Rows:
             self._there[slots] = True
 
     def _read_file(self, slots: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        records = np.zeros((len(slots), self._bytes), np.uint8)
-        found = np.zeros(len(slots), bool)
+        if len(self._records) < len(slots):  # kept, since new memory costs more than what is read into it
+            self._records = np.empty((len(slots), self._bytes), np.uint8)
+        records, found = self._records[: len(slots)], np.zeros(len(slots), bool)
         try:
             for number, slot in enumerate(slots.tolist()):
                 found[number] = self._read_into(records[number], slot)
