@@ -185,12 +185,22 @@ def test_two_processes_share_a_store(tmp_path, scope):
     assert [each["counts"][1] for each in runs[2]] == [0, 0]
 
 
+def test_two_trainings_at_once_share_a_store(tmp_path):
+    expected, _ = train(None, "KD", "TRG")
+    for one in launch(Shared(str(tmp_path / "rows"), CONFIG, together=False), 2, tmp_path, group=False):
+        for weights, other in zip(one["weights"], expected, strict=True):
+            assert [name for name, weight in weights.items() if not torch.equal(weight, other["weights"][name])] == []
+
+
 class Shared:
-    def __init__(self, folder: str | None, config: TrainConfig) -> None:
-        self.folder, self.config = folder, config
+    """A training in one of several processes, which train together or each alone."""
+
+    def __init__(self, folder: str | None, config: TrainConfig, together: bool = True) -> None:
+        self.folder, self.config, self.together = folder, config, together
 
     def __call__(self, world: World) -> Any:
         folder = None if self.folder is None else Path(self.folder)
+        world = world if self.together else SINGLE_PROCESS
         results, store = train(folder, "KD", "TRG", world=world, config=self.config)
         counts = [0, 0] if store is None else [store.asked, store.computed]
         return {"weights": [each["weights"] for each in results], "counts": counts}
