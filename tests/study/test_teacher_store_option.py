@@ -26,17 +26,27 @@ def test_runs_share_what_a_teacher_said_and_are_what_they_are_without(small, tmp
     assert len(expected) == 2
     capsys.readouterr()
     stored = [*given, f"--output={tmp_path / 'stored'}", "--teacher_store=maps"]
-    assert main([*stored, "--data.imbalance=2"]) == 0
-    capsys.readouterr()
-    assert main([*stored, "--overwrite", "--fill_store=true", "--data.crop_padding=0"]) == 0
+    assert main([*stored, "--fill_store=true", "--data.crop_padding=0"]) == 0
     (first, asked), (second, _) = images_through(capsys.readouterr().out)
     assert asked == 2 * 36
     assert (first, second) == (2 * 36, 0)
-    assert main([*stored, "--overwrite"]) == 0
+    assert main(stored) == 0
     assert images_through(capsys.readouterr().out)[1][0] < asked
     found = weights(tmp_path / "stored")
     for run, values in expected.items():
         assert [name for name, value in values.items() if not torch.equal(found[run][name], value)] == []
+
+
+def test_a_long_tail_has_the_rows_of_the_whole_data_and_other_pixels_have_not(small, tmp_path):
+    assert main([*small, "--methods", "KD"]) == 0
+    (teacher,) = (tmp_path / "runs" / "teachers").rglob("last.safetensors")
+    given = [*small, "--methods", "KD", f"--teacher.weights={teacher}", "--teacher.accuracy_tolerance=null"]
+    given += [f"--output={tmp_path / 'stored'}", "--teacher_store=logits"]
+    files = []
+    for more in (["--data.imbalance=2"], ["--data.validation=0.2"], [], ["--data.size=24"]):
+        assert main([*given, *more]) == 0
+        files.append(len(list((tmp_path / "stored" / "teachers" / "stored").iterdir())))
+    assert files == [1, 1, 1, 2]
 
 
 def test_off_is_off_in_a_file_too(small, tmp_path, capsys):
