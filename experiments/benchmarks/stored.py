@@ -7,12 +7,11 @@ same batches. ``student`` is a step on cross-entropy with no teacher at all. ``f
 ``stored`` finds all. Times are those of the process (CPU time) and ratios medians of neighbouring steps.
 """
 
-import json as text
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from torch import nn
 
 import trg_pyg.distillers
 from experiments.benchmarks._measure import Work, in_turn, ms, ratio, show
-from trg_pyg._files import write_text
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
 from trg_pyg.data.loader import BatchLoader
@@ -120,7 +118,6 @@ def measure(
     steps: int = 20,
     sides: tuple[str, ...] = tuple(_SIDES),
     device: str = "cpu",
-    json: Path | None = None,
 ) -> list[Row]:
     """Return milliseconds a step of each side, and their ratios.
 
@@ -130,7 +127,6 @@ def measure(
         steps: counted steps of each side, after 3 that are not.
         sides: which of the sides; student and "KD, stored" are among them.
         device: cpu.
-        json: file for the rows.
     """
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -147,8 +143,6 @@ def measure(
                 stack.enter_context(end)
             taken = in_turn(works, steps, warm_up=3, clock=time.process_time)
         rows += [_row(pair, side, taken) for side in sides]
-    if json is not None:
-        write_text(json, text.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows
 
 
