@@ -62,7 +62,7 @@ class Row:
     side: str
     ms: float
     over_student: float
-    over_unstored: float
+    over_unstored: float | None
     over_stored_KD: float
 
 
@@ -147,9 +147,9 @@ def measure(
 
 
 def _row(pair: str, side: str, taken: dict[str, list[float]]) -> Row:
-    own, method = taken[side], side.partition(",")[0]
-    over = [ratio(own, taken[other]) for other in ("student", method, "KD, stored")]
-    return Row(pair, side, ms(own), *over)
+    own, unstored = taken[side], taken.get(side.partition(",")[0])
+    over_unstored = None if unstored is None else ratio(own, unstored)
+    return Row(pair, side, ms(own), ratio(own, taken["student"]), over_unstored, ratio(own, taken["KD, stored"]))
 
 
 if __name__ == "__main__":
