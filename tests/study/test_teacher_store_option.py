@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from trg_pyg.cli.run import main
+from trg_pyg.study import train
 
 
 def weights(output: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -19,17 +20,20 @@ def images_through(printed: str) -> list[tuple[int, int]]:
     return [(int(computed.replace(",", "")), int(asked.replace(",", ""))) for computed, asked in told]
 
 
-def test_runs_share_what_a_teacher_said_and_are_what_they_are_without(small, tmp_path, capsys):
+def test_runs_share_what_a_teacher_said_and_are_what_they_are_without(small, tmp_path, capsys, monkeypatch):
     given = [*small, "--methods", "TRG", "KD", "--distiller", "TRG", "--distiller.k=4"]
     assert main(given) == 0
     expected = weights(tmp_path / "runs")
     assert len(expected) == 2
+    shown = []
+    monkeypatch.setattr(train, "filling", lambda quiet: shown.append([]) or (lambda *told: shown[-1].append(told)))
     capsys.readouterr()
     stored = [*given, f"--output={tmp_path / 'stored'}", "--teacher_store=maps"]
     assert main([*stored, "--fill_store=true", "--data.crop_padding=0"]) == 0
     (first, asked), (second, _) = images_through(capsys.readouterr().out)
     assert asked == 2 * 36
     assert (first, second) == (2 * 36, 0)
+    assert [each[-1] for each in shown] == [(2 * 36, 2 * 36)]  # once for both methods
     assert main(stored) == 0
     assert images_through(capsys.readouterr().out)[1][0] < asked
     found = weights(tmp_path / "stored")

@@ -102,7 +102,7 @@ def _train(
             networks, distillers, reports, trainings, strict=True
         )
     ]
-    store = _store(study) if any(teacher is not None for _, teacher in trainings) else None
+    store = _store(study, agenda) if any(teacher is not None for _, teacher in trainings) else None
     minutes = config.checkpoint_minutes
     finished = False
     splits = study.splits_of(first.method)
@@ -132,6 +132,8 @@ def _train(
             bars.close()
         for report in reports:
             report.close(failed=not finished)
+    if store is not None:
+        agenda.filled |= config.fill_store and store.asked > 0
     if store is not None and not study.quiet:
         say(f"teacher store: {store.computed:,} images were sent through the teacher for {store.asked:,} asked for")
     for report, history in zip(reports, histories, strict=True):
@@ -139,13 +141,13 @@ def _train(
     return list(zip(networks, histories, strict=True))
 
 
-def _store(study: Study) -> TeacherStore | None:
+def _store(study: Study, agenda: Agenda) -> TeacherStore | None:
     """Return where teachers' outputs are kept, if they are."""
     config = study.config
     if not config.teacher_store:
         return None
     folder, most_bytes = config.output / "teachers" / "stored", int(config.store_gb * 1e9)
-    on_fill = filling(study.quiet) if config.fill_store else None
+    on_fill = filling(study.quiet) if config.fill_store and not agenda.filled else None
     return TeacherStore(folder, config.teacher_store, images_of(study), most_bytes, on_fill)
 
 

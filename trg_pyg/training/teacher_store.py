@@ -464,6 +464,7 @@ class _Rows:
         self._remember(slots, flat)
         if self._file is None or not self._writes:
             return
+        # A GPU is waited for here, and only where something is new.
         contents = flat.cpu().contiguous().numpy().view(np.uint8)
         try:
             for slot, content in zip(slots.tolist(), contents, strict=True):
