@@ -112,7 +112,8 @@ class Step:
         """Return uniform draws in [0, 1) for each image, float32 ``[B, *shape]`` on the CPU.
 
         One number comes from the generator, the rest from it and the image's position in the training set: an image has
-        the same noise on any number of processes, whatever part of the batch it is in.
+        the same noise on any number of processes, whatever part of the batch it is in. Asking for the positions waits
+        for a GPU.
 
         Raises:
             InputError: the positions are not known.

@@ -70,7 +70,10 @@ def nearest_neighbours(x: Tensor, k: int, *, rows: slice | None = None, chunk_by
 def _search(x: Tensor, k: int, first: int, last: int, chunk_bytes: int) -> Tensor:
     sets, points, _ = x.shape
     x = _centred(x)
-    half_square = x.square().sum(-1).div_(2)
+    rows = x.flatten(0, 1)
+    # In parts, since a large allocation costs as much as the pass over it.
+    squares = [some.square().sum(-1) for some in rows.split(_TILE.get(x.device.type, len(rows)))]
+    half_square = torch.cat(squares).view(sets, points).div_(2)
     per_block = _tiles_of_block(x, k, chunk_bytes) if last - first == points else 0
     if per_block:
         return torch.stack([_by_halves(*each, k, per_block) for each in zip(x, half_square, strict=True)])
@@ -83,7 +86,7 @@ def _search(x: Tensor, k: int, first: int, last: int, chunk_bytes: int) -> Tenso
     # Whole sets at a time, where a chunk has room for them.
     whole = chunk_bytes // (points * columns * x.element_size())
     set_step = min(max(1, whole), sets) if row_step == last - first else 1
-    # One block for all chunks: a large allocation costs as much as the pass over it.
+    # One block for all chunks, for the same reason.
     block = x.new_empty(set_step, row_step, columns)
     neighbours = torch.empty(sets, last - first, k, dtype=torch.long, device=x.device)
     for s in range(0, sets, set_step):

@@ -334,9 +334,9 @@ class Learner:
         return gradient_norm(self._parameters)
 
     def _are_finite(self, values: list[Tensor]) -> bool:
-        # The one question to the device in a step. To put it off, every change of weights, of the optimiser's state (some
-        # of which PyTorch keeps on the CPU), of the running mean and of buffers would have to be conditional on the
-        # device, and the images of a bad step, which a message names, would be gone.
+        # The one question to the device in a step. To put it off, all changes of weights, buffers, the running mean and
+        # the optimiser's state, part of which PyTorch keeps on the CPU, would have to be conditional on the device, and
+        # the images of a bad step, which a message names, would be gone.
         bad = ~torch.stack([value.to(self.device, torch.float32) for value in values]).isfinite().all()
         # Every process has to take the step, or none.
         return not self.world.sum(bad).item()
