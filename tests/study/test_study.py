@@ -81,6 +81,7 @@ def test_what_changes_no_result_changes_no_folder(small, what):
         ["--data.heldout=0.2"],
         ["--data.imbalance=2"],
         ["--data.background=black"],
+        ["--data.mean=[0.5, 0.5, 0.5]", "--data.std=[0.2, 0.2, 0.2]", "--data.crop=resized", "--data.scaled_decoding=true"],
         ["--train.deterministic=true"],
         ["--train.lr=0.07"],
         ["--teacher.seed=1"],
@@ -95,7 +96,7 @@ def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_
     study = prepare(read_choices([*small, "--methods", "KD"]))
     known = planned(study, study.choices.methods[0], 0).identity
     assert "validation" in known["data"]["init_args"]
-    assert "heldout" not in known["data"]["init_args"]
+    assert not {"heldout", "scaled_decoding"} & set(known["data"]["init_args"])
 
 
 def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):
