@@ -1,7 +1,9 @@
 """What the benchmarks share: functions timed in turn, peak memory in a fresh process, and a printed table."""
 
+import argparse
 import dataclasses
 import functools
+import json
 import multiprocessing
 import statistics
 import time
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from jsonargparse import auto_cli
 
+from trg_pyg._files import write_text
 from trg_pyg._program import markdown_table
 
 Work = Callable[[], Any]
@@ -94,19 +97,29 @@ def _status(field: str) -> int:
 def show(measure: Callable[..., Sequence[Any]], args: list[str] | None = None) -> None:
     """Measure with the options of the command line and print what was given and the rows.
 
+    ``--json FILE`` writes them to a file too.
+
     Args:
         measure: a benchmark, whose docstring is the help; it returns dataclass rows and has an option ``device``.
         args: of the command line; ``None`` for those of this process.
     """
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--json", type=Path)
+    asked, others = parser.parse_known_args(args)
 
     @functools.wraps(measure)
     def main(**options: Any) -> None:
         rows = measure(**options)
         plain = {name: value for name, value in options.items() if isinstance(value, str | float | tuple | int)}
         given = ", ".join(f"{name} {value}" for name, value in plain.items() if name != "device")
-        print(f"{given}; {where(options['device'])}\n\n{table(rows)}")
+        given = f"{given}; {where(options['device'])}"
+        print(f"{given}\n\n{table(rows)}")
+        if asked.json is not None:
+            content = {"given": given, "rows": [dataclasses.asdict(row) for row in rows]}
+            write_text(asked.json, json.dumps(content, indent=1) + "\n")
 
-    auto_cli(main, args=args)
+    auto_cli(main, args=others)
 
 
 def table(rows: Sequence[Any]) -> str:

@@ -81,7 +81,12 @@ def test_what_changes_no_result_changes_no_folder(small, what):
         ["--data.heldout=0.2"],
         ["--data.imbalance=2"],
         ["--data.background=black"],
-        ["--data.mean=[0.5, 0.5, 0.5]", "--data.std=[0.2, 0.2, 0.2]", "--data.crop=resized", "--data.scaled_decoding=true"],
+        [
+            "--data.mean=[0.5, 0.5, 0.5]",
+            "--data.std=[0.2, 0.2, 0.2]",
+            "--data.crop=resized",
+            "--data.scaled_decoding=true",
+        ],
         ["--train.deterministic=true"],
         ["--train.lr=0.07"],
         ["--teacher.seed=1"],
@@ -90,6 +95,12 @@ def test_what_changes_no_result_changes_no_folder(small, what):
 )
 def test_what_changes_a_result_changes_the_folder(small, options):
     assert folder_of([*small, *options]) != folder_of(small)
+
+
+def test_scaled_decoding_changes_the_folder_where_it_is_on(small):
+    small = [*small, "--data.crop=resized"]
+    assert folder_of([*small, "--data.scaled_decoding=true"]) != folder_of(small)
+    assert folder_of([*small, "--data.scaled_decoding=false"]) == folder_of(small)
 
 
 def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_by(small):
