@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -27,6 +28,13 @@ def test_a_benchmark_is_a_command_that_prints_what_was_given_and_a_table(capsys)
         "| a    |            |",
         "| bc   | 12.35      |",
     ]
+
+
+def test_the_rows_go_to_a_file_too(tmp_path, capsys):
+    show(measure, ["--json", str(tmp_path / "new" / "rows.json"), "--steps", "5"])
+    written = json.loads((tmp_path / "new" / "rows.json").read_text())
+    assert written["given"] == capsys.readouterr().out.splitlines()[0]
+    assert written["rows"] == [{"name": "a", "over_floor": None}]
 
 
 def test_functions_take_turns_and_the_first_calls_do_not_count():
