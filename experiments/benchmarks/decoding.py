@@ -171,7 +171,7 @@ def measure(
                 for name, loader in pipelines(Path(folder), names, size, batch_size, workers).items()
             }
             # Ten batches, since a clock of the processor has ticks of 10 ms.
-            works["rest"] = lambda batch=batch: [normalize(batch.float() / 255) for _ in range(10)]  # type: ignore[misc]
+            works["rest"] = lambda batch=batch: [normalize(batch.float().div_(255)) for _ in range(10)]  # type: ignore[misc]
             taken = in_turn(works, repeats, device=device, clock=clock)
             rest = statistics.median(taken.pop("rest")) / (10 * batch_size)
             for name, seconds in taken.items():
