@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trg_pyg.errors import require
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -46,6 +48,25 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(self, **{field.name: _changed(getattr(self, field.name), change) for field in fields(self)})
+
+
+def check_target(target: Tensor, logits: Tensor) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless ``target`` ``[B]`` is a class of each of ``[B, classes]``.
+
+    Their values are looked at on the CPU only: on a GPU the look would make the program wait for it, and the loss
+    fails there by itself.
+    """
+    require(
+        target.shape == logits.shape[:1] and target.dtype == torch.int64,
+        f"target {tuple(target.shape)} of type {target.dtype} for logits {tuple(logits.shape)}: "
+        "give one label an image, int64",
+    )
+    if target.device.type == "cpu":
+        low, high = (int(bound) for bound in target.aminmax())
+        require(
+            low >= 0 and high < logits.shape[1],
+            f"label {low if low < 0 else high} among {logits.shape[1]} classes: labels count from 0",
+        )
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -1,7 +1,7 @@
 """Every metric of a network and of its training: what it is called, and which tables show it.
 
 One that is added here has a column wherever its group is shown, once something measures it:
-:meth:`trg_pyg.tasks.Task.metrics` after an epoch, :func:`trg_pyg.use.evaluate.evaluate_on` of a trained network.
+:meth:`trg_pyg.tasks.base.Task.metrics` after an epoch, :func:`trg_pyg.use.evaluate.evaluate_on` of a trained network.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +93,7 @@ def metrics_of(*groups: Group) -> list[Metric]:
 
 
 def score_named(name: str) -> Metric:
-    """Return the metric that a task is scored by, see :attr:`trg_pyg.tasks.Task.score`.
+    """Return the metric that a task is scored by, see :attr:`trg_pyg.tasks.base.Task.score`.
 
     Raises:
         InputError: it is not listed.

@@ -1,9 +1,8 @@
 """What the benchmarks share: functions timed in turn, peak memory in a fresh process, and a printed table."""
 
-import argparse
 import dataclasses
-import functools
-import json
+import inspect
+import json as text
 import multiprocessing
 import statistics
 import time
@@ -97,29 +96,24 @@ def _status(field: str) -> int:
 def show(measure: Callable[..., Sequence[Any]], args: list[str] | None = None) -> None:
     """Measure with the options of the command line and print what was given and the rows.
 
-    ``--json FILE`` writes them to a file too.
-
     Args:
         measure: a benchmark, whose docstring is the help; it returns dataclass rows and has an option ``device``.
         args: of the command line; ``None`` for those of this process.
     """
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--json", type=Path)
-    asked, others = parser.parse_known_args(args)
-
-    @functools.wraps(measure)
-    def main(**options: Any) -> None:
+    def main(json: Path | None = None, **options: Any) -> None:
         rows = measure(**options)
+        if json is not None:
+            write_text(json, text.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
         plain = {name: value for name, value in options.items() if isinstance(value, str | float | tuple | int)}
         given = ", ".join(f"{name} {value}" for name, value in plain.items() if name != "device")
-        given = f"{given}; {where(options['device'])}"
-        print(f"{given}\n\n{table(rows)}")
-        if asked.json is not None:
-            content = {"given": given, "rows": [dataclasses.asdict(row) for row in rows]}
-            write_text(asked.json, json.dumps(content, indent=1) + "\n")
+        print(f"{given}; {where(options['device'])}\n\n{table(rows)}")
 
-    auto_cli(main, args=others)
+    own = inspect.signature(measure).parameters.values()
+    json = inspect.signature(main).parameters["json"].replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    main.__signature__ = inspect.Signature([*own, json])  # type: ignore[attr-defined]
+    main.__doc__ = f"{inspect.getdoc(measure)}\n    json: file for the rows."
+    auto_cli(main, args=args)
 
 
 def table(rows: Sequence[Any]) -> str:

@@ -32,8 +32,9 @@ from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
 from trg_pyg.models.normalize import Normalize
 
 TORCHVISION = "torchvision"
-# Whether the pixels of a side are those of torchvision's, for the same boxes.
+# Whether the pixels of a side are those of torchvision's, for the same boxes; None: it gives none.
 EQUAL = {
+    "Pillow decodes, no more": None,
     TORCHVISION: True,
     "torchvision, uint8": True,
     "the same by decode_jpeg": True,
@@ -54,7 +55,7 @@ class Row:
     Attributes:
         size: side of the images of a batch, in pixels.
         side: who.
-        equal_output: whether the pixels are those of torchvision's pipeline, for the same boxes.
+        equal_output: whether the pixels are those of torchvision's pipeline, for the same boxes; None for the floor.
         ms: median milliseconds an image, until it lies on the device.
         times_as_fast: torchvision's time over this one's, median over the epochs.
         rest_ms: what it takes there to normalise uint8 images, an image.
@@ -63,7 +64,7 @@ class Row:
 
     size: int
     side: str
-    equal_output: bool
+    equal_output: bool | None
     ms: float
     times_as_fast: float
     rest_ms: float
@@ -98,6 +99,7 @@ def pipelines(root: Path, names: list[str], size: int, batch_size: int, workers:
     cut = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
     floats = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
     ways: list[tuple[Callable[[str], Any], list[Any]]] = [
+        (lambda path: Image.open(path).load(), [lambda _: torch.zeros(3, 1, 1, dtype=torch.uint8)]),
         (pillow, [*cut, *floats]),
         (pillow, [*cut, v2.PILToTensor()]),
         (lambda path: to_image(read(path)), [*cut, v2.PILToTensor()]),
@@ -175,7 +177,7 @@ def measure(
             taken = in_turn(works, repeats, device=device, clock=clock)
             rest = statistics.median(taken.pop("rest")) / (10 * batch_size)
             for name, seconds in taken.items():
-                left = 0.0 if name == TORCHVISION else rest
+                left = rest if EQUAL[name] is not None and name != TORCHVISION else 0.0
                 whole = [one + images * left for one in seconds]
                 fast, with_rest = (ratio(taken[TORCHVISION], each) for each in (seconds, whole))
                 rows.append(Row(size, name, EQUAL[name], ms(seconds) / images, fast, 1000 * left, with_rest))

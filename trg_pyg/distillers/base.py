@@ -76,6 +76,7 @@ class Distiller(nn.Module, ABC):
         pools: further streams of images that the method takes in a step where the training has them: ``"heldout"``,
             that are not trained on, with their labels, and ``"unlabelled"``.
         min_images: smallest batch that the method works on; a training checks it before it starts.
+        after: source of the idea, of a method whose paper gives no equations: tables say that its form is ours.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
         labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, for its cross-entropy
@@ -91,6 +92,7 @@ class Distiller(nn.Module, ABC):
     min_images: int = 1
     labels: Labels = "hard"
     task: Task = ImageClassification()
+    after: ClassVar[str] = ""
     per_image: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

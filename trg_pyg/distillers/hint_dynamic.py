@@ -65,6 +65,7 @@ class HintDynamic(Distiller):
             numbers of classes, or one has no tap.
     """
 
+    after: ClassVar[str] = "Liu et al., arXiv 2211.17059"
     taps: ClassVar[Taps] = "last"
     pools: tuple[str, ...] = ("heldout",)
     scale: Tensor

@@ -10,7 +10,7 @@ from trg_pyg._program import program
 from trg_pyg.errors import InputError
 from trg_pyg.metrics import score_of
 from trg_pyg.report.table import notes_on, results_table, shown_in_table
-from trg_pyg.runs import History, Run, are_numbers
+from trg_pyg.runs import Run, are_numbers
 
 _OF_A_RUN = ("method", "seed", "distiller", "history")
 _SHOWN = 60  # characters of a value that is refused
@@ -41,14 +41,14 @@ class Results:
 
     def report(self) -> str:
         """Return the table under its title, and the command that it comes from."""
-        histories: dict[str, list[History]] = {}
+        runs: dict[str, list[Run]] = {}
         for run in self.runs:
-            histories.setdefault(run.method, []).append(run.history)
+            runs.setdefault(run.method, []).append(run)
+        histories = {method: [run.history for run in of_method] for method, of_method in runs.items()}
         teacher = None if self.teacher is None else (self.teacher["name"], self.teacher["metrics"])
         seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in self.runs))
         table = results_table(teacher, histories, self.reference)
-        last = {method: [history[-1] for history in of_method] for method, of_method in histories.items()}
-        parts = [f"{self.study}, last epoch, seeds {seeds}", table, *notes_on(last), self.command]
+        parts = [f"{self.study}, last epoch, seeds {seeds}", table, *notes_on(runs), self.command]
         return "\n\n".join(parts) + "\n"
 
     def write(self, path: Path) -> None:

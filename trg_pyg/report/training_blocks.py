@@ -36,7 +36,7 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
         f"epoch is chosen on {chosen}. Costs are wall time, the mean over all epochs; students that were trained side "
         "by side have equal shares of it."
     )
-    lines += notes_on({row.name: row.last for row in rows})
+    lines += notes_on({row.name: list(study.methods[row.name].values()) for row in rows})
     lines += _about_differences(study, rows)
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
     costs = cost_table(rows)

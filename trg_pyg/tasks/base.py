@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from trg_pyg.batch import Batch
-from trg_pyg.models.taps import Outputs
-from trg_pyg.step import Step
+
+if TYPE_CHECKING:  # data sets name their task, and processes that decode images need no networks
+    from trg_pyg.models.taps import Outputs
+    from trg_pyg.step import Step
 
 Groups = Mapping[str, Sequence[int]]
 
@@ -24,7 +26,7 @@ class Task(ABC):
     score: ClassVar[str]
 
     @abstractmethod
-    def check_step(self, outputs: Outputs, step: Step) -> None:
+    def check_step(self, outputs: "Outputs", step: "Step") -> None:
         """Refuse labels of a step that are none of the outputs of the student.
 
         Raises:
@@ -32,7 +34,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def supervised(self, outputs: Outputs, step: Step) -> dict[str, Tensor]:
+    def supervised(self, outputs: "Outputs", step: "Step") -> dict[str, Tensor]:
         """Return the parts of the loss of the labels by name, differentiable scalars.
 
         Args:
@@ -41,11 +43,11 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def rows(self, outputs: Outputs, step: Step) -> Tensor:
+    def rows(self, outputs: "Outputs", step: "Step") -> Tensor:
         """Return the logits ``[items, classes]`` that logit distillation compares, of the labelled rows."""
 
     @abstractmethod
-    def running(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def running(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
         """Return what is told of training batches by name, scalars that cost next to nothing, :attr:`score` among them.
 
         Args:
@@ -54,7 +56,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def check_set(self, outputs: Outputs, targets: Tensor, groups: Groups) -> None:
+    def check_set(self, outputs: "Outputs", targets: Tensor, groups: Groups) -> None:
         """Refuse labels that the outputs cannot be measured by, before they are.
 
         Args:
@@ -67,7 +69,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def measure(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def measure(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
         """Return what :meth:`metrics` needs of each item, by name, ``[b, ...]``."""
 
     @abstractmethod

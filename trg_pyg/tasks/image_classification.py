@@ -1,19 +1,20 @@
 """Images of one class each."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from trg_pyg._transfer import in_double
-from trg_pyg.batch import Batch
+from trg_pyg.batch import Batch, check_target
 from trg_pyg.errors import InputError, require
-from trg_pyg.losses.base import check_target
-from trg_pyg.models.taps import Outputs
-from trg_pyg.step import Step
 from trg_pyg.tasks.base import Groups, Task
+
+if TYPE_CHECKING:
+    from trg_pyg.models.taps import Outputs
+    from trg_pyg.step import Step
 
 
 class ImageClassification(Task):
@@ -21,7 +22,7 @@ class ImageClassification(Task):
 
     score: ClassVar[str] = "top1"
 
-    def check_step(self, outputs: Outputs, step: Step) -> None:
+    def check_step(self, outputs: "Outputs", step: "Step") -> None:
         """Refuse labels that are no classes, and shares of other classes."""
         logits, soft = self.rows(outputs, step), step.soft
         check_target(step.target, logits)
@@ -31,21 +32,21 @@ class ImageClassification(Task):
             "give a share of each class",
         )
 
-    def supervised(self, outputs: Outputs, step: Step) -> dict[str, Tensor]:
+    def supervised(self, outputs: "Outputs", step: "Step") -> dict[str, Tensor]:
         """Return the mean cross-entropy as ``ce``."""
         return {"ce": step.cross_entropy(self.rows(outputs, step))}
 
-    def rows(self, outputs: Outputs, step: Step) -> Tensor:
+    def rows(self, outputs: "Outputs", step: "Step") -> Tensor:
         """Return the logits of each image."""
         return step.labelled(outputs.logits)
 
-    def running(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def running(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
         """Return ``top1`` in percent; a guess of a mixed image is right by the share of its class."""
         guesses = outputs.logits.argmax(dim=1)
         right = (guesses == batch.target).float() if batch.soft is None else batch.soft.gather(1, guesses[:, None])
         return {"top1": 100 * right.mean()}
 
-    def check_set(self, outputs: Outputs, targets: Tensor, groups: Groups) -> None:
+    def check_set(self, outputs: "Outputs", targets: Tensor, groups: Groups) -> None:
         """Refuse classes that the network does not have."""
         # Before the loss: on a GPU a target out of range ends the process with an assertion that names nothing.
         classes = outputs.logits.shape[1]
@@ -56,7 +57,7 @@ class ImageClassification(Task):
                     f"class {highest} in {place}: the model has {classes} classes; build it for {highest + 1} or more"
                 )
 
-    def measure(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def measure(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
         """Return ``hits``, whether the class is the first guess, and of more than 5 classes the next four; ``loss``."""
         logits = outputs.logits.float()
         guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
