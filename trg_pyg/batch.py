@@ -21,6 +21,8 @@ class Batch:
         index: positions in the data set, int64 ``[b]``.
         whole: items of all processes' shares together.
         soft: shares of the classes in each item, ``[b, classes]``, where items are mixed.
+        slot: a number for each item and what was done to it, int64 ``[b]``, always on the CPU: inputs of the same
+            number are the same, whatever part of a data set they are taken from. ``None`` where there are too many.
     """
 
     inputs: Any
@@ -28,13 +30,14 @@ class Batch:
     index: Tensor
     whole: int
     soft: Tensor | None = None
+    slot: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(self._each(lambda tensor: tensor.to(device, non_blocking=True)), slot=self.slot)
 
     def part(self, number: int, parts: int, whole: int) -> "Batch":
         """Return one of several parts, as ``tensor_split`` makes them.

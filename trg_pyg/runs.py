@@ -24,6 +24,7 @@ PLACES = ("root", "download", "train_list", "test_list", "class_names")
 LATER = (
     *("deterministic", "freeze_epochs"),
     *("mixup", "cutmix", "randaugment", "trivialaugment", "erasing", "label_smoothing", "ema"),
+    *("views", "round_teacher"),
 )
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {

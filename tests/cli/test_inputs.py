@@ -127,6 +127,8 @@ CASES["crop=resized has a square"] = studied("--data.crop=resized", "--data.size
 CASES["scaled_decoding has crop=resized"] = studied("--data.scaled_decoding=true")
 CASES["an attack is one"] = lambda place: evaluate.main([str(place.run), "--attack", "5", "--eps", "8"])
 CASES["options of an attack have one"] = lambda place: evaluate.main([str(place.run), "--eps", "0.1"])
+CASES["views of an image can be counted"] = studied("--methods=KD", "--teacher_store=auto", "--train.erasing=0.2")
+CASES["what is to be filled is there"] = typed("--fill_store=true")
 CASES["mixed images have several classes, and it needs one"] = studied("--methods=DKD", "--train.mixup=0.2")
 CASES["its labels may be smoothed"] = studied("--methods=AdversarialTraining", "--train.label_smoothing=0.1")
 CASES["a network is known"] = studied("--student.name=resnet9")

@@ -13,6 +13,7 @@ from torch import Tensor
 from trg_pyg._size import Size, shown_size, size_of
 from trg_pyg.data._contents import digest_of, read_contents
 from trg_pyg.data._members import check_classes
+from trg_pyg.data._views import chosen
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
@@ -34,6 +35,7 @@ class ImageSet:
         images: uint8 [N, channels, H, W].
         targets: int64 [N], values in [0, C).
         digest: hash of the files that they are from, with their names and classes, where there are any.
+        places: of a part of a data set: the position of each image in the whole, int64 [N] on the CPU.
         task: what is learnt of them.
     """
 
@@ -42,6 +44,7 @@ class ImageSet:
     images: Tensor
     targets: Tensor
     digest: str | None = None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -63,11 +66,11 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""
-        return ImageSet(self.images.to(device), self.targets.to(device), self.digest)
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        return ImageSet(self.images[index], self.targets[index])
+        return ImageSet(self.images[index], self.targets[index], places=chosen(self.places, index))
 
 
 # What a split can be. Both kinds have a length, targets and an image size, go to a device and give a part of

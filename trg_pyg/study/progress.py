@@ -215,6 +215,20 @@ class Display:
         say(line)
 
 
+def filling(quiet: bool) -> Callable[[int, int], None]:
+    """Return what shows how far a teacher store is filled, told of images done and of how many; a line a minute in a
+    file."""
+    bar = tqdm(unit=" images", desc="teacher store", disable=quiet, mininterval=0.5 if sys.stderr.isatty() else 60.0)
+
+    def told(done: int, images: int) -> None:
+        bar.total = images
+        bar.update(done - bar.n)
+        if done == images:
+            bar.close()
+
+    return told
+
+
 def make_bars(title: str, epochs: int, batch_size: int, agenda: Agenda | None, quiet: bool) -> Bars | None:
     """Return what is seen within an epoch: lines at the bottom of a terminal, else one a minute; nothing if quiet."""
     if quiet:

@@ -38,6 +38,7 @@ from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
+from trg_pyg.training.teacher_store import Views
 
 # Of each class of the training images, for a method that needs held-out ones where the data hold none out.
 OWN_SHARE = 0.05
@@ -158,6 +159,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             distiller = method.build(*pairs[method.taps])
             own = _splits_for(distiller.pools, splits, config.data.subset_seed)
             distiller.bind(own.train.targets, torch.Generator())
+            if config.teacher_store and distiller.needs_teacher and not distiller.has_views():
+                Views.of(config.data.augment(), config.train, own.train)
             fewest = check_batches(distiller, len(own.train), config.train, world)
         except InputError as error:
             if not method.is_variant:
@@ -345,6 +348,13 @@ def _identity_of_data(data: dict[str, Any], study: Study, pools: Sequence[str]) 
         # All that it changes: without a mean of its own, a stream is normalised by ImageNet's.
         options["stream"] = isinstance(study.splits.train, FileSet) and options.get("mean") is None
     return data | {"init_args": options, "digest": study.splits.digest}
+
+
+def images_of(study: Study) -> str:
+    """Return a hash that names the whole data set, as it is decoded, before parts of it are held out or left out."""
+    data = _identity_of_data(study.choices.settings["data"], study, ())
+    splits = ("imbalance", "subset_seed", "validation", "heldout")
+    return fingerprint(data | {"init_args": _without(data["init_args"], *splits, "stream", "crop_padding", "flip")})
 
 
 def _identity_of_network(network: dict[str, Any], taps: Taps) -> dict[str, Any]:

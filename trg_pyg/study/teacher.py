@@ -1,11 +1,9 @@
 """The teacher: from a file, published, loaded by its builder, or trained once and kept; always measured before use."""
 
-import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from trg_pyg._program import say
@@ -16,7 +14,7 @@ from trg_pyg.metrics import Metric, score_named, score_of
 from trg_pyg.models.pretrained import is_hub
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.models.weights import load_weights, not_finite
+from trg_pyg.models.weights import digest_of, load_weights, not_finite
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.folder import finished_history
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, identity_of, short_name
@@ -169,15 +167,6 @@ def _check_head(name: str, model: nn.Module) -> None:
         not head,
         f"teacher {name}: its head would be untrained, {head}; set teacher.trained=false to train it on these data",
     )
-
-
-def digest_of(model: nn.Module) -> str:
-    """Return a hash of the values of a network's weights and buffers, for weights that come from no file."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def teacher_training(study: Study) -> Training:

@@ -27,6 +27,7 @@ from trg_pyg.training.predictions import Predictions, top_predictions
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stop import StopRequest, TrainingStopped
 from trg_pyg.training.stream import GlobalStream
+from trg_pyg.training.teacher_store import StoredOutputs, StoredTeacher, TeacherStore, Views
 from trg_pyg.training.teaching import Teaching
 
 __all__ = [
@@ -46,12 +47,16 @@ __all__ = [
     "Seeds",
     "Silence",
     "StopRequest",
+    "StoredOutputs",
+    "StoredTeacher",
+    "TeacherStore",
     "Teaching",
     "TrainConfig",
     "Trainee",
     "TrainingDiverged",
     "TrainingState",
     "TrainingStopped",
+    "Views",
     "WeightAverage",
     "World",
     "advance",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from trg_pyg.training.learner import History, Learner, Progress, Seeds, Trainee,
 from trg_pyg.training.mixing import Mixing
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.stop import StopRequest, TrainingStopped
+from trg_pyg.training.teacher_store import TeacherStore, Views
 from trg_pyg.training.teaching import Teaching
 
 __all__ = ["Progress", "Trainee", "TrainingDiverged", "TrainingStopped", "check_batches", "fit", "fit_together"]
@@ -72,6 +74,7 @@ def fit_together(
     world: World = SINGLE_PROCESS,
     heldout: ImageSource | None = None,
     pools: Mapping[str, ImageSource] | None = None,
+    store: TeacherStore | None = None,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
 
@@ -107,6 +110,7 @@ def fit_together(
             them, and not by ``test_set``.
         pools: further images by name, for methods that take them: ``"heldout"``, ``"unlabelled"``; each student has an
             endless stream of its own, in an order that is the same for all.
+        store: where teachers' outputs are kept and found again; results are the same without.
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
@@ -120,7 +124,8 @@ def fit_together(
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
             one, an empty set, a batch or a part of one that is too small, or a checkpoint that is missing, unreadable
-            or of another training; an operation that cannot be deterministic where the recipe asks for it.
+            or of another training; an operation that cannot be deterministic where the recipe asks for it; views of
+            which there are too many for a store.
         TrainingDiverged: a loss became infinite or NaN; the last finite checkpoint remains.
         TrainingStopped: ``stop`` was set.
     """
@@ -139,14 +144,19 @@ def fit_together(
         device=device,
         rank=world.rank,
         world_size=world.size,
+        views=config.views,
+        pairs=bool(config.mixes),
     )
     teachers = [trainee.teacher if trainee.distiller.needs_teacher else None for trainee in trainees]
     apart = [trainee.distiller.has_views() for trainee in trainees]
     teaching = Teaching(teachers, train_set.image_size, config, world, device, apart)
+    served = store is not None and any(each and not alone for each, alone in zip(teachers, apart, strict=True))
+    views = Views.of(augment, config, train_set) if served else None
     networks = [trainee.student for trainee in trainees]
     with (
         deterministic_algorithms(config.deterministic, device),
         convolutions_channels_last([*networks, *teaching.networks] if config.channels_last else []),
+        closing(teaching),
     ):
         learners = [
             Learner(
@@ -174,6 +184,10 @@ def fit_together(
             classes = trainees[0].student.describe(train_set.image_size).num_classes
             mixing = Mixing(config, classes, world)
         clock = _Clock(checkpoint_seconds, world, stop, device)
+        if store is not None and views is not None:
+            teaching.keep(store, train_set, views)
+            if store.on_fill is not None:
+                _fill(store.on_fill, teaching, train_set, augment, mixing, views, clock)
         while (epoch := min(learner.place[0] for learner in learners)) < config.epochs:
             _train_epoch(epoch, learners, teaching, loader, mixing, config, clock)
             for learner in learners:
@@ -236,6 +250,42 @@ def _whose(config: TrainConfig, world: World) -> str:
     return f"a part (train.accumulate = {config.accumulate}, {world.size} processes, {config.loss_scope} losses)"
 
 
+def _fill(
+    told: Callable[[int, int], None],
+    teaching: Teaching,
+    train_set: ImageSource,
+    augment: Augmentation | None,
+    mixing: Mixing | None,
+    views: Views,
+    clock: "_Clock",
+) -> None:
+    """Have the logits of all views of all images stored, view by view."""
+    world, config = clock.world, teaching.config
+    loader = make_loader(
+        train_set,
+        config.batch_size,
+        augment=augment,
+        shuffle=False,
+        device=teaching.device,
+        rank=world.rank,
+        world_size=world.size,
+        views=config.views,
+        pairs=bool(config.mixes),
+    )
+    done, images = 0, len(train_set) * views.number
+    for loader.view in range(views.number):
+        for step, batch in enumerate(loader):
+            batch = batch.to(teaching.device)
+            if mixing is not None:
+                batch = mixing(batch, loader.generator)
+            for part in _parts(batch, config.accumulate, world):
+                teaching.fill(part)
+            done += batch.whole
+            told(done, images)
+            if clock.must_stop(step):
+                raise TrainingStopped(clock.reason(f"with {done:,} of {images:,} images in the teacher store"))
+
+
 def _train_epoch(
     epoch: int,
     learners: Sequence[Learner],
@@ -256,7 +306,7 @@ def _train_epoch(
             batch = mixing(batch, loader.generator)
         parts = _parts(batch, config.accumulate, clock.world)
         for number, part in enumerate(parts, start=1):
-            heard = teaching(part.inputs, taught)
+            heard = teaching(part.inputs, taught, part.slot)
             for learner, wanted, teacher in zip(learners, taught, heard, strict=True):
                 if wanted:
                     learner.backward(part, teacher, part.whole / batch.whole, last=number == len(parts))

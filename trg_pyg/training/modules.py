@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast, overload
 
 import torch
@@ -140,7 +141,8 @@ class GatheredOutputs:
 
     def __init__(self, outputs: Outputs, views: Sequence[Sequence[int]], world: World) -> None:
         self._logits = _Gathered([outputs.logits], views, world)
-        self._embedding = None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
+        # Looked at when somebody does: a store may have to compute it.
+        self._embedding = lambda: None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
         self.features: Sequence[Tensor] = _Gathered(outputs.features, views, world)
 
     @property
@@ -151,7 +153,11 @@ class GatheredOutputs:
     @property
     def embedding(self) -> Tensor | None:
         """``[B, d]`` of the whole batch; None where the shares have none."""
-        return None if self._embedding is None else self._embedding[0]
+        return None if self._gathered_embedding is None else self._gathered_embedding[0]
+
+    @cached_property
+    def _gathered_embedding(self) -> "_Gathered | None":
+        return self._embedding()
 
     def __iter__(self) -> Iterator[Any]:
         # Outputs is a tuple of these three.
@@ -245,15 +251,20 @@ class FrozenTeacher(nn.Module):
         teacher: frozen in place.
         precision: of its forward pass.
         compile_for: numbers of images for which it is compiled; none leaves it as it is.
+        rounded: whether its outputs are rounded to float16, so that keeping them takes half; up to 65,504.
     """
 
     def __init__(
-        self, teacher: TappedModel, precision: Precision = "fp32", compile_for: Set[int] = frozenset()
+        self,
+        teacher: TappedModel,
+        precision: Precision = "fp32",
+        compile_for: Set[int] = frozenset(),
+        rounded: bool = False,
     ) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
         self._compiled = CompiledNetwork(teacher, compile_for) if compile_for else None
-        self.precision = precision
+        self.precision, self.rounded = precision, rounded
         self.eval()
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
@@ -273,4 +284,5 @@ class FrozenTeacher(nn.Module):
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
         with autocast(images.device, self.precision):
-            return (self._compiled(images, labelled) if self._compiled else self.teacher(images)).in_float32()
+            outputs: Outputs = self._compiled(images, labelled) if self._compiled else self.teacher(images)
+        return outputs.in_float16().in_float32() if self.rounded else outputs.in_float32()
