@@ -72,7 +72,10 @@ def test_folders_of_runs_are_found_at_any_height_but_not_in_wandbs(tmp_path):
 
 
 def test_what_a_result_depends_on_is_told():
-    data = {"class_path": "Digits", "init_args": {"imbalance": None, "workers": 2, "skip_bad_images": False}}
+    data = {
+        "class_path": "Digits",
+        "init_args": {"imbalance": None, "workers": 2, "skip_bad_images": False, "scaled_decoding": False},
+    }
     teacher = {"name": "resnet20", "args": {}, "train": {"epochs": 3, "compile": True}}
     recipe = {"epochs": 2, "nesterov": False, "eval_every": 1, "freeze_epochs": 0, "mixup": 0.0, "cutmix": 1.0}
     told = telling({"data": data, "train": recipe, "teacher": teacher})

@@ -33,7 +33,7 @@ _SAME_RESULT = {
     *(f"train.{name}" for name in ("eval_batch_size", "eval_every")),
     "accuracy_tolerance",
 }
-_LATER = {f"train.{name}" for name in LATER}
+_LATER = {*(f"train.{name}" for name in LATER), "data.init_args.scaled_decoding"}
 _PLACES = {f"data.init_args.{name}" for name in PLACES}
 _DIGEST = "data.digest"
 

@@ -124,6 +124,7 @@ CASES["an option fits the networks and the data"] = studied("--distiller=TRG", "
 CASES["it takes images of this size"] = studied("--student.name=vit_tiny_patch4_32", "--data.size=[16, 24]")
 CASES["images can be turned, where it turns them"] = studied("--methods=SSKD", "--data.size=[16, 24]")
 CASES["crop=resized has a square"] = studied("--data.crop=resized", "--data.size=[16, 24]")
+CASES["scaled_decoding has crop=resized"] = studied("--data.scaled_decoding=true")
 CASES["an attack is one"] = lambda place: evaluate.main([str(place.run), "--attack", "5", "--eps", "8"])
 CASES["options of an attack have one"] = lambda place: evaluate.main([str(place.run), "--eps", "0.1"])
 CASES["views of an image can be counted"] = studied("--methods=KD", "--teacher_store=auto", "--train.erasing=0.2")

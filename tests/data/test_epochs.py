@@ -22,12 +22,12 @@ MOST = 13
 
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory) -> FileSet:
-    """Noisy images of 10x12 pixels in files; image i has target 100 + i."""
+    """Noisy images of 20x24 pixels in files; image i has target 100 + i."""
     root = tmp_path_factory.mktemp("images")
     generator = torch.Generator().manual_seed(0)
-    names = [f"{number}.png" for number in range(MOST)]
+    names = [f"{number}.jpg" for number in range(MOST)]
     for name in names:
-        pixels = torch.randint(1, 256, (10, 12, 3), generator=generator).byte().numpy()
+        pixels = torch.randint(1, 256, (20, 24, 3), generator=generator).byte().numpy()
         Image.fromarray(pixels).save(root / name)
     return FileSet(root, encode_paths(names), torch.arange(100, 100 + MOST), image_size=8, shorter=10)
 
@@ -47,7 +47,8 @@ def sources(streamed):
     return source
 
 
-AUGMENTATIONS = {"plain": None, "padded": Augment(2, True), "flipped": Augment(0, True), "resized": RandomResizedCrop()}
+AUGMENTATIONS = {"plain": None, "padded": Augment(2, True), "flipped": Augment(0, True)}
+AUGMENTATIONS |= {"resized": RandomResizedCrop(), "scaled": RandomResizedCrop(scaled=True)}
 IN_MEMORY = [(None, name) for name in ("plain", "padded", "flipped")]
 IN_FILES = [*((0, name) for name in AUGMENTATIONS), (1, "padded"), (1, "resized")]
 KINDS = pytest.mark.parametrize(("workers", "augment"), IN_MEMORY + IN_FILES)
@@ -309,7 +310,7 @@ from trg_pyg.data import FileSet, WorkerLost, encode_paths, make_loader, worker_
 _utils.MP_STATUS_CHECK_INTERVAL = 0.2
 dataloader._MultiProcessingDataLoaderIter._try_get_data.__defaults__ = (0.2,)
 
-names = encode_paths([f"{number}.png" for number in range(12)])
+names = encode_paths([f"{number}.jpg" for number in range(12)])
 loader = make_loader(FileSet(Path(sys.argv[1]), names, torch.arange(12), 8, 10, workers=2, prefetch=1), 1)
 batches = iter(loader)
 next(batches)

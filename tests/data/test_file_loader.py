@@ -87,13 +87,15 @@ def test_the_options_mean_the_same_for_both_kinds(files, options):
     assert 2 * len(make_loader(files, size, drop_last=drop_last)) == len(streamed)
 
 
-def test_crops_depend_on_the_seed_and_not_on_the_number_of_workers(files):
-    crop = RandomResizedCrop()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_crops_depend_on_the_seed_and_not_on_the_number_of_workers(files, scaled):
+    crop = RandomResizedCrop(scaled=scaled)
     alone, one, two = (epochs(with_workers(files, workers), crop) for workers in (0, 1, 2))
     assert same(alone, two)
     assert same(alone, one)
     other = epochs(files, crop, seed=1)
     assert not same(alone, other)
+    assert same(alone, epochs(files, RandomResizedCrop())) != scaled
 
 
 def test_an_image_is_cropped_anew_in_each_epoch_and_independently_of_its_batch(files):
@@ -106,15 +108,16 @@ def test_an_image_is_cropped_anew_in_each_epoch_and_independently_of_its_batch(f
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_state_of_the_generator_continues_a_run(files, workers):
-    files = with_workers(files, workers)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_state_of_the_generator_continues_a_run(files, workers, scaled):
+    files, crop = with_workers(files, workers), RandomResizedCrop(scaled=scaled)
     generator = torch.Generator().manual_seed(5)
-    loader = make_loader(files, 4, augment=RandomResizedCrop(), generator=generator)
+    loader = make_loader(files, 4, augment=crop, generator=generator)
     list(loader)
     state = generator.get_state()
     expected = list(loader)
     resumed = torch.Generator().set_state(state)
-    assert same(make_loader(files, 4, augment=RandomResizedCrop(), generator=resumed), expected)
+    assert same(make_loader(files, 4, augment=crop, generator=resumed), expected)
     assert torch.equal(resumed.get_state(), generator.get_state())
 
 

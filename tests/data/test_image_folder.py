@@ -300,6 +300,21 @@ class TestStream:
         for options in ({"stream": True}, {"crop": "resized"}):
             assert isinstance(folder(split_root, **options).load().train, FileSet)
 
+    def test_scaled_decoding_changes_training_images_and_none_that_are_evaluated(self, tmp_path, generator):
+        for name in ("train/a/0.jpg", "train/b/1.jpg", "test/a/2.jpg", "test/b/3.jpg"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            pixels = torch.randint(0, 256, (80, 90, 3), generator=generator).byte().numpy()
+            Image.fromarray(pixels).save(tmp_path / name)
+        seen = []
+        for scaled in (False, True):
+            data = folder(tmp_path, size=8, crop="resized", scaled_decoding=scaled)
+            splits, generator = data.load(), torch.Generator().manual_seed(0)
+            loader = make_loader(splits.train, 2, augment=data.augment(), generator=generator)
+            seen.append((next(iter(loader)).inputs, next(iter(make_loader(splits.test, 2, shuffle=False))).inputs))
+        (exact, evaluated), (other, same) = seen
+        assert torch.equal(same, evaluated)
+        assert not torch.equal(other, exact)
+
     def test_a_resized_crop_is_an_option(self, split_root):
         data = folder(split_root, crop="resized", crop_share=0.875, size=224, workers=3, prefetch=4)
         train = data.load().train

@@ -339,8 +339,9 @@ def _identity_of_data(data: dict[str, Any], study: Study, pools: Sequence[str]) 
     options = _without(data.get("init_args") or {}, *READING, *PLACES, "unlabelled")
     if "unlabelled" in pools and study.splits.unlabelled is not None:
         options["unlabelled"] = study.splits.unlabelled.digest
-    if options.get("heldout") is None:  # as all data were before there was the option
-        options.pop("heldout", None)
+    for name in ("heldout", "scaled_decoding"):
+        if not options.get(name):  # as all data were before there was the option
+            options.pop(name, None)
     if options.get("interpolation") == "bilinear":
         options["interpolation"] = None  # which it stands for
     if "stream" in options:
