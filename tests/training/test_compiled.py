@@ -230,16 +230,16 @@ def test_more_networks_of_a_class_than_pytorch_keeps_programs_for_by_itself_are_
         return run
 
     torch._dynamo.reset()
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     networks = [small(seed, width=4 + seed) for seed in range(4)]
     compiled = [CompiledNetwork(network, {8}) for network in networks]
-    for _ in range(2):
-        for each, network in zip(compiled, networks, strict=True):
-            runs.clear()
-            logits = each(pictures(8)).logits
-            assert len(runs) == 1
-            torch.testing.assert_close(logits, network(pictures(8)).logits, rtol=1e-4, atol=1e-5)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for _ in range(2):
+            for each, network in zip(compiled, networks, strict=True):
+                runs.clear()
+                logits = each(pictures(8)).logits
+                assert len(runs) == 1
+                torch.testing.assert_close(logits, network(pictures(8)).logits, rtol=1e-4, atol=1e-5)
     torch._dynamo.reset()
 
 
