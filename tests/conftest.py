@@ -9,6 +9,7 @@ from inputs import draw, make_hard
 from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from waits import Refuse, fake_cuda, forbid_looks
 
 from trg_pyg.cli.run import main as run_study
 
@@ -125,3 +126,17 @@ def finished_run(tmp_path_factory):
     assert run_study(given) == 0
     (folder,) = (place / "runs").glob("ImageFolder-LT3/*/KD-*/seed0")
     return folder
+
+
+@pytest.fixture
+def refuse(monkeypatch) -> Refuse:
+    """A context in which what would wait for a GPU is an error."""
+    forbid_looks(monkeypatch)
+    return Refuse()
+
+
+@pytest.fixture
+def on_fake_cuda(monkeypatch) -> Callable:
+    """Call a function as if it were on a GPU; see :func:`waits.fake_cuda`."""
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor, *args: tensor)
+    return fake_cuda

@@ -115,7 +115,7 @@ def test_every_guide_is_in_the_index():
 
 
 def test_every_class_that_a_table_names_can_be_imported_from_its_package():
-    parts = ("models", "tokens", "relations", "graphs", "nodes", "divergences", "losses", "distillers", "data")
+    parts = ("models", "tokens", "relations", "graphs", "nodes", "divergences", "losses", "tasks", "distillers", "data")
     packages = (trg_pyg, *(import_module(f"trg_pyg.{part}") for part in parts))
     known = {name for package in packages for name in package.__all__}
     named = {

@@ -52,7 +52,7 @@ def test_the_name_of_a_method_is_that_of_its_row(tmp_path):
 def test_a_run_with_epochs_to_go_is_unfinished(tmp_path, epochs):
     run = Run.read(write_run(tmp_path / "run", epochs=epochs))
     assert not run.finished
-    assert (run.done, run.top1) == (epochs, 50.0 if epochs else None)
+    assert (run.done, run.score) == (epochs, 50.0 if epochs else None)
 
 
 def test_a_run_that_has_just_begun_has_no_metrics_and_may_lack_its_environment(tmp_path):
@@ -72,7 +72,10 @@ def test_folders_of_runs_are_found_at_any_height_but_not_in_wandbs(tmp_path):
 
 
 def test_what_a_result_depends_on_is_told():
-    data = {"class_path": "Digits", "init_args": {"imbalance": None, "workers": 2, "skip_bad_images": False}}
+    data = {
+        "class_path": "Digits",
+        "init_args": {"imbalance": None, "workers": 2, "skip_bad_images": False, "scaled_decoding": False},
+    }
     teacher = {"name": "resnet20", "args": {}, "train": {"epochs": 3, "compile": True}}
     recipe = {"epochs": 2, "nesterov": False, "eval_every": 1, "freeze_epochs": 0, "mixup": 0.0, "cutmix": 1.0}
     told = telling({"data": data, "train": recipe, "teacher": teacher})

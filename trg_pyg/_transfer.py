@@ -1,4 +1,4 @@
-"""From one device to another."""
+"""From one device to another, and what of it costs a wait."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,14 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def can_look(tensor: Tensor) -> bool:
+    """Whether the program may ask for the numbers of a tensor at no cost: on the CPU, outside of compiled code.
+
+    On a GPU it would wait for all work that is queued; indexing with what is no index fails there by itself.
+    """
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def in_double(tensor: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """Every metric of a network and of its training: what it is called, and which tables show it.
 
 One that is added here has a column wherever its group is shown, once something measures it:
-:func:`trg_pyg.training.metrics.evaluate` after an epoch, :func:`trg_pyg.use.evaluate.evaluate_on` of a trained network.
+:meth:`trg_pyg.tasks.base.Task.metrics` after an epoch, :func:`trg_pyg.use.evaluate.evaluate_on` of a trained network.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from trg_pyg.errors import require
 
 Group = Literal["score", "fit", "shots", "best", "cost", "progress"]
 
@@ -37,6 +39,10 @@ class Metric:
     def name(self) -> str:
         """The key without what it is of, as an evaluation has it."""
         return self.key.rpartition("/")[2]
+
+    def of(self, images: str) -> "Metric":
+        """Return the same of other images, such as ``"train"`` or ``"heldout"``."""
+        return replace(self, key=f"{images}/{self.name}")
 
     def best(self, epochs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
         """Return the epoch that has the best value, the first of equals; all must have one."""
@@ -71,12 +77,6 @@ METRICS = (
     Metric("train/total", "training loss", "", "lower", "progress"),
 )
 
-# What methods are compared in, and the best epoch is chosen by where no images are held out for that.
-SCORE = METRICS[0]
-
-# What the best epoch is chosen by where there are images for that.
-CHOSEN_BY = Metric("heldout/top1", "held-out top-1", "%", "higher", "progress")
-
 # Training images that a method holds out for itself, as nobody holds out any for all; in the metrics of its epochs.
 OWN_HELDOUT = "own_heldout"
 
@@ -90,6 +90,26 @@ TIMES = {metric.key for metric in METRICS if metric.unit in ("ms", "s", "images/
 def metrics_of(*groups: Group) -> list[Metric]:
     """Return the metrics of some groups, in the order of their columns."""
     return [metric for metric in METRICS if metric.group in groups]
+
+
+def score_named(name: str) -> Metric:
+    """Return the metric that a task is scored by, see :attr:`trg_pyg.tasks.base.Task.score`.
+
+    Raises:
+        InputError: it is not listed.
+    """
+    found = [metric for metric in METRICS if metric.key == f"test/{name}"]
+    require(len(found) == 1, f"test/{name} is no metric; list it in trg_pyg.metrics")
+    return found[0]
+
+
+def score_of(epochs: Iterable[Mapping[str, float]]) -> Metric:
+    """Return what the runs that these epochs are of are compared by: the metric of which each keeps the best so far.
+
+    Epochs without an evaluation do not say it: then it is the first of all metrics.
+    """
+    names = (key.removeprefix("best/") for epoch in epochs for key in epoch if key.startswith("best/"))
+    return next((score_named(name) for name in names if name != "epoch"), METRICS[0])
 
 
 def is_loss_part(key: str) -> bool:

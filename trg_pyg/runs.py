@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from trg_pyg.errors import InputError
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import score_of
 
 History = list[dict[str, float]]
 
@@ -24,6 +24,7 @@ PLACES = ("root", "download", "train_list", "test_list", "class_names")
 LATER = (
     *("deterministic", "freeze_epochs"),
     *("mixup", "cutmix", "randaugment", "trivialaugment", "erasing", "label_smoothing", "ema"),
+    *("views", "round_teacher"),
 )
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {
@@ -32,7 +33,7 @@ _SAME_RESULT = {
     *(f"train.{name}" for name in ("eval_batch_size", "eval_every")),
     "accuracy_tolerance",
 }
-_LATER = {f"train.{name}" for name in LATER}
+_LATER = {*(f"train.{name}" for name in LATER), "data.init_args.scaled_decoding"}
 _PLACES = {f"data.init_args.{name}" for name in PLACES}
 _DIGEST = "data.digest"
 
@@ -84,12 +85,13 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it has all epochs, and an evaluation of the last."""
-        return self.done >= self.epochs and SCORE.key in self.history[-1]
+        return self.done >= self.epochs and score_of(self.history).key in self.history[-1]
 
     @property
-    def top1(self) -> float | None:
-        """The last accuracy that was measured, in percent."""
-        return next((epoch[SCORE.key] for epoch in reversed(self.history) if SCORE.key in epoch), None)
+    def score(self) -> float | None:
+        """The last value that was measured of what runs are compared by, such as top-1 in percent."""
+        key = score_of(self.history).key
+        return next((epoch[key] for epoch in reversed(self.history) if key in epoch), None)
 
     @classmethod
     def read(cls, folder: Path) -> "Run":

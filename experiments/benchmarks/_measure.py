@@ -1,7 +1,8 @@
 """What the benchmarks share: functions timed in turn, peak memory in a fresh process, and a printed table."""
 
 import dataclasses
-import functools
+import inspect
+import json as text
 import multiprocessing
 import statistics
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from jsonargparse import auto_cli
 
+from trg_pyg._files import write_text
 from trg_pyg._program import markdown_table
 
 Work = Callable[[], Any]
@@ -99,13 +101,18 @@ def show(measure: Callable[..., Sequence[Any]], args: list[str] | None = None) -
         args: of the command line; ``None`` for those of this process.
     """
 
-    @functools.wraps(measure)
-    def main(**options: Any) -> None:
+    def main(json: Path | None = None, **options: Any) -> None:
         rows = measure(**options)
+        if json is not None:
+            write_text(json, text.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
         plain = {name: value for name, value in options.items() if isinstance(value, str | float | tuple | int)}
         given = ", ".join(f"{name} {value}" for name, value in plain.items() if name != "device")
         print(f"{given}; {where(options['device'])}\n\n{table(rows)}")
 
+    own = inspect.signature(measure).parameters.values()
+    json = inspect.signature(main).parameters["json"].replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    main.__signature__ = inspect.Signature([*own, json])  # type: ignore[attr-defined]
+    main.__doc__ = f"{inspect.getdoc(measure)}\n    json: file for the rows."
     auto_cli(main, args=args)
 
 

@@ -34,7 +34,7 @@ from trg_pyg.models.zoo import build_model
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import SINGLE_PROCESS
-from trg_pyg.training.learner import Learner, Seeds, Share, Trainee
+from trg_pyg.training.learner import Learner, Seeds, Trainee
 from trg_pyg.training.teaching import Teaching
 
 WHOLE_EPOCH = 50_000
@@ -87,10 +87,9 @@ def ours(train: ImageSet, networks: Networks, config: TrainConfig, device: torch
             steps=len(train),  # more than are taken
         )
         for batch in BatchLoader(train.to(device), config.batch_size, augment=Augment(_PADDING, flip=True)):
-            share = Share(*batch, len(batch[0]))
-            learner.backward(share, teaching(share.images, [True])[0], 1.0, last=True)
+            learner.backward(batch, teaching(batch.inputs, [True])[0], 1.0, last=True)
             learner.update()
-            yield len(share.images)
+            yield len(batch)
 
 
 class PILDataset(Dataset[tuple[Tensor, int]]):

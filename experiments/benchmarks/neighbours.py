@@ -8,6 +8,7 @@ installed is left out with a note: faiss (package faiss-cpu) and torch-cluster.
 
 import importlib
 import importlib.util
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,6 +40,8 @@ def measure(
     k: int = 8,
     repeats: int = 5,
     device: str = "cpu",
+    sets: int = 1,
+    cpu_time: bool = False,
 ) -> list[Row]:
     """Return milliseconds of each way to find neighbours at each number of points, and their ratio to the product.
 
@@ -48,12 +51,14 @@ def measure(
         k: neighbours K.
         repeats: counted calls of each, after one that is not.
         device: cpu or cuda.
+        sets: number of sets of points, within each of which neighbours are searched; other libraries take one by one.
+        cpu_time: count seconds of the processor, not of the clock, on a CPU that has other work too.
     """
     rows = []
     for number in points:
-        x = torch.randn(number, width, generator=torch.Generator().manual_seed(0)).to(device)
+        x = torch.randn(sets, number, width, generator=torch.Generator().manual_seed(0)).to(device)
         works, notes = _methods(x, k)
-        taken = in_turn(works, repeats, device=device)
+        taken = in_turn(works, repeats, device=device, clock=time.process_time if cpu_time else time.perf_counter)
         for name, seconds in taken.items():
             rows.append(Row(number, name, ms(seconds), ratio(seconds, taken["product"])))
         rows += [Row(number, name, note=note) for name, note in notes.items()]
@@ -62,9 +67,12 @@ def measure(
 
 def _methods(x: Tensor, k: int) -> tuple[dict[str, Work], dict[str, str]]:
     """Return what can be run, and why the others cannot."""
-    works: dict[str, Work] = {"product": lambda: product(x), "trg_pyg": lambda: nearest_neighbours(x[None], k)}
+    works: dict[str, Work] = {
+        "product": lambda: product(x[0]) if len(x) == 1 else x @ x.transpose(1, 2),
+        "trg_pyg": lambda: nearest_neighbours(x, k),
+    }
     notes: dict[str, str] = {}
-    if len(x) ** 2 * x.element_size() <= _DENSE_BYTES:
+    if x.shape[0] * x.shape[1] ** 2 * x.element_size() <= _DENSE_BYTES:
         works["cdist + topk"] = lambda: torch.cdist(x, x).topk(k + 1, largest=False)
     else:
         notes["cdist + topk"] = "does not fit"
@@ -73,7 +81,8 @@ def _methods(x: Tensor, k: int) -> tuple[dict[str, Work], dict[str, str]]:
     else:
         notes["faiss"] = "not installed" if x.device.type == "cpu" else "on the CPU only"
     if importlib.util.find_spec("torch_cluster"):
-        works["torch-cluster"] = partial(importlib.import_module("torch_cluster").knn_graph, x, k)
+        number = torch.arange(len(x), device=x.device).repeat_interleave(x.shape[1])
+        works["torch-cluster"] = partial(importlib.import_module("torch_cluster").knn_graph, x.flatten(0, 1), k, number)
     else:
         notes["torch-cluster"] = "not installed"
     return works, notes
@@ -96,12 +105,12 @@ def product(x: Tensor) -> None:
 def _faiss(x: Tensor, k: int) -> Work:
     faiss = importlib.import_module("faiss")
     faiss.omp_set_num_threads(torch.get_num_threads())
-    array = x.numpy()
 
     def search() -> None:
-        index = faiss.IndexFlatL2(array.shape[1])
-        index.add(array)
-        index.search(array, k + 1)
+        for points in x.numpy():
+            index = faiss.IndexFlatL2(points.shape[1])
+            index.add(points)
+            index.search(points, k + 1)
 
     return search
 

@@ -19,6 +19,7 @@ from torch import nn
 import trg_pyg.distillers
 from experiments.benchmarks._measure import Work, in_turn, ms, ratio, show
 from trg_pyg._discover import subclasses
+from trg_pyg.batch import Batch
 from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.distillers.vanilla import Vanilla
@@ -27,7 +28,7 @@ from trg_pyg.models.zoo import build_model
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import SINGLE_PROCESS
-from trg_pyg.training.learner import Learner, Seeds, Share, Trainee
+from trg_pyg.training.learner import Learner, Seeds, Trainee
 from trg_pyg.training.teaching import Teaching
 
 # More students at once are a question of memory rather than of speed.
@@ -61,7 +62,7 @@ def stepper(
     student: str,
     teacher: nn.Module,
     methods: list[type[Distiller]],
-    share: Share,
+    share: Batch,
     num_classes: int,
     train_images: int,
     config: TrainConfig,
@@ -83,7 +84,7 @@ def stepper(
         stack: what it enters stays until it is closed.
         learner_class: what takes the steps.
     """
-    device, size = share.images.device, share.images.shape[-1]
+    device, size = share.inputs.device, share.inputs.shape[-1]
     trainees = []
     for method in methods:
         torch.manual_seed(0)
@@ -95,12 +96,12 @@ def stepper(
         networks = [trainee.student for trainee in trainees]
         stack.enter_context(convolutions_channels_last([*networks, *teaching.networks]))
     # Only the labels are looked at, so one image stands for all.
-    everything = ImageSet(share.images[:1].expand(train_images, -1, -1, -1), torch.arange(train_images) % num_classes)
+    everything = ImageSet(share.inputs[:1].expand(train_images, -1, -1, -1), torch.arange(train_images) % num_classes)
     options: dict[str, Any] = {"seeds": Seeds(0, 0, 0, 0), "device": device, "world": SINGLE_PROCESS}
     learners = [learner_class(trainee, everything, config, steps=train_images, **options) for trainee in trainees]
 
     def step() -> None:
-        heard = teaching(share.images, [True] * len(learners))
+        heard = teaching(share.inputs, [True] * len(learners))
         for learner, teacher_outputs in zip(learners, heard, strict=True):
             learner.backward(share, teacher_outputs, 1.0, last=True)
             learner.update()
@@ -108,12 +109,12 @@ def stepper(
     return step
 
 
-def teacher_and_share(teacher: str, batch_size: int, num_classes: int, device: str) -> tuple[nn.Module, Share]:
+def teacher_and_share(teacher: str, batch_size: int, num_classes: int, device: str) -> tuple[nn.Module, Batch]:
     """Return a network of the zoo, and random images of 32x32 to be learnt in each step."""
     torch.manual_seed(0)
     images = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8).to(device)
     index = torch.arange(batch_size, device=device)
-    return build_model(teacher, num_classes).to(device), Share(images, index % num_classes, index, batch_size)
+    return build_model(teacher, num_classes).to(device), Batch(images, index % num_classes, index, batch_size)
 
 
 def measure(

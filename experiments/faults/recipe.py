@@ -7,10 +7,14 @@ _OPTIONS = {
     "TRG": ["--distiller=TRG", "--distiller.k=4", "--distiller.tokens_per_image=8"],
     "CRD": ["--distiller=CRD", "--distiller.negatives=32"],
     "AnnealingKD": ["--distiller=AnnealingKD"],
+    "TRG, stored": [
+        *("--distiller=TRG", "--distiller.k=4", "--distiller.tokens_per_image=8"),
+        *("--teacher_store=maps", "--data.crop_padding=0", "--data.flip=false"),
+    ],
     "HintDynamic": ["--distiller=HintDynamic", "--distiller.every=2", "--data.imbalance=20"],
 }
-# A method whose draws and graphs could be forgotten, one with memory banks, one of two phases, and one with a stream of
-# images and an optimiser of its own.
+# A method whose draws and graphs could be forgotten, one with memory banks, one of two phases, one whose teacher is
+# stored, and one with a stream of images and an optimiser of its own.
 RECIPES = tuple(_OPTIONS)
 # Epochs of the student.
 EPOCHS = 2

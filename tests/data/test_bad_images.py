@@ -73,7 +73,7 @@ def skipping(root: Path, **options):
 
 def reds(image_set) -> list[int]:
     loader = make_loader(image_set, 100, shuffle=False)
-    return [value for images, _, _ in loader for value in images[:, 0, 0, 0].tolist()]
+    return [value for batch in loader for value in batch.inputs[:, 0, 0, 0].tolist()]
 
 
 def content(splits) -> list:
@@ -132,10 +132,10 @@ def test_a_stream_that_is_never_checked_stops_at_the_batch_and_says_how_to_find_
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_lack_of_memory_while_streaming_is_one_line(flat_root, monkeypatch, workers):
-    def read_rgb(file, background):
+    def to_rgb(image, background):
         raise MemoryError
 
-    monkeypatch.setattr(_decode, "read_rgb", read_rgb)
+    monkeypatch.setattr(_decode, "to_rgb", to_rgb)
     train = folder(flat_root, stream=True, check="never", workers=workers).load().train
     with pytest.raises(InputError, match="the memory does not suffice to decode") as caught:
         reds(train)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
@@ -272,3 +275,11 @@ def test_every_dataset_takes_the_common_options_and_refuses_a_typo(name):
         parse("--data", name, *root, "--data.imbalence", "2")
     with pytest.raises(TypeError, match="imbalence"):
         type(data)(**dict.fromkeys(names, "x"), imbalence=2)
+
+
+def test_processes_that_decode_images_load_neither_networks_nor_graphs():
+    """Each of them imports the data package anew."""
+    heavy = ("torchvision", "torch_geometric", "trg_pyg.models", "trg_pyg.losses")
+    code = f"import sys, trg_pyg.data; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

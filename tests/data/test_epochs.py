@@ -7,10 +7,12 @@ from itertools import islice
 
 import pytest
 import torch
+from batches import tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from trg_pyg.batch import Batch
 from trg_pyg.data import Augment, FileSet, ImageSet, RandomResizedCrop, encode_paths, make_loader
 from trg_pyg.data._decode import decode_images
 from trg_pyg.errors import InputError
@@ -20,12 +22,12 @@ MOST = 13
 
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory) -> FileSet:
-    """Noisy images of 10x12 pixels in files; image i has target 100 + i."""
+    """Noisy images of 20x24 pixels in files; image i has target 100 + i."""
     root = tmp_path_factory.mktemp("images")
     generator = torch.Generator().manual_seed(0)
-    names = [f"{number}.png" for number in range(MOST)]
+    names = [f"{number}.jpg" for number in range(MOST)]
     for name in names:
-        pixels = torch.randint(1, 256, (10, 12, 3), generator=generator).byte().numpy()
+        pixels = torch.randint(1, 256, (20, 24, 3), generator=generator).byte().numpy()
         Image.fromarray(pixels).save(root / name)
     return FileSet(root, encode_paths(names), torch.arange(100, 100 + MOST), image_size=8, shorter=10)
 
@@ -45,7 +47,8 @@ def sources(streamed):
     return source
 
 
-AUGMENTATIONS = {"plain": None, "padded": Augment(2, True), "flipped": Augment(0, True), "resized": RandomResizedCrop()}
+AUGMENTATIONS = {"plain": None, "padded": Augment(2, True), "flipped": Augment(0, True)}
+AUGMENTATIONS |= {"resized": RandomResizedCrop(), "scaled": RandomResizedCrop(scaled=True)}
 IN_MEMORY = [(None, name) for name in ("plain", "padded", "flipped")]
 IN_FILES = [*((0, name) for name in AUGMENTATIONS), (1, "padded"), (1, "resized")]
 KINDS = pytest.mark.parametrize(("workers", "augment"), IN_MEMORY + IN_FILES)
@@ -68,7 +71,7 @@ def loader_of(source, batch_size, augment, seed=0, **options):
 
 def same(some, others) -> bool:
     pairs = zip(some, others, strict=True)
-    return all(torch.equal(a, b) for batch, other in pairs for a, b in zip(batch, other, strict=True))
+    return all(torch.equal(a, b) for pair in pairs for a, b in zip(*map(tensors, pair), strict=True))
 
 
 def through_a_file(state):
@@ -80,7 +83,10 @@ def through_a_file(state):
 
 def put_together(parts):
     """Batches of one process out of those of several."""
-    return [tuple(torch.cat(pieces) for pieces in zip(*of_a_batch, strict=True)) for of_a_batch in parts]
+    return [
+        Batch(*(torch.cat(pieces) for pieces in zip(*map(tensors, of_a_batch), strict=True)), whole=of_a_batch[0].whole)
+        for of_a_batch in parts
+    ]
 
 
 # --- processes that share batches
@@ -103,16 +109,17 @@ def test_the_parts_of_all_processes_are_the_batches_of_one(sources, workers, aug
         assert len(shared) == len(single) == len(ranks[0])
         assert same(put_together(shared), whole)
         for parts in shared:
-            sizes = [len(targets) for _, targets, _ in parts]
+            sizes = list(map(len, parts))
             assert max(sizes) - min(sizes) <= 1
+            assert {part.whole for part in parts} == {sum(sizes)}
     assert all(torch.equal(loader.generator.get_state(), single.generator.get_state()) for loader in ranks)
 
 
 def test_the_parts_follow_one_another(sources):
     parts = [
         [
-            index.tolist()
-            for _, _, index in loader_of(sources(10, None), 7, "plain", shuffle=False, rank=rank, world_size=3)
+            batch.index.tolist()
+            for batch in loader_of(sources(10, None), 7, "plain", shuffle=False, rank=rank, world_size=3)
         ]
         for rank in range(3)
     ]
@@ -144,7 +151,7 @@ def test_a_process_without_images_is_refused(sources, workers, options, message)
 
 def test_a_small_last_batch_that_is_dropped_is_none_to_share(sources):
     loader = make_loader(sources(10, None), 4, drop_last=True, rank=2, world_size=3)
-    assert [len(targets) for _, targets, _ in loader] == [1, 1]
+    assert [len(batch) for batch in loader] == [1, 1]
 
 
 # --- an epoch that was broken off
@@ -303,7 +310,7 @@ from trg_pyg.data import FileSet, WorkerLost, encode_paths, make_loader, worker_
 _utils.MP_STATUS_CHECK_INTERVAL = 0.2
 dataloader._MultiProcessingDataLoaderIter._try_get_data.__defaults__ = (0.2,)
 
-names = encode_paths([f"{number}.png" for number in range(12)])
+names = encode_paths([f"{number}.jpg" for number in range(12)])
 loader = make_loader(FileSet(Path(sys.argv[1]), names, torch.arange(12), 8, 10, workers=2, prefetch=1), 1)
 batches = iter(loader)
 next(batches)

@@ -5,8 +5,10 @@ import traceback
 import numpy as np
 import pytest
 import torch
+from batches import tensors
 from PIL import Image
 
+from trg_pyg.batch import Batch
 from trg_pyg.data import (
     Augment,
     FileLoader,
@@ -43,7 +45,7 @@ def with_workers(files: FileSet, workers: int) -> FileSet:
     return FileSet(files.root, files.files, files.targets, files.image_size, files.shorter, workers, prefetch=1)
 
 
-def epochs(image_set, augment, *, number=2, batch_size=4, seed=0, **options) -> list[tuple[torch.Tensor, ...]]:
+def epochs(image_set, augment, *, number=2, batch_size=4, seed=0, **options) -> list[Batch]:
     generator = torch.Generator().manual_seed(seed)
     loader = make_loader(image_set, batch_size, augment=augment, generator=generator, **options)
     batches = []
@@ -54,7 +56,7 @@ def epochs(image_set, augment, *, number=2, batch_size=4, seed=0, **options) -> 
 
 def same(some, others) -> bool:
     pairs = zip(some, others, strict=True)
-    return all(torch.equal(a, b) for batch, other in pairs for a, b in zip(batch, other, strict=True))
+    return all(torch.equal(a, b) for pair in pairs for a, b in zip(*map(tensors, pair), strict=True))
 
 
 def test_a_set_of_files_selects_and_moves_as_one_of_images_does(files):
@@ -73,8 +75,8 @@ def test_a_set_of_files_selects_and_moves_as_one_of_images_does(files):
 def test_batches_are_those_of_the_decoded_images(files, augment, workers):
     streamed = epochs(with_workers(files, workers), augment)
     assert same(streamed, epochs(decoded(files), augment))
-    assert streamed[0][0].dtype == torch.uint8
-    assert streamed[0][0].shape == (4, 3, 8, 8)
+    assert streamed[0].inputs.dtype == torch.uint8
+    assert streamed[0].inputs.shape == (4, 3, 8, 8)
 
 
 @pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True}, {"batch_size": 64}])
@@ -85,34 +87,37 @@ def test_the_options_mean_the_same_for_both_kinds(files, options):
     assert 2 * len(make_loader(files, size, drop_last=drop_last)) == len(streamed)
 
 
-def test_crops_depend_on_the_seed_and_not_on_the_number_of_workers(files):
-    crop = RandomResizedCrop()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_crops_depend_on_the_seed_and_not_on_the_number_of_workers(files, scaled):
+    crop = RandomResizedCrop(scaled=scaled)
     alone, one, two = (epochs(with_workers(files, workers), crop) for workers in (0, 1, 2))
     assert same(alone, two)
     assert same(alone, one)
     other = epochs(files, crop, seed=1)
     assert not same(alone, other)
+    assert same(alone, epochs(files, RandomResizedCrop())) != scaled
 
 
 def test_an_image_is_cropped_anew_in_each_epoch_and_independently_of_its_batch(files):
     generator = torch.Generator().manual_seed(0)
     loader = make_loader(files, 4, augment=RandomResizedCrop(), generator=generator, shuffle=False)
-    first, second = (torch.cat([images for images, _, _ in loader]) for _ in range(2))
+    first, second = (torch.cat([batch.inputs for batch in loader]) for _ in range(2))
     assert all(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
     (whole,) = epochs(files, RandomResizedCrop(), number=1, batch_size=11, shuffle=False)
-    assert torch.equal(whole[0], first)
+    assert torch.equal(whole.inputs, first)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_state_of_the_generator_continues_a_run(files, workers):
-    files = with_workers(files, workers)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_state_of_the_generator_continues_a_run(files, workers, scaled):
+    files, crop = with_workers(files, workers), RandomResizedCrop(scaled=scaled)
     generator = torch.Generator().manual_seed(5)
-    loader = make_loader(files, 4, augment=RandomResizedCrop(), generator=generator)
+    loader = make_loader(files, 4, augment=crop, generator=generator)
     list(loader)
     state = generator.get_state()
     expected = list(loader)
     resumed = torch.Generator().set_state(state)
-    assert same(make_loader(files, 4, augment=RandomResizedCrop(), generator=resumed), expected)
+    assert same(make_loader(files, 4, augment=crop, generator=resumed), expected)
     assert torch.equal(resumed.get_state(), generator.get_state())
 
 
@@ -172,5 +177,5 @@ def test_on_a_gpu_the_batches_are_the_same(files, augment):
     files = with_workers(files, 2)
     on_gpu = epochs(files, augment, device="cuda")
     assert all(part.is_cuda for batch in on_gpu for part in batch)
-    assert same([[part.cpu() for part in batch] for batch in on_gpu], epochs(files, augment))
+    assert same([batch.to("cpu") for batch in on_gpu], epochs(files, augment))
     assert isinstance(make_loader(files.to("cuda"), 4), FileLoader)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from batches import tensors
 from PIL import Image
 from torchvision import datasets
 from torchvision.transforms import v2
@@ -164,7 +165,7 @@ class TestDecoding:
         for _ in range(2):  # the second start reads what was kept
             with pytest.warns(UserWarning, match="1 of 8 images under .* have an alpha channel: .* shows red; data"):
                 train = folder(split_root, background="red", **options).load().train
-            images = next(iter(make_loader(train, 6, shuffle=False)))[0]
+            images = next(iter(make_loader(train, 6, shuffle=False))).inputs
             assert images[0, :, 0, 0].tolist() == [255, 0, 0]
 
     @pytest.mark.parametrize("orientation", range(1, 9))
@@ -250,7 +251,7 @@ class TestStream:
     def batches(self, data: ImageFolder, split: str) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(0)
         loader = make_loader(getattr(data.load(), split), 4, augment=data.augment(), generator=generator)
-        return [part for batch in loader for part in batch]
+        return [part for batch in loader for part in tensors(batch)]
 
     @pytest.mark.parametrize("options", [{}, {"size": 3, "crop_share": 0.75}, {"imbalance": 3}, {"validation": 0.3}])
     def test_the_same_batches_as_in_memory(self, root, options):
@@ -298,6 +299,21 @@ class TestStream:
         monkeypatch.setattr(image_files, "available_memory", lambda: 0)
         for options in ({"stream": True}, {"crop": "resized"}):
             assert isinstance(folder(split_root, **options).load().train, FileSet)
+
+    def test_scaled_decoding_changes_training_images_and_none_that_are_evaluated(self, tmp_path, generator):
+        for name in ("train/a/0.jpg", "train/b/1.jpg", "test/a/2.jpg", "test/b/3.jpg"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            pixels = torch.randint(0, 256, (80, 90, 3), generator=generator).byte().numpy()
+            Image.fromarray(pixels).save(tmp_path / name)
+        seen = []
+        for scaled in (False, True):
+            data = folder(tmp_path, size=8, crop="resized", scaled_decoding=scaled)
+            splits, generator = data.load(), torch.Generator().manual_seed(0)
+            loader = make_loader(splits.train, 2, augment=data.augment(), generator=generator)
+            seen.append((next(iter(loader)).inputs, next(iter(make_loader(splits.test, 2, shuffle=False))).inputs))
+        (exact, evaluated), (other, same) = seen
+        assert torch.equal(same, evaluated)
+        assert not torch.equal(other, exact)
 
     def test_a_resized_crop_is_an_option(self, split_root):
         data = folder(split_root, crop="resized", crop_share=0.875, size=224, workers=3, prefetch=4)
@@ -495,7 +511,7 @@ def test_an_image_covers_a_size_that_is_no_square(tmp_path, file, kept):
             Image.fromarray(pixels).save(folder / "1.png")
     memory, stream = (ImageFolder(str(tmp_path), size=(12, 20), stream=stream).load().train for stream in (False, True))
     assert memory.image_size == stream.image_size == (12, 20)
-    (images, *_) = next(iter(make_loader(stream, 2, shuffle=False)))
+    images = next(iter(make_loader(stream, 2, shuffle=False))).inputs
     assert torch.equal(images, memory.images)
     assert (memory.images[:, :, 1:-1, 1:-1] == 200).all()
 

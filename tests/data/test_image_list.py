@@ -199,6 +199,7 @@ def test_lists_and_roots_that_are_not_there(root):
         ({"prefetch": 0}, "prefetch 0 is below 1"),
         ({"stream": False}, "crop=resized cuts out of the files: leave stream out"),
         ({"crop_padding": 4}, "crop_padding 4 belongs to crop=padded"),
+        ({"crop": "padded", "scaled_decoding": True}, "scaled_decoding is for boxes .* or choose crop=resized"),
     ],
 )
 def test_options_out_of_range_are_refused_before_reading(options, message):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from batches import tensors
 
 from trg_pyg.data import Augment, BatchLoader, ImageSet
 from trg_pyg.errors import InputError
@@ -13,11 +14,11 @@ def ten() -> ImageSet:
 
 
 def order(loader: BatchLoader) -> list[int]:
-    return torch.cat([index for _, _, index in loader]).tolist()
+    return torch.cat([batch.index for batch in loader]).tolist()
 
 
 def test_without_shuffle_the_order_is_that_of_the_set(ten):
-    batches = [index.tolist() for _, _, index in BatchLoader(ten, 4, shuffle=False)]
+    batches = [batch.index.tolist() for batch in BatchLoader(ten, 4, shuffle=False)]
     assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
@@ -34,13 +35,13 @@ def test_without_shuffle_the_order_is_that_of_the_set(ten):
 )
 def test_sizes_of_the_batches(ten, batch_size, drop_last, sizes):
     loader = BatchLoader(ten, batch_size, drop_last=drop_last)
-    assert [len(targets) for _, targets, _ in loader] == sizes
+    assert [len(batch) for batch in loader] == sizes
     assert len(loader) == len(sizes)
 
 
 def test_images_targets_and_positions_belong_together(ten):
     seen = []
-    for images, targets, index in BatchLoader(ten, 3):
+    for images, targets, index in map(tensors, BatchLoader(ten, 3)):
         assert images.dtype == torch.uint8
         assert images.shape[1:] == (3, 4, 4)
         assert images[:, 0, 0, 0].tolist() == index.tolist()
@@ -67,9 +68,9 @@ def test_the_state_of_the_generator_continues_a_run(ten, generator):
     loader = BatchLoader(ten, 4, augment=Augment(1, True), generator=generator)
     list(loader)
     state = generator.get_state()
-    expected = [[part.tolist() for part in batch] for batch in loader]
+    expected = [[part.tolist() for part in tensors(batch)] for batch in loader]
     resumed = BatchLoader(ten, 4, augment=Augment(1, True), generator=torch.Generator().set_state(state))
-    assert [[part.tolist() for part in batch] for batch in resumed] == expected
+    assert [[part.tolist() for part in tensors(batch)] for batch in resumed] == expected
 
 
 def test_augmentation_sees_each_batch_and_leaves_the_set_alone(ten):
@@ -77,9 +78,9 @@ def test_augmentation_sees_each_batch_and_leaves_the_set_alone(ten):
     loader = BatchLoader(ten, 4, augment=Augment(2, True), generator=torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     expected_order = torch.randperm(10, generator=generator)
-    for (images, _, index), expected_index in zip(loader, expected_order.split(4), strict=True):
-        assert torch.equal(index, expected_index)
-        assert torch.equal(images, Augment(2, True)(ten.images[expected_index], generator))
+    for batch, expected_index in zip(loader, expected_order.split(4), strict=True):
+        assert torch.equal(batch.index, expected_index)
+        assert torch.equal(batch.inputs, Augment(2, True)(ten.images[expected_index], generator))
     assert torch.equal(ten.images, before)
 
 
@@ -106,6 +107,6 @@ def test_on_a_gpu_no_batch_waits_for_the_device(ten):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for batch, expected in zip(on_gpu, loader("cpu"), strict=True):
-        for part, expected_part in zip(batch, expected, strict=True):
+        for part, expected_part in zip(tensors(batch), tensors(expected), strict=True):
             assert part.is_cuda
             assert torch.equal(part.cpu(), expected_part)

@@ -20,9 +20,9 @@ def drawn(stream: Pools, name: str = "some", steps: int = 1) -> list[list[int]]:
     found = []
     for _ in range(steps):
         stream.begin(0)
-        _, targets, index = stream[name]
-        assert torch.equal(targets, index % 2)
-        found.append(index.tolist())
+        batch = stream[name]
+        assert torch.equal(batch.target, batch.index % 2)
+        found.append(batch.index.tolist())
     return found
 
 
@@ -36,10 +36,10 @@ def test_a_stream_is_endless_in_batches_of_one_size_that_each_round_fills_anew()
 def test_a_step_has_one_batch_and_nothing_is_drawn_where_nobody_looks():
     stream = pools()
     stream.begin(0)
-    assert stream["some"][2].tolist() == stream["some"][2].tolist()
+    assert stream["some"].index.tolist() == stream["some"].index.tolist()
     stream.begin(0)
     stream.begin(0)
-    assert [stream["some"][2].tolist()] == drawn(pools(), steps=2)[1:]
+    assert [stream["some"].index.tolist()] == drawn(pools(), steps=2)[1:]
 
 
 def test_streams_depend_on_their_own_draws_alone():
@@ -52,7 +52,7 @@ def test_streams_depend_on_their_own_draws_alone():
 
 def test_images_are_mirrored_where_training_images_are():
     for flip, edges in ((False, {0}), (True, {0, 1})):
-        images = pools(64, flip=flip)["some"][0]
+        images = pools(64, flip=flip)["some"].inputs
         assert {int(column) for column in images[:, 0, 0].argmax(1)} == edges
 
 
@@ -70,7 +70,7 @@ def test_parts_and_processes_share_a_batch():
     found = []
     for part in range(2):
         parts.begin(part)
-        found += parts["some"][2].tolist()
+        found += parts["some"].index.tolist()
     assert found == whole
     assert [row for rank in range(3) for row in drawn(pools(rank=rank, world_size=3))[0]] == whole
 

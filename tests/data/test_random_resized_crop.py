@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional
 
-from trg_pyg.data import RandomResizedCrop
+from trg_pyg.data import RandomResizedCrop, random_resized_crop
+from trg_pyg.data._decode import read_rgb, shrink
 from trg_pyg.errors import InputError
 
 
@@ -71,6 +72,38 @@ def test_half_of_the_images_are_mirrored_and_nothing_else_changes():
         mirrored += not np.array_equal(drawn, expected)
         assert np.array_equal(drawn, expected) or np.array_equal(drawn, expected[:, :, ::-1])
     assert 160 < mirrored < 240
+
+
+def ramps(width: int, height: int) -> Image.Image:
+    """Red grows to the right and green downwards, so that the mean of a cut says where it lies."""
+    right, down = np.linspace(0, 255, width)[None], np.linspace(0, 255, height)[:, None]
+    grid = np.zeros((height, width))
+    return Image.fromarray(np.stack([right + grid, down + grid, grid + 128], axis=-1).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("width", "height"), [(501, 377), (480, 640)])
+def test_scaled_the_same_boxes_are_cut_out_of_smaller_images(tmp_path, monkeypatch, width, height, orientation):
+    file, exif, times = tmp_path / "image.jpg", Image.Exif(), []
+    exif[0x0112] = orientation
+    ramps(width, height).save(file, quality=95, exif=exif)
+
+    monkeypatch.setattr(random_resized_crop, "shrink", lambda *args: times.append(shrink(*args)) or times[-1])
+    for seed in range(30):
+        size = 20 + 3 * seed
+        exact = RandomResizedCrop()(read_rgb(file), size, seeded(seed)).astype(float)
+        scaled = RandomResizedCrop(scaled=True).read(file, size, seeded(seed)).astype(float)
+        assert np.abs(scaled - exact).mean() < 0.8
+        # A pixel of the photograph is a ramp's half; a box that lay one pixel of an eighth further on would be 4 away.
+        assert np.abs((scaled - exact).mean(axis=(1, 2))).max() < 0.3
+    assert set(times) == ({1, 2, 4, 8} if orientation == 1 or width == 480 else {1})
+
+
+def test_what_is_no_jpeg_is_the_same_scaled_and_so_is_a_jpeg_that_is_not(tmp_path):
+    for name, options in (("image.png", {"scaled": True}), ("image.webp", {"scaled": True}), ("image.jpg", {})):
+        picture(400, 300).save(tmp_path / name)
+        read = RandomResizedCrop(**options).read(tmp_path / name, 20, seeded(3))
+        assert np.array_equal(read, RandomResizedCrop()(read_rgb(tmp_path / name), 20, seeded(3)))
 
 
 @pytest.mark.parametrize(

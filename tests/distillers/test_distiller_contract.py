@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import trg_pyg.distillers
+from experiments.benchmarks.losses import METHODS
 from trg_pyg._discover import subclasses
 from trg_pyg.distillers import KD, RKD, TRG, Distiller, Losses, TermDistiller
 from trg_pyg.errors import InputError
@@ -99,6 +100,45 @@ def test_a_step_that_is_not_taken_leaves_no_trace(distiller, outputs, step):
 
 def equal(one: dict, other: dict) -> bool:
     return all(torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True) for name in one | other)
+
+
+def test_a_step_does_not_wait_for_a_device(distiller, outputs, step, refuse):
+    images = max(3, distiller.min_images)
+    given = (*outputs(images), step(images))
+    with refuse:
+        distiller(*given).total.backward()
+
+
+def test_on_a_gpu_no_tensor_is_elsewhere_and_none_is_waited_for(distiller, outputs, step, on_fake_cuda):
+    images = max(3, distiller.min_images)
+    at = step(images)
+    modules = [distiller, at.networks._student, at.networks._teacher]
+    losses = on_fake_cuda(distiller.forward, modules, *outputs(images), at)
+    assert {value.device.type for value in (losses.total, *losses.parts.values())} == {"cuda"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", DISTILLERS, ids=named)
+def test_what_it_compares_compiles_as_one_graph(cls, outputs, step, networks):
+    """With the same values and gradients; all that a compiler does but for machine code, which takes long to make."""
+    torch._dynamo.reset()
+    found = {}
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        distiller = made(cls, networks)
+        parts = [module for module in distiller.modules() if hasattr(module, "compare")]
+        if not parts:
+            assert cls.__name__ not in METHODS
+            pytest.skip("it compares no graphs")
+        for part in parts if compiles else []:
+            part.compare = torch.compile(part.compare, fullgraph=True, backend="aot_eager")
+        images = max(3, distiller.min_images)
+        student, teacher = outputs(images)
+        losses = distiller(student, teacher, step(images))
+        losses.total.backward()
+        tensors = [student.logits, *student.features, student.embedding, *distiller.parameters()]
+        found[compiles] = losses, [each.grad for each in tensors], distiller.state_dict()
+    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-7)
 
 
 def test_it_works_with_deterministic_algorithms(distiller, outputs, step):

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from toys import LABELS
 
 from tests.training.test_open_step import stop_after
+from trg_pyg.batch import Batch
 from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers import HintDynamic
 from trg_pyg.errors import InputError
@@ -56,7 +57,7 @@ def images_of(labels: Tensor, seed: int = 2) -> Tensor:
 
 def step_of(networks: tuple[TappedModel, TappedModel], index: tuple[int, ...] = (3, 7, 11, 15, 21, 28)) -> Step:
     where, heldout = torch.tensor(index), torch.arange(5)
-    pool = {"heldout": (images_of(heldout, seed=3), heldout, heldout)}
+    pool = {"heldout": Batch(images_of(heldout, seed=3), heldout, heldout, whole=5)}
     return Step(LABELS[where], 0.4, torch.Generator(), where, Networks(*networks), pool=pool, lr=0.1)
 
 
@@ -265,7 +266,8 @@ def test_held_out_images_want_less_of_a_hint_where_the_teacher_is_wrong_and_more
     config, pools = replace(CONFIG, epochs=3, lr=0.05), {"heldout": SETS[1]}
     fit_together([Trainee(student, method, liar)], *SETS, config, pools=pools)
     method.weights = method.weights.clone().requires_grad_()  # which alone count, with this history
-    index, pool = torch.arange(len(LABELS)), {"heldout": (SETS[1].images, SETS[1].targets)}
+    index, heldout = torch.arange(len(LABELS)), SETS[1]
+    pool = {"heldout": Batch(heldout.images, heldout.targets, torch.arange(len(heldout)), whole=len(heldout))}
     step = Step(LABELS, 0.5, torch.Generator(), index, Networks(student.train(), liar), pool=pool, lr=0.05)
     (grad,) = torch.autograd.grad(method.heldout_loss(method.mlp, SETS[0].images, step), method.weights)
     assert (grad[wrong, 0] > 0).all()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from trg_pyg.batch import Batch
 from trg_pyg.distillers import KD, SRD
 from trg_pyg.models import Networks, TappedModel, build_model
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
@@ -114,7 +115,7 @@ def test_the_gradient_reaches_the_map_and_its_translation_and_nothing_of_the_tea
 
 def test_unlabelled_images_come_after_the_labelled_ones_and_have_no_label(networks, outputs, step):
     black, white = (torch.full((count, 3, 4, 4), value, dtype=torch.uint8) for count, value in ((3, 0), (2, 255)))
-    here = replace(step(), pool={"unlabelled": (white, torch.zeros(2).long(), torch.arange(2))})
+    here = replace(step(), pool={"unlabelled": Batch(white, torch.zeros(2).long(), torch.arange(2), whole=2)})
     method = SRD(*networks)
     seen, rows = method.see(black, here)
     assert (rows, seen.flatten(1).max(1).values.tolist()) == ((3, 2), [0, 0, 0, 255, 255])
@@ -126,7 +127,9 @@ def test_unlabelled_images_come_after_the_labelled_ones_and_have_no_label(networ
 
 
 def test_unlabelled_images_are_float_where_the_others_are(networks, step):
-    here = replace(step(), pool={"unlabelled": (torch.full((2, 3, 4, 4), 51, dtype=torch.uint8),)})
+    grey = torch.full((2, 3, 4, 4), 51, dtype=torch.uint8)
+    unlabelled = Batch(grey, torch.zeros(2).long(), torch.arange(2), whole=2)
+    here = replace(step(), pool={"unlabelled": unlabelled})
     seen, _ = SRD(*networks).see(torch.zeros(3, 3, 4, 4), here)
     assert seen[3:].unique().tolist() == [pytest.approx(0.2)]
 

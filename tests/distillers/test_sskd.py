@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trg_pyg.batch import Batch
 from trg_pyg.distillers import KD, SSKD
 from trg_pyg.errors import InputError
 from trg_pyg.losses import SelectedKL
@@ -62,7 +63,9 @@ def test_the_head_of_the_teacher_learns_alone_and_for_certain(step):
     images = colours + torch.randint(196, (24, 3, 16, 16), generator=draws, dtype=torch.uint8)
 
     def batches():
-        yield from ((part, None, None) for part in images.split(10))
+        yield from (
+            Batch(part, torch.zeros(len(part)), torch.arange(len(part)), len(part)) for part in images.split(10)
+        )
 
     before = copy.deepcopy((student.state_dict(), teacher.state_dict()))
     found = []

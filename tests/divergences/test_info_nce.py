@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from trg_pyg.divergences import info_nce
 from trg_pyg.errors import InputError
+from trg_pyg.step import Share
 
 CHUNKS = [1, 200, 1 << 26]  # one row, some rows with a smaller last chunk, all rows
 
@@ -56,6 +57,20 @@ def test_gradcheck(chunk_bytes, reduction):
     assert torch.autograd.gradcheck(
         lambda a, b: info_nce(a, b, 0.3, reduction=reduction, chunk_bytes=chunk_bytes), (anchor, positive)
     )
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 8 * 10 * 2, 1 << 26])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_losses_of_shares_have_the_batchs_as_their_mean(chunk_bytes, reduction, close):
+    """5 images of 2 items on processes that have 3 and 2 of them; each gathers what the others have."""
+    anchor, positive = draw(0, 10, 3).requires_grad_(), draw(1, 10, 3).requires_grad_()
+    loss = torch.zeros((), dtype=torch.float64)
+    for first, last in ((0, 3), (3, 5)):
+        share = Share(first, last, 5, lambda own: normalize(positive, dim=1))
+        own = share.rows(10)
+        options = {"reduction": reduction, "chunk_bytes": chunk_bytes, "share": share}
+        loss = loss + (last - first) / 5 * info_nce(anchor[own], positive[own], 0.3, **options)
+    close(loss, equations.info_nce(anchor, positive, 0.3, reduction), [anchor, positive])
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.02, 0.025, 0.03])  # row maxima below 1 / 40, none from there on

@@ -11,7 +11,8 @@ from torch_geometric.data import Batch, Data, HeteroData
 import trg_pyg.graphs
 from trg_pyg._discover import subclasses
 from trg_pyg.errors import InputError
-from trg_pyg.graphs import GraphBuilder
+from trg_pyg.graphs import GraphBuilder, KNNGraph, LabelGraph
+from trg_pyg.step import Share
 
 HEIGHT, WIDTH = 4, 4
 RING = torch.stack([torch.arange(16), torch.arange(16).roll(1)])
@@ -66,6 +67,22 @@ def test_there_are_builders():
     }
 
 
+@INPUTS
+@pytest.mark.parametrize("builder", [each for each in BUILDERS if each.scope == "batch"], ids=str)
+def test_a_share_has_the_edges_into_its_own_nodes_and_all_where_asked(builder, kind):
+    tokens = make_tokens(kind, 3)
+    whole = builder(tokens).edge_index
+    neighbours = whole[0].view(48, -1)  # what processes gather
+    share = Share(1, 3, 3, lambda own: neighbours)
+    assert torch.equal(builder(tokens, share=share).edge_index, whole[:, whole[1] >= 16])
+    assert torch.equal(builder(tokens, share=share, every=True).edge_index, whole)
+
+
+def test_graphs_of_images_are_no_share():
+    with pytest.raises(InputError, match="3 graphs of a share"):
+        KNNGraph(3)(make_tokens("random", 3), share=Share(0, 1, 3, lambda own: own))
+
+
 @pytest.mark.parametrize("images", [1, 3])
 def test_the_number_of_edges_that_is_told_is_that_of_a_graph(builder, images):
     batch = call(builder, make_tokens("random", images))
@@ -85,6 +102,20 @@ def test_batch_is_valid_and_sorted_by_target(builder, kind, images):
     assert (batch.edge_index[1].diff() >= 0).all()
     assert torch.equal(batch.batch[batch.edge_index[0]], batch.batch[batch.edge_index[1]])
     assert torch.unique(batch.edge_index, dim=1).shape == batch.edge_index.shape
+
+
+@INPUTS
+def test_building_and_reweighting_do_not_wait_for_a_device(builder, kind, refuse):
+    if isinstance(builder, LabelGraph):
+        pytest.skip("how many edges it has depends on the classes")
+    tokens = make_tokens(kind, 3)
+    expected = call(builder, tokens)
+    with refuse:
+        batch = call(builder, tokens)
+        builder.reweight(batch, tokens.requires_grad_()).edge_weight.sum().backward()
+        again = builder(batch) if builder.scope == "image" else batch
+    assert torch.equal(batch.edge_index, expected.edge_index)
+    assert torch.equal(again.edge_index, expected.edge_index)
 
 
 @INPUTS

@@ -9,7 +9,8 @@ import torch
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, detach_graph, with_features
+from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, detach_graph, replace_nodes, with_features
+from trg_pyg.relations import layout_of
 
 BUILDERS = [
     KNNGraph(2),
@@ -142,3 +143,14 @@ def test_other_features_keep_edges_and_weights(tokens):
     assert changed.edge_weight is graph.edge_weight
     assert torch.equal(changed[1].x, other[1])
     assert graph.x.shape == (6, 4)
+
+
+def test_what_a_builder_knew_of_a_graph_is_forgotten_where_its_edges_or_nodes_change():
+    batch = KNNGraph(2)(torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)))
+    known = layout_of(batch)
+    assert known is not None
+    assert (known.graphs, known.degree) == (3, 2)
+    assert layout_of(replace_nodes(batch, torch.ones(12, 7))) is known
+    assert layout_of(batch.subgraph(torch.arange(8))) is None
+    batch.edge_index = batch.edge_index[:, 1:]
+    assert layout_of(batch) is None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import nearest_neighbours
-from trg_pyg.graphs.neighbours import _group_size, _smallest
+from trg_pyg.graphs.neighbours import _smallest
 
 
 def true_distances(x: Tensor) -> Tensor:
@@ -81,18 +81,34 @@ def test_many_points_with_exact_ties_are_ordered_by_index(k, points, width):
     assert torch.equal(nearest_neighbours(x.float(), k), brute_force(x, k))
 
 
-def test_groups_are_in_use_and_their_search_equals_a_plain_sort():
-    assert _group_size(1024, 8) == 1
-    assert _group_size(16384, 8) > 1
-    score = draw(0, 3, 50, 320).float()
-    minima = score.view(3, 50, 2, 16, 10).amin(-2)  # two tiles of 160 columns, ten groups of 16 in each
-    values, index = _smallest(score, minima, 9)
+@pytest.mark.parametrize(("k", "points"), MANY)
+def test_ties_are_ordered_by_index_without_a_look_at_them(k, points, refuse):
+    x = (draw(points, 1, points, 3) * 2).round().float()
+    with refuse:
+        found = nearest_neighbours(x, k)
+    assert torch.equal(found, brute_force(x, k))
+
+
+def test_points_in_several_blocks_of_products_equal_brute_force():
+    """Blocks of two tiles of 256 points, the last of one and not full; a third of the points are duplicates."""
+    x = draw(0, 2, 1200, 5).float()
+    x[:, 800:] = x[:, :400]
+    wanted = brute_force(x, 3)
+    whole, blocks = (nearest_neighbours(x, 3, chunk_bytes=side**2 * 4) for side in (4096, 600))
+    assert torch.equal(whole, wanted)
+    assert torch.equal(blocks, wanted)
+
+
+@pytest.mark.parametrize("shape", [(50, 1024), (3, 50, 4096), (3, 50, 320), (2, 7, 33)])
+def test_a_search_by_minima_of_groups_equals_a_plain_sort(shape):
+    score = draw(0, *shape).float()
+    values, index = _smallest(score, 9)
     expected = score.sort(dim=-1)
     assert torch.equal(values, expected.values[..., :9])
     assert torch.equal(index, expected.indices[..., :9])
 
 
-@pytest.mark.parametrize("points", [9, 301])
+@pytest.mark.parametrize("points", [9, 301, 600])
 def test_indices_of_points_that_are_not_finite_exist(points):
     """A loss of them is NaN, which training reports; an index out of range would hide that."""
     neighbours = nearest_neighbours(torch.full((1, points, 2), torch.nan), 1)
@@ -162,6 +178,14 @@ def test_chunks_do_not_change_the_result(k, kind):
         assert torch.equal(nearest_neighbours(x, k, chunk_bytes=chunk_bytes), whole)
 
 
+@pytest.mark.parametrize("rows", [slice(0, 20), slice(17, 40), slice(39, 40)])
+@pytest.mark.parametrize("chunk_bytes", [7 * 4 * 40, 1 << 26])
+def test_neighbours_of_some_points_are_theirs_among_all(rows, chunk_bytes):
+    x = torch.randint(0, 3, (2, 40, 3), generator=torch.Generator().manual_seed(0)).float()  # with ties
+    expected = nearest_neighbours(x, 5)[:, rows]
+    assert torch.equal(nearest_neighbours(x, 5, rows=rows, chunk_bytes=chunk_bytes), expected)
+
+
 def test_never_the_point_itself_and_no_point_twice():
     for x in (draw(0, 2, 9, 3), torch.zeros(2, 9, 3)):
         neighbours = nearest_neighbours(x, 8)
@@ -180,8 +204,9 @@ def test_half_precision_is_compared_in_float32(dtype):
     assert torch.equal(nearest_neighbours(x, 5), nearest_neighbours(x.float(), 5))
 
 
-def test_autocast_does_not_change_the_result():
-    x = draw(5, 2, 30, 8).float()
+@pytest.mark.parametrize("points", [30, 600])
+def test_autocast_does_not_change_the_result(points):
+    x = draw(5, 2, points, 8).float()
     with torch.autocast("cpu", torch.bfloat16):
         under_autocast = nearest_neighbours(x, 5)
     assert torch.equal(under_autocast, nearest_neighbours(x, 5))

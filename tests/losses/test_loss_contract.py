@@ -135,6 +135,11 @@ def test_scalar_of_the_inputs_type_with_finite_gradients(case, kind, dtype, hard
     assert all(p.grad.isfinite().all() for p in case.loss.parameters())
 
 
+def test_it_does_not_wait_for_a_device(case, hard, refuse):
+    with refuse:
+        case(*case.inputs(hard, "random", torch.float32)).backward()
+
+
 def test_no_gradient_reaches_the_teacher(case, hard):
     student, teacher = case.inputs(hard, "random", torch.float32)
     case(student, teacher).backward()

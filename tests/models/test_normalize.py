@@ -38,3 +38,11 @@ def test_repr_shows_the_constants() -> None:
 def test_bad_constants_are_refused(mean: tuple, std: tuple) -> None:
     with pytest.raises(InputError, match=r"Normalize (mean|std)"):
         Normalize(mean, std)
+
+
+def test_the_images_that_are_given_stay_and_their_gradient_is_right() -> None:
+    images = torch.full((1, 3, 2, 2), 0.75, requires_grad=True)
+    Normalize((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))(images).sum().backward()
+    assert images.eq(0.75).all()
+    assert images.grad is not None
+    assert images.grad[0, :, 0, 0].tolist() == [4, 2, 1]

@@ -69,3 +69,11 @@ def test_the_difference_of_one_seed_of_one_method_stands_in_the_table_alone():
     for other in (record("SP"), record("TRG", 1)):
         results, *_ = blocks(record(), record("KD", 1), record("TRG", top1=53.0), other)
         assert names(results) == ["difference"]
+
+
+def test_a_method_of_which_only_the_idea_is_known_is_called_so():
+    run = record()
+    known = replace(run, method="mine", distiller={"class_path": "AEKT", "init_args": {"ratio": False}})
+    results, *_ = blocks(run, known)
+    notes = [line for line in results.lines if "form ours" in line]
+    assert notes == ["mine: after Park and Lee, arXiv 2409.01679, form ours."]

@@ -12,7 +12,7 @@ from trg_pyg.errors import InputError
 from trg_pyg.models.weights import save_weights
 from trg_pyg.models.zoo import build_model
 from trg_pyg.study.agenda import planned
-from trg_pyg.study.study import fingerprint, pick_device, prepare, prepare_process, short_name
+from trg_pyg.study.study import fingerprint, images_of, pick_device, prepare, prepare_process, short_name
 
 
 def test_a_study_knows_its_data_networks_and_place(small, tmp_path):
@@ -81,6 +81,12 @@ def test_what_changes_no_result_changes_no_folder(small, what):
         ["--data.heldout=0.2"],
         ["--data.imbalance=2"],
         ["--data.background=black"],
+        [
+            "--data.mean=[0.5, 0.5, 0.5]",
+            "--data.std=[0.2, 0.2, 0.2]",
+            "--data.crop=resized",
+            "--data.scaled_decoding=true",
+        ],
         ["--train.deterministic=true"],
         ["--train.lr=0.07"],
         ["--teacher.seed=1"],
@@ -91,11 +97,19 @@ def test_what_changes_a_result_changes_the_folder(small, options):
     assert folder_of([*small, *options]) != folder_of(small)
 
 
+def test_scaled_decoding_changes_the_folder_where_it_is_on(small):
+    small = [*small, "--data.crop=resized"]
+    assert folder_of([*small, "--data.scaled_decoding=true"]) != folder_of(small)
+    assert folder_of([*small, "--data.scaled_decoding=false"]) == folder_of(small)
+    plain, scaled = (prepare(read_choices([*small, f"--data.scaled_decoding={on}"])) for on in ("false", "true"))
+    assert images_of(plain) != images_of(scaled)  # so that no stored output of a teacher is taken for another
+
+
 def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_by(small):
     study = prepare(read_choices([*small, "--methods", "KD"]))
     known = planned(study, study.choices.methods[0], 0).identity
     assert "validation" in known["data"]["init_args"]
-    assert "heldout" not in known["data"]["init_args"]
+    assert not {"heldout", "scaled_decoding"} & set(known["data"]["init_args"])
 
 
 def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):

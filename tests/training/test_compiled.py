@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from trained import without_clock
 
-from trg_pyg.distillers import KD
+from trg_pyg.distillers import KD, RKD
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.nodes import NodePair
 from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.compiled import CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
@@ -146,6 +147,27 @@ def test_further_views_of_a_full_batch_run_compiled_too(train_set, test_set, spy
     assert spy == {"student": [16] * 2, "teacher": [16] * 2}
 
 
+def test_what_a_method_compares_runs_compiled_in_full_batches(train_set, test_set, monkeypatch) -> None:
+    sizes: list[int] = []
+
+    def compiled(function: Any, **options: Any) -> Any:
+        if isinstance(function, nn.Module):
+            return function
+
+        def run(nodes: NodePair, *others: Any) -> Tensor:
+            sizes.append(nodes.student.shape[1])
+            return function(nodes, *others)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    student, teacher = small(0), small(1)
+    rkd = RKD(student.describe(6), teacher.describe(6))
+    fit(student, teacher, rkd, train_set, test_set, replace(CONFIG, compile=True, epochs=1))
+    assert sizes == [8] * 4  # two terms of two batches; the last batch of 6 runs as it is
+    assert not any("compare" in vars(module) for module in rkd.modules())
+
+
 def test_a_compiled_module_has_the_names_and_parameters_of_any_other(hints) -> None:
     plain, compiled = (DistillationModule(small(0), hints(), compile_for=size) for size in (set(), {8}))
     assert plain.state_dict().keys() == compiled.state_dict().keys()
@@ -208,16 +230,16 @@ def test_more_networks_of_a_class_than_pytorch_keeps_programs_for_by_itself_are_
         return run
 
     torch._dynamo.reset()
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     networks = [small(seed, width=4 + seed) for seed in range(4)]
     compiled = [CompiledNetwork(network, {8}) for network in networks]
-    for _ in range(2):
-        for each, network in zip(compiled, networks, strict=True):
-            runs.clear()
-            logits = each(pictures(8)).logits
-            assert len(runs) == 1
-            torch.testing.assert_close(logits, network(pictures(8)).logits, rtol=1e-4, atol=1e-5)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for _ in range(2):
+            for each, network in zip(compiled, networks, strict=True):
+                runs.clear()
+                logits = each(pictures(8)).logits
+                assert len(runs) == 1
+                torch.testing.assert_close(logits, network(pictures(8)).logits, rtol=1e-4, atol=1e-5)
     torch._dynamo.reset()
 
 

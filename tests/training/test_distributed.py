@@ -84,6 +84,9 @@ def three(world: World) -> dict[str, Any]:
         own = whole[first : first + rows].clone().requires_grad_()
         (world.gather(own, sizes).square() * torch.tensor([1.0, 10.0])).sum().backward()
         found[f"{sizes} gradient"] = [own.grad, 3 * 2 * own.detach() * torch.tensor([1.0, 10.0])]
+        own.grad = None
+        ((world.rank + 1) * world.gather(own, sizes, alike=False).square()).sum().backward()
+        found[f"{sizes} sum"] = [own.grad, (1 + 2 + 3) * 2 * own.detach()]
     found["refused"] = message(lambda: world.gather(torch.zeros(5, 1), [1, 2, 3]))
 
     meter = Meter()
@@ -155,6 +158,12 @@ def test_the_gradient_of_the_own_rows_is_scaled_for_a_mean_over_processes(found,
         gradient, expected = each[f"{sizes} gradient"]
         assert gradient.shape == (rows, 2)
         assert torch.equal(gradient, expected)
+
+
+@pytest.mark.parametrize("sizes", SHARES, ids=str)
+def test_where_processes_compute_different_losses_all_their_gradients_come_back(found, sizes) -> None:
+    for each in found:
+        assert torch.equal(*each[f"{sizes} sum"])
 
 
 def test_a_share_of_another_size_is_refused_before_anything_is_sent(found) -> None:

@@ -2,8 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from batches import tensors
 from torch.nn import functional as F
 
+from trg_pyg.batch import Batch
+from trg_pyg.data import make_loader
 from trg_pyg.distillers import (
     AEKT,
     CRD,
@@ -35,9 +38,9 @@ RECIPE = TrainConfig(epochs=1, batch_size=8, schedule="constant")
 
 def mixed(train_set, seed=0, **options):
     """Images and labels of the first eight, and what becomes of them."""
-    batch = train_set.images[:8], train_set.targets[:8], torch.arange(8)
-    mixing = Mixing(replace(RECIPE, **options), 3, World(), torch.device("cpu"))
-    return *batch[:2], *mixing(batch, 8, torch.Generator().manual_seed(seed))
+    batch = Batch(train_set.images[:8], train_set.targets[:8], torch.arange(8), whole=8)
+    found = Mixing(replace(RECIPE, **options), 3, World())(batch, torch.Generator().manual_seed(seed))
+    return batch.inputs, batch.target, *tensors(found), found.soft
 
 
 def test_mixup_gives_pixels_and_labels_the_same_shares(train_set):
@@ -84,10 +87,10 @@ def test_an_erased_box_is_black(train_set):
 
 
 def test_policies_refuse_other_images_than_grey_and_colour():
-    mixing = Mixing(replace(RECIPE, trivialaugment=True), 3, World(), torch.device("cpu"))
-    batch = torch.zeros(2, 5, 6, 6, dtype=torch.uint8), torch.arange(2), torch.arange(2)
+    mixing = Mixing(replace(RECIPE, trivialaugment=True), 3, World())
+    batch = Batch(torch.zeros(2, 5, 6, 6, dtype=torch.uint8), torch.arange(2), torch.arange(2), whole=2)
     with pytest.raises(InputError, match=r"train\.trivialaugment = True: images of 5 channels"):
-        mixing(batch, 2, torch.Generator())
+        mixing(batch, torch.Generator())
 
 
 def test_both_networks_see_the_same_mixed_images_and_accuracy_counts_shares(network, train_set, test_set):
@@ -167,3 +170,31 @@ def test_the_mean_of_the_weights_is_what_is_evaluated_saved_and_returned(network
         expected = decay * expected + (1 - decay) * value
     torch.testing.assert_close(shown[0], expected, rtol=1e-6, atol=1e-7)
     assert torch.equal(student.model.head.weight.double(), shown[0])
+
+
+@pytest.mark.parametrize("options", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0, "erasing": 0.5}])
+def test_fixed_views_are_mixed_with_the_same_images_in_the_same_shares_always(train_set, options):
+    loader = make_loader(train_set, 8, generator=torch.Generator().manual_seed(2), views=2, pairs=True)
+    change = Mixing(replace(RECIPE, views=2, **options), 3, World())
+    known: dict[int, tuple[list, list]] = {}
+    for both in [batch for _ in range(12) for batch in loader]:
+        batch = change(both, torch.Generator())
+        own, other = both.inputs.double().tensor_split(2)
+        labels, others = F.one_hot(both.target).double().tensor_split(2)
+        assert batch.index.tolist() == (batch.slot // 2).tolist() == both.index[: len(own)].tolist()
+        for row in range(len(own)):
+            seen, soft = batch.inputs[row].double(), batch.soft[row].double()
+            assert known.setdefault(int(batch.slot[row]), (seen.tolist(), soft.tolist())) == (
+                seen.tolist(),
+                soft.tolist(),
+            )
+            share = ((soft - others[row]) @ (labels[row] - others[row]) / 2).item()
+            if not torch.equal(labels[row], others[row]):
+                torch.testing.assert_close(share * labels[row] + (1 - share) * others[row], soft)
+                if options == {"mixup": 1.0}:
+                    assert (seen - (share * own[row] + (1 - share) * other[row])).abs().max() <= 0.501
+                elif options == {"cutmix": 1.0}:
+                    pasted = (seen == other[row]).all(0) & ~(seen == own[row]).all(0)
+                    assert ((seen == own[row]).all(0) | pasted).all()
+                    assert abs(pasted.double().mean().item() - (1 - share)) < 0.06
+    assert len(known) == 2 * len(train_set)

@@ -55,8 +55,8 @@ class Asks(Views):
     """Views, and a further pass of each network; before the training, two of the teacher."""
 
     def meet(self, networks, batches, generator):
-        for images, *_ in batches():
-            networks.teacher(torch.cat([images, images]))
+        for batch in batches():
+            networks.teacher(torch.cat([batch.inputs, batch.inputs]))
         return {}
 
     def forward(self, student, teacher, step) -> Losses:
@@ -119,12 +119,12 @@ class Streams(Distiller):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def views(self, images, step):
-        return [images, step.pool["unlabelled"][0]]
+        return [images, step.pool["unlabelled"].inputs]
 
     def forward(self, student, teacher, step) -> Losses:
         self.steps += 1
         ce = F.cross_entropy(step.labelled(student.logits), step.target)
-        brightness = step.pool["heldout"][0].float().mean() / 255 if self.steps % 3 == 0 else 0.5
+        brightness = step.pool["heldout"].inputs.float().mean() / 255 if self.steps % 3 == 0 else 0.5
         other = brightness * step.split(student.logits)[1].square().mean()
         return self.weigh({"ce": (1.0, ce), "other": (0.1, other)})
 
@@ -227,7 +227,7 @@ def test_a_step_that_is_left_out_uses_up_its_batch_of_a_stream(network, pools, t
 
     class Broken(Streams):
         def views(self, images, step):
-            seen.append(step.pool["unlabelled"][2].tolist())
+            seen.append(step.pool["unlabelled"].index.tolist())
             return super().views(images, step)
 
         def forward(self, student, teacher, step):

@@ -36,6 +36,7 @@ def test_defaults_are_the_cifar100_protocol() -> None:
         ({"cutmix": math.inf}, "train.cutmix = inf: give 0 (off) or a positive number"),
         ({"randaugment": 31}, "train.randaugment = 31: give a whole number from 0 (off) to 30"),
         ({"randaugment": 9, "trivialaugment": True}, "train.trivialaugment = True: it takes the place of randaugment"),
+        ({"views": -1}, "train.views = -1: give 0 (off) or a whole number"),
         ({"erasing": 1.1}, "train.erasing = 1.1: give a probability, from 0 (off) to 1"),
         ({"label_smoothing": 1.0}, "train.label_smoothing = 1.0: give a number from 0 (off) to below 1"),
         ({"ema": 1.0}, "train.ema = 1.0: give a number from 0 (off) to below 1"),
@@ -63,7 +64,7 @@ def test_a_training_is_told_apart_without_later_options_that_are_off() -> None:
     config = TrainConfig()
     assert "deterministic" not in without_off(asdict(config))
     left_out = {"deterministic", "freeze_epochs", "max_skipped", "eval_batch_size", "mixup", "cutmix", "randaugment"}
-    left_out |= {"trivialaugment", "erasing", "label_smoothing", "ema"}
+    left_out |= {"trivialaugment", "erasing", "views", "label_smoothing", "ema", "round_teacher"}
     assert asdict(config).keys() - without_off(asdict(config)).keys() == left_out  # compile, for one, is there
     assert without_off(asdict(replace(config, deterministic=True)))["deterministic"] is True
 

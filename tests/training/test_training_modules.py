@@ -19,8 +19,8 @@ def test_losses_are_float32_in_every_precision(network, hints, train_set, precis
     module = DistillationModule(network(0), hints(), precision)
     teacher = FrozenTeacher(network(1), precision)
     outputs = teacher(train_set.images)
-    losses, logits = module(train_set.images, outputs, step(train_set.targets))
-    tensors = [outputs.logits, *outputs.features, losses.total, logits]
+    losses, told = module(train_set.images, outputs, step(train_set.targets))
+    tensors = [outputs.logits, *outputs.features, losses.total, told.logits]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     losses.total.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in module.parameters())

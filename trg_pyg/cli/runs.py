@@ -88,7 +88,7 @@ def _read(folders: Sequence[Path]) -> tuple[list[Run], list[Run], list[str]]:
 def _row(run: Run, method: str, differences: str) -> list[str]:
     networks = [run.settings[role]["name"] for role in ("teacher", "student") if role in run.settings]
     state = "finished" if run.finished else "unfinished" if run.history else "no epoch yet"
-    accuracy = "" if run.top1 is None else f"{run.top1:.2f}"
+    accuracy = "" if run.score is None else f"{run.score:.2f}"
     epochs = f"{run.done} of {run.epochs}"
     return [data_shown(run.settings), "-".join(networks), method, differences, epochs, accuracy, state, str(run.folder)]
 

@@ -126,6 +126,11 @@ class Config:
         device: auto takes a GPU if there is one.
         share_teacher: train all methods of a seed side by side on the same batches, the teacher run once for all of
             them: the same results in less time, but all students are in memory.
+        teacher_store: keep what a teacher says of each view of an image. In files beside the trained teachers, for
+            later epochs, runs and methods: the same results in less time. logits, embedding for these and what the
+            classifier takes, maps for these and the taps, auto for the most that store_gb holds; off for nothing.
+        store_gb: 10^9 bytes that auto may fill. Counted for all views of all images.
+        fill_store: store the logits of all views at first. Else each is stored when a training needs it.
         checkpoint_minutes: age of a checkpoint at which the next is written within an epoch; null: after epochs only.
         wait_minutes: how long one of several processes waits for another that still lives, such as the main one that
             downloads the data, before the training is given up; one that dies ends it at once.
@@ -148,6 +153,9 @@ class Config:
     train: TrainConfig = field(default_factory=_student_recipe)
     device: str = "auto"
     share_teacher: bool = False
+    teacher_store: Literal[False, "logits", "embedding", "maps", "auto"] = False  # what YAML makes of off
+    store_gb: float = 8.0
+    fill_store: bool = False
     checkpoint_minutes: float | None = 10.0
     wait_minutes: float = 60.0
     keep: int = 2
@@ -169,5 +177,10 @@ class Config:
         steps = self.wandb_steps
         require(steps is None or steps >= 1, f"wandb_steps={steps}: give 1 or more, or null")
         require(self.keep >= 1, f"keep={self.keep}: give 1 or more")
+        require(self.store_gb > 0, f"store_gb={self.store_gb:g}: give a number above 0")
+        require(
+            bool(self.teacher_store) or not self.fill_store,
+            "fill_store=true fills a store: set teacher_store, such as to logits",
+        )
         for role, network in (("student", self.student), ("teacher", self.teacher)):
             check_channels(network.mean, network.std, f"{role}.")

@@ -10,7 +10,8 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from trg_pyg._size import Size, sides
@@ -22,6 +23,8 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
+_SCALES = (8, 4, 2)
+_TRANSPOSED = 5  # EXIF orientations from here on have rows for columns
 _CHUNK = 256  # files a task: enough to make the cost of a task disappear, few enough to keep every core busy
 
 
@@ -62,17 +65,15 @@ def decode_into(
     images: Tensor,
     root: Path,
     files: Sequence[str],
-    cut: Callable[[Image.Image, int], np.ndarray],
-    background: Colour = WHITE,
+    read: Callable[[Path, int], np.ndarray],
 ) -> list[BadImage]:
-    """Decode files to RGB and write what ``cut`` makes of each into a tensor.
+    """Write what ``read`` makes of each file into a tensor.
 
     Args:
         images: uint8 [n, 3, H, W] on the CPU; written in place.
         root: folder of the dataset.
         files: n image files, relative to ``root``.
-        cut: takes an RGB image and its position in ``files``; returns uint8 [3, H, W].
-        background: colour below what is transparent.
+        read: takes a file and its position in ``files``; returns uint8 [3, H, W].
 
     Returns:
         The files that cannot be used.
@@ -83,7 +84,7 @@ def decode_into(
     pixels = images.numpy()
 
     def decode(position: int, file: str) -> None:
-        pixels[position] = cut(read_rgb(root / file, background), position)
+        pixels[position] = read(root / file, position)
 
     return attempt(files, decode)
 
@@ -128,12 +129,20 @@ def read_rgb(file: Path, background: Colour = WHITE) -> Image.Image:
         Exception: of many classes, the file cannot be read or is no image that RGB can be made of.
     """
     with opened(file) as (image, _):
-        if has_alpha(image):
-            rgba = image.convert("RGBA")
-            rgb = rgba.convert("RGB")
-            rgb.paste(background, None, ImageChops.invert(rgba.getchannel("A")))
-        else:
-            rgb = image.convert("RGB")
+        return to_rgb(image, background)
+
+
+def to_rgb(image: Image.Image, background: Colour = WHITE) -> Image.Image:
+    """Decode an image of which only the header was read, as :func:`read_rgb` does."""
+    rgb = image
+    if has_alpha(image):
+        rgba = image.convert("RGBA")
+        rgb = rgba.convert("RGB")
+        rgb.paste(background, None, ImageChops.invert(rgba.getchannel("A")))
+    elif isinstance(image, JpegImageFile) and image.mode == "RGB":
+        image.load()  # not converted: of a large photograph a copy takes half as long as decoding it
+    else:
+        rgb = image.convert("RGB")
     try:
         ImageOps.exif_transpose(rgb, in_place=True)
     except MemoryError:
@@ -141,6 +150,44 @@ def read_rgb(file: Path, background: Colour = WHITE) -> Image.Image:
     except Exception:  # of as many classes; the pixels are whole, and EXIF data that are not turn nothing
         pass
     return rgb
+
+
+def upright_size(image: Image.Image) -> tuple[int, int] | None:
+    """Return width and height that a JPEG of which only the header was read will have; None of other images."""
+    if not isinstance(image, JpegImageFile):
+        return None
+    try:
+        across = _orientation(image) >= _TRANSPOSED
+    except MemoryError:
+        raise
+    except Exception:  # as above
+        return None
+    return (image.height, image.width) if across else image.size
+
+
+def shrink(image: Image.Image, most: float) -> int:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its width and height, for which libjpeg computes fewer pixels.
+
+    A side that is no multiple is rounded up: its last pixel is of the part of a block that is there.
+
+    Args:
+        image: a JPEG of which only the header was read.
+        most: how many times smaller it may be, >= 0.
+
+    Returns:
+        8, 4 or 2; 1 where it stays as large as it is.
+    """
+    for scale in _SCALES:
+        # Turned, a last pixel that is not whole would be the first, and move the others by its share.
+        whole = image.width % scale == image.height % scale == 0
+        if scale <= most and (whole or _orientation(image) == 1):
+            image.draft(None, (image.width // scale, image.height // scale))
+            return scale
+    return 1
+
+
+def _orientation(image: Image.Image) -> int:
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def has_alpha(image: Image.Image) -> bool:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg._transfer import to_device
+from trg_pyg.batch import Batch
+from trg_pyg.data._views import seeds_of
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import Augmentation, ImageSet
 from trg_pyg.data.file_set import FileSet
@@ -43,12 +45,14 @@ class Part(NamedTuple):
         positions: int64 [B] in the set, on the CPU.
         on_device: the same on the device of the set.
         seeds: int64 [B] on the CPU, one for each image, or None.
+        slots: int64 [B] on the CPU, of the fixed view of each image that is to be seen; None where views are not fixed.
         whole: images of the batch, those of all processes.
     """
 
     positions: Tensor
     on_device: Tensor
     seeds: Tensor | None
+    slots: Tensor | None
     whole: int
 
 
@@ -64,6 +68,9 @@ class EpochLoader(ABC, Generic[Source]):
     gives it. The generators of all processes advance alike, and the batches put together are those of one process.
 
     The options are those of :func:`~trg_pyg.data.loader.make_loader`, and so is what is refused.
+
+    Attributes:
+        view: the view that every image is shown in; None, as it is at first, draws one of each.
     """
 
     def __init__(
@@ -77,6 +84,8 @@ class EpochLoader(ABC, Generic[Source]):
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        views: int = 0,
+        pairs: bool = False,
     ) -> None:
         require(
             isinstance(image_set, FileSet) or not isinstance(augment, RandomResizedCrop),
@@ -93,7 +102,11 @@ class EpochLoader(ABC, Generic[Source]):
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
+        self.views, self.pairs = views, pairs
+        self.view: int | None = None
         self._targets = image_set.targets
+        places = getattr(image_set, "places", None)
+        self._places: Tensor = torch.arange(count) if places is None else places
         self._given = 0  # batches of the epoch under way; 0 between epochs
         self._start = self.generator.get_state()  # of the epoch under way
         self._resuming = False
@@ -107,21 +120,28 @@ class EpochLoader(ABC, Generic[Source]):
         batches = len(self._targets) / self.batch_size
         return math.floor(batches) if self.drop_last else math.ceil(batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield images uint8 [B, C, H, W], targets int64 [B] and positions in the set int64 [B], all on one device.
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this process's share of each batch, images uint8 [b, C, H, W], all on one device.
 
-        B counts the images of this process. An iteration that is abandoned is not continued by the next one, which
+        An iteration that is abandoned is not continued by the next one, which
         begins a new epoch with the generator as it is then; :meth:`load_state_dict` continues it.
         """
         parts = self._begin()
         for part, images in zip(parts, self._images(parts), strict=True):
+            slots = part.slots
             if isinstance(self.augment, Augment):
-                draws = self.augment.draw(part.whole, self.generator)
-                images = self.augment.apply(images, self._own(draws))
+                if slots is None:
+                    draws = self._own(self._draws(part.whole, self.augment))
+                    slots = self._places[part.positions] * self.augment.views + self.augment.number(draws)
+                else:
+                    draws = self.augment.fixed(slots)
+                images = self.augment.apply(images, draws)
+            elif self.augment is None and slots is None:
+                slots = self._places[part.positions]
             targets = self._targets[part.on_device]
             # Counted before it is given out: who saves the state after a step of training has used this batch.
             self._given += 1
-            yield images, targets, part.on_device
+            yield Batch(images, targets, part.on_device, part.whole, slot=slots)
         self._given = 0
 
     def state_dict(self) -> LoaderState:
@@ -189,14 +209,37 @@ class EpochLoader(ABC, Generic[Source]):
         order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
         # A seed belongs to an image, not to a place in the order.
         cropped = isinstance(self.augment, RandomResizedCrop)
-        seeds = torch.randint(2**62, (count,), generator=self.generator)[order] if cropped else None
+        seeds = slots = None
+        if self.views:
+            drawn: Tensor | int | None = self.view
+            if drawn is None:
+                drawn = torch.randint(self.views, (count,), generator=self.generator)
+            slots = (self._places * self.views + drawn)[order]
+            seeds = seeds_of(slots, 1) if cropped else None
+        elif cropped:
+            seeds = torch.randint(2**62, (count,), generator=self.generator)[order]
         if self._resuming:
             self.generator.set_state(now)
             self._resuming = False
         own, whole = self._shares(order), self._batches(order)
+        if self.pairs and slots is not None:
+            return [self._paired(*part) for part in zip(own, self._shares(slots), map(len, whole), strict=True)]
         on_device = self._shares(to_device(order, self._targets.device))  # one copy an epoch
-        own_seeds = [None] * len(own) if seeds is None else self._shares(seeds)
-        return [Part(*part) for part in zip(own, on_device, own_seeds, map(len, whole), strict=True)]
+        own_seeds, own_slots = ([None] * len(own) if each is None else self._shares(each) for each in (seeds, slots))
+        return [Part(*part) for part in zip(own, on_device, own_seeds, own_slots, map(len, whole), strict=True)]
+
+    def _draws(self, count: int, augment: Augment) -> Tensor:
+        if self.view is None:
+            return augment.draw(count, self.generator)
+        return augment.view(torch.full((count,), self.view))
+
+    def _paired(self, positions: Tensor, slots: Tensor, whole: int) -> Part:
+        """Return a part that has a fixed view of another image for each of its own, all of these behind all own."""
+        others = seeds_of(slots, 3) % len(self._places)
+        positions = torch.cat([positions, others])
+        slots = torch.cat([slots, self._places[others] * self.views + seeds_of(slots, 4) % self.views])
+        seeds = seeds_of(slots, 1) if isinstance(self.augment, RandomResizedCrop) else None
+        return Part(positions, to_device(positions, self._targets.device), seeds, slots, whole)
 
     def _batches(self, values: Tensor) -> Sequence[Tensor]:
         """Split one value an image, in the order of the epoch, into the batches that are still to be given out."""

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg._transfer import to_device
+from trg_pyg.data._views import seeds_of
 from trg_pyg.errors import require
 
 
@@ -57,6 +58,27 @@ class Augment:
         if self.flip:
             draws[2].random_(0, 2, generator=generator)
         return draws.T.contiguous()  # part of it is sent to a GPU, in the background only if it is in one piece
+
+    @property
+    def views(self) -> int:
+        """How many different views of an image there are."""
+        return (2 * self.crop_padding + 1) ** 2 * (1 + self.flip)
+
+    def number(self, draws: Tensor) -> Tensor:
+        """Return the number of each drawn view, int64 [B], in [0, views)."""
+        down, right, mirrored = draws.unbind(1)
+        side, padding = 2 * self.crop_padding + 1, self.crop_padding
+        return ((down + padding) * side + right + padding) * (1 + self.flip) + mirrored
+
+    def view(self, numbers: Tensor) -> Tensor:
+        """Return what is drawn for views of these numbers, int64 [B, 3]: the inverse of :meth:`number`."""
+        side, ways = 2 * self.crop_padding + 1, 1 + self.flip
+        crop = numbers // ways
+        return torch.stack([crop // side - self.crop_padding, crop % side - self.crop_padding, numbers % ways], dim=1)
+
+    def fixed(self, slots: Tensor) -> Tensor:
+        """Return what is drawn once and for all for each slot, int64 [B, 3]."""
+        return self.view(seeds_of(slots, 0) % self.views)
 
     def apply(self, images: Tensor, draws: Tensor) -> Tensor:
         """Move the pixels of each image as it was drawn.

@@ -5,6 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,12 +13,15 @@ from torch import Tensor
 from trg_pyg._size import Size, shown_size, size_of
 from trg_pyg.data._contents import digest_of, read_contents
 from trg_pyg.data._members import check_classes
+from trg_pyg.data._views import chosen
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, count, few, require
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,11 +35,16 @@ class ImageSet:
         images: uint8 [N, channels, H, W].
         targets: int64 [N], values in [0, C).
         digest: hash of the files that they are from, with their names and classes, where there are any.
+        places: of a part of a data set: the position of each image in the whole, int64 [N] on the CPU.
+        task: what is learnt of them.
     """
+
+    task: ClassVar[Task] = ImageClassification()
 
     images: Tensor
     targets: Tensor
     digest: str | None = None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -50,13 +59,18 @@ class ImageSet:
         """Channels of every image."""
         return self.images.shape[1]
 
+    def read(self, index: Tensor) -> Tensor:
+        """Return the images at positions int64 [b]."""
+        # On a CPU index_select copies whole images, where images[index] goes pixel by pixel.
+        return self.images.index_select(0, index)
+
     def to(self, device: torch.device | str) -> "ImageSet":
         """Return the set on ``device``; what is already there is not copied."""
-        return ImageSet(self.images.to(device), self.targets.to(device), self.digest)
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        return ImageSet(self.images[index], self.targets[index])
+        return ImageSet(self.images[index], self.targets[index], places=chosen(self.places, index))
 
 
 # What a split can be. Both kinds have a length, targets and an image size, go to a device and give a part of

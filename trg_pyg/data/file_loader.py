@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trg_pyg._size import sides
-from trg_pyg.data._decode import centre_cut, decode_into
+from trg_pyg.data._decode import centre_cut, decode_into, read_rgb
 from trg_pyg.data._epochs import EpochLoader, Part
 from trg_pyg.data.bad_images import unreadable
 from trg_pyg.data.file_set import FileSet
@@ -93,7 +92,7 @@ class _Decoder(Dataset[Tensor | InputError]):
         files = [os.fsdecode(name) for name in self.files[positions]]
         images = torch.empty(len(files), 3, *sides(self.size), dtype=torch.uint8)
         try:
-            failures = decode_into(images, self.root, files, partial(self._cut, seeds), self.background)
+            failures = decode_into(images, self.root, files, partial(self._read, seeds))
         except InputError as error:
             return error
         if not failures:
@@ -101,10 +100,11 @@ class _Decoder(Dataset[Tensor | InputError]):
         remedy = "replace them and resume; check=pixels finds all such files at the start"
         return unreadable(failures, f"{len(files)} images of a batch from {self.root}", remedy)
 
-    def _cut(self, seeds: np.ndarray | None, rgb: Image.Image, position: int) -> np.ndarray:
+    def _read(self, seeds: np.ndarray | None, file: Path, position: int) -> np.ndarray:
         if self.crop is None or seeds is None:
-            return centre_cut(rgb, self.size, self.shorter, self.interpolation)
-        return self.crop(rgb, self.size, torch.Generator().manual_seed(int(seeds[position])), self.interpolation)
+            return centre_cut(read_rgb(file, self.background), self.size, self.shorter, self.interpolation)
+        generator = torch.Generator().manual_seed(int(seeds[position]))
+        return self.crop.read(file, self.size, generator, self.interpolation, self.background)
 
 
 def _workers(file_set: FileSet, batches: int) -> int:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from trg_pyg._size import Size
 from trg_pyg.data._decode import WHITE, Colour, Interpolation
+from trg_pyg.data._views import chosen
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,11 @@ class FileSet:
         interpolation: by which images are resized, antialiased.
         background: colour below what is transparent, 0..255 each of red, green and blue.
         digest: hash of names, classes and contents of the files, where it is known.
+        places: of a part of a data set: the position of each file in the whole, int64 [N] on the CPU.
+        task: what is learnt of them.
     """
+
+    task: ClassVar[Task] = ImageClassification()
 
     root: Path
     files: np.ndarray
@@ -42,6 +50,7 @@ class FileSet:
     interpolation: Interpolation = "bilinear"
     background: Colour = WHITE
     digest: str | None = None
+    places: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -57,7 +66,13 @@ class FileSet:
 
     def select(self, index: Tensor) -> "FileSet":
         """Return the files at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        return replace(self, files=self.files[index.cpu().numpy()], targets=self.targets[index], digest=None)
+        return replace(
+            self,
+            files=self.files[index.cpu().numpy()],
+            targets=self.targets[index],
+            digest=None,
+            places=chosen(self.places, index),
+        )
 
 
 def encode_paths(files: Sequence[str]) -> np.ndarray:

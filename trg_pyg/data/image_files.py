@@ -103,6 +103,9 @@ class ImageFiles(ImageData):
             ImageNet's for a stream.
         std: standard deviation of each channel on the same scale, > 0; given together with ``mean``.
         background: colour that shows through what is transparent in an image, by name or as ``"#rrggbb"``.
+        scaled_decoding: with ``crop`` resized, decode a JPEG at 1/2, 1/4 or 1/8 of its sides where the box that is cut
+            out then still has ``size`` pixels in both directions: faster for large photographs and small sizes. The
+            boxes are the same and the pixels of training images differ slightly; those evaluated on do not.
         **kwargs: the options of :class:`ImageData`.
 
     Raises:
@@ -125,6 +128,7 @@ class ImageFiles(ImageData):
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
         background: str = "white",
+        scaled_decoding: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -150,6 +154,11 @@ class ImageFiles(ImageData):
             require(height == width, f"crop=resized cuts nearly square boxes, not {height}x{width}: choose crop=padded")
             padding = kwargs.get("crop_padding")
             require(padding is None, f"crop_padding {padding} belongs to crop=padded: leave it out with crop=resized")
+        require(
+            crop == "resized" or not scaled_decoding,
+            f"scaled_decoding is for boxes cut out of files, and crop={crop} decodes whole images: leave it out, or "
+            "choose crop=resized",
+        )
         self.root = Path(root).expanduser()
         self.size = size
         self.crop = crop
@@ -164,6 +173,7 @@ class ImageFiles(ImageData):
         self.std = std
         self.background = background
         self.colour = colour_of(background)
+        self.scaled_decoding = scaled_decoding
         self._shorter = size_of(round(height / crop_share), round(width / crop_share))
 
     @property
@@ -181,7 +191,9 @@ class ImageFiles(ImageData):
 
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
-        return RandomResizedCrop(self._augment.flip) if self.crop == "resized" else super().augment()
+        if self.crop == "resized":
+            return RandomResizedCrop(self._augment.flip, scaled=self.scaled_decoding)
+        return super().augment()
 
     def _read(self) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
         listing = self._list()

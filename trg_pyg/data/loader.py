@@ -19,8 +19,7 @@ class BatchLoader(EpochLoader[ImageSet]):
 
     def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
         for part in parts:
-            # On a CPU index_select copies whole images, where images[index] goes pixel by pixel.
-            yield self.image_set.images.index_select(0, part.on_device)
+            yield self.image_set.read(part.on_device)
 
 
 Loader = BatchLoader | FileLoader
@@ -37,6 +36,8 @@ def make_loader(
     device: torch.device | str | None = None,
     rank: int = 0,
     world_size: int = 1,
+    views: int = 0,
+    pairs: bool = False,
 ) -> Loader:
     """Return the loader for this kind of set; both kinds yield the same batches and draw in the same way.
 
@@ -57,6 +58,10 @@ def make_loader(
             :class:`ImageSet` stay where the set is.
         rank: which part of each batch to take, in [0, world_size); every process needs a generator in the same state.
         world_size: processes that share each batch, >= 1; their parts differ by one image at most.
+        views: fixed views of each image, of which each epoch takes one at random; 0 draws a new view each time. What
+            they are depends on nothing but the place of the image in the whole data set.
+        pairs: of fixed views: a batch has a second half, for each of its images one that is always the same for this
+            view, to be mixed with it.
 
     Raises:
         InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
@@ -75,4 +80,6 @@ def make_loader(
         drop_last=drop_last,
         rank=rank,
         world_size=world_size,
+        views=views,
+        pairs=pairs,
     )

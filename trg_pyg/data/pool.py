@@ -3,22 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor
 
+from trg_pyg.batch import Batch
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSource
 from trg_pyg.data.loader import Loader, make_loader
 
-Batch = tuple[Tensor, ...]
-
 
 class Pools(Mapping[str, Batch]):
     """Endless streams of images by name, each shuffled anew whenever it begins again; a batch a step.
 
-    A look at a name gives images uint8 ``[b, 3, H, W]``, targets ``[b]`` and positions ``[b]`` of this step, however
-    often it is looked at. Of a stream that nobody looks at in a step nothing is drawn. Images are mirrored where the
-    training images are, and never cropped.
+    A look at a name gives the batch of this step, however often it is looked at. Of a stream that nobody looks at in a
+    step nothing is drawn. Images are mirrored where the training images are, and never cropped.
 
     Args:
         sources: images by name, one at least each.
@@ -68,7 +65,8 @@ class Pools(Mapping[str, Batch]):
     def __getitem__(self, name: str) -> Batch:
         if name not in self._drawn:
             self._drawn[name] = self._next(name)
-        return tuple(tensor.tensor_split(self._parts)[self._part] for tensor in self._drawn[name])
+        drawn = self._drawn[name]
+        return drawn.part(self._part, self._parts, drawn.whole)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot, softmax
+from torch.nn.functional import cross_entropy, softmax
 
 from trg_pyg.distillers.base import Distiller, Taps, check_networks
 from trg_pyg.errors import require
@@ -111,7 +111,7 @@ class AdversarialKD(Distiller):
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
         logits = student.logits.float()
-        labels = one_hot(step.target, logits.shape[1]).to(logits)
+        labels = torch.zeros_like(logits).scatter_(1, step.target.unsqueeze(1), 1.0)
         mixed = torch.lerp(labels, softmax(teacher.logits.detach().float(), dim=1), self.alpha)
         return {"ce": (1.0, cross_entropy(logits, mixed))}
 

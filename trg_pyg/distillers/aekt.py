@@ -44,6 +44,7 @@ class AEKT(TermDistiller):
             is not known or not linear.
     """
 
+    after: ClassVar[str] = "Park and Lee, arXiv 2409.01679"
     taps: ClassVar[Taps] = "none"
     per_image: ClassVar[bool] = True
 

@@ -74,7 +74,7 @@ class AnnealingKD(Distiller):
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
         if step.progress >= self.stage and self.stage < 1:
-            return {"ce": (1.0, step.cross_entropy(student.logits))}
+            return {name: (1.0, value) for name, value in self.task.supervised(student, step).items()}
         check_logits(student.logits, teacher.logits)
         goal = self.phi(step.progress) * full_precision(teacher.logits.detach())
         return {"annealed": (1.0, (full_precision(student.logits) - goal).square().mean())}

@@ -7,13 +7,15 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.batch import Batch
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.token_graphs import TokenGraphs
-from trg_pyg.losses.base import check_target
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
 
 Taps = Literal["none", "last", "stages"]
 Labels = Literal["hard", "smooth", "mixed"]
@@ -74,10 +76,14 @@ class Distiller(nn.Module, ABC):
         pools: further streams of images that the method takes in a step where the training has them: ``"heldout"``,
             that are not trained on, with their labels, and ``"unlabelled"``.
         min_images: smallest batch that the method works on; a training checks it before it starts.
+        after: source of the idea, of a method whose paper gives no equations: tables say that its form is ours.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
+        by_rows: the loss is a mean over images (or their tokens), each compared with all of the batch, and the method
+            reads ``step.share``: given the images of a share, it computes the rows of these. Not inherited either.
         labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, for its cross-entropy
             is that of the step; or ``"mixed"`` images of two classes too, for no part of it needs one class an image.
+        task: what the labels are; a training sets that of its data.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -87,12 +93,16 @@ class Distiller(nn.Module, ABC):
     every: int = 1
     min_images: int = 1
     labels: Labels = "hard"
+    task: Task = ImageClassification()
+    after: ClassVar[str] = ""
     per_image: ClassVar[bool] = False
+    by_rows: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "per_image" not in vars(cls):
-            cls.per_image = False
+        for name in ("per_image", "by_rows"):
+            if name not in vars(cls):
+                setattr(cls, name, False)
 
     def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None) -> None:
         super().__init__()
@@ -168,7 +178,7 @@ class Distiller(nn.Module, ABC):
     def meet(
         self,
         networks: Networks,
-        batches: Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]],
+        batches: Callable[[], Iterable[Batch]],
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Learn what the method needs to know of the teacher before the first step; not called of a resumed training.
@@ -177,8 +187,7 @@ class Distiller(nn.Module, ABC):
 
         Args:
             networks: of the training.
-            batches: gives the whole training set, in its order and without augmentation: images uint8
-                ``[B, 3, H, W]``, labels ``[B]`` and positions ``[B]``.
+            batches: gives the whole training set, in its order and without augmentation.
             generator: CPU generator for random draws.
 
         Returns:
@@ -234,14 +243,9 @@ class Distiller(nn.Module, ABC):
             # What several processes gather is not looked at: a look sends what no method may read.
             if isinstance(outputs, Outputs) and described is not None:
                 _check_outputs(owner, outputs, described, len(step.target) if step.rows is None else sum(step.rows))
-        check_target(step.target, step.labelled(student.logits))
+        self.task.check_step(student, step)
         soft, smoothing = step.soft, step.smoothing
         self.check_labels("" if soft is None else "Step.soft", f"Step.smoothing = {smoothing}" if smoothing else "")
-        require(
-            soft is None or soft.shape[1:] == student.logits.shape[1:],
-            f"soft {None if soft is None else tuple(soft.shape)} for logits {tuple(student.logits.shape)}: "
-            "give a share of each class",
-        )
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make what depends on the training set, such as memory banks; called once, before the first step.

@@ -65,6 +65,7 @@ class HintDynamic(Distiller):
             numbers of classes, or one has no tap.
     """
 
+    after: ClassVar[str] = "Liu et al., arXiv 2211.17059"
     taps: ClassVar[Taps] = "last"
     pools: tuple[str, ...] = ("heldout",)
     scale: Tensor
@@ -158,7 +159,7 @@ class HintDynamic(Distiller):
         mlp = self.mlp.clone().requires_grad_()
         (grad,) = torch.autograd.grad(self.heldout_loss(mlp, images, step), mlp)
         self.steps += 1
-        self._adam(grad, int(self.steps))
+        self._adam(grad, self.steps.double())
 
     @torch.enable_grad()
     def heldout_loss(self, mlp: Tensor, images: Tensor, step: Step) -> Tensor:
@@ -182,15 +183,16 @@ class HintDynamic(Distiller):
             student, teacher = networks.virtual(images, now), networks.teacher(images)
             hints = self._hints(student, teacher, keep=False)
         weights = self._mixed(self._own(mlp, self._state(hints.detach(), student, teacher, step)), step)
-        betas = torch.tensor(list(self.betas.values()), dtype=hints.dtype, device=hints.device)
+        betas = torch.cat([hints.new_full((1,), beta) for beta in self.betas.values()])
         loss = cross_entropy(student.logits, step.target) + (betas * (weights * hints).mean(0)).sum()
         grads = torch.autograd.grad(loss, list(now.values()), create_graph=True, allow_unused=True)
         moved = {
             name: each if grad is None else each - step.lr * grad
             for (name, each), grad in zip(now.items(), grads, strict=True)
         }
-        heldout, target, *_ = step.pool["heldout"]
-        return cross_entropy(networks.virtual(heldout, moved).logits, target.to(heldout.device))
+        heldout = step.pool["heldout"]
+        logits = networks.virtual(heldout.inputs, moved).logits
+        return cross_entropy(logits, heldout.target.to(logits.device))
 
     def _hints(self, student: Outputs, teacher: Outputs, keep: bool) -> Tensor:
         """Return the hints of each image, ``[B, M]``, divided by their running means, which are kept or not."""
@@ -246,8 +248,8 @@ class HintDynamic(Distiller):
             )
         return step.index
 
-    def _adam(self, grad: Tensor, count: int) -> None:
-        """Take a step of the MLP, the ``count``-th one."""
+    def _adam(self, grad: Tensor, count: Tensor) -> None:
+        """Take a step of the MLP, the ``count``-th one, a scalar."""
         grad = grad + self.mlp_decay * self.mlp
         first, second = self.moments
         first.lerp_(grad, 1 - _BETAS[0])

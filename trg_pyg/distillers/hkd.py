@@ -9,10 +9,11 @@ from torch_geometric.nn import TAGConv
 from trg_pyg.distillers.base import GraphSize, check_networks, check_weights, graph_size
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.divergences.bank_info_nce import bank_info_nce
-from trg_pyg.divergences.pair_memory import PairMemory
+from trg_pyg.divergences.pair_memory import PairMemory, Recall
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nodes.base import NodePair
 from trg_pyg.nodes.derived import Embedded, UnitLength
 from trg_pyg.nodes.images import Instances, Probabilities
 from trg_pyg.step import Step
@@ -111,7 +112,14 @@ class _Holistic(Term):
         """Return the sum of the four contrasts; in training mode, remember the embeddings afterwards."""
         (e_s,), (e_t,) = self.images(student, teacher, step)
         seen = self.memory.recall(step.target, step.index, step.generator)
-        probability_s, probability_t = self.classes(student, teacher, step)
+        loss = self.compare(NodePair(e_s, e_t), self.classes(student, teacher, step), seen)
+        if self.training:
+            self.memory.update(step.index, e_s, e_t)
+        return loss
+
+    def compare(self, embeddings: NodePair, classes: NodePair, seen: Recall) -> Tensor:
+        """Return the sum of the four contrasts of embeddings ``[B, d]``, joined by probabilities ``[1, B, C]``."""
+        (e_s, e_t), (probability_s, probability_t) = embeddings, classes
         with torch.autocast(e_s.device.type, enabled=False):
             g_s = l2_normalize(self.pass_student(e_s, self.neighbours(probability_s.detach()).edge_index))
             g_t = l2_normalize(self.pass_teacher(e_t, self.neighbours(probability_t).edge_index))
@@ -124,10 +132,7 @@ class _Holistic(Term):
             (g_s, self._smooth(seen.teacher, g_t), negatives_s),
             (g_t, self._smooth(seen.student, g_s), negatives_t),
         ]
-        loss = torch.stack([bank_info_nce(*each, seen.allowed, self.temperature) for each in contrasts]).sum()
-        if self.training:
-            self.memory.update(step.index, e_s, e_t)
-        return loss
+        return torch.stack([bank_info_nce(*each, seen.allowed, self.temperature) for each in contrasts]).sum()
 
     def _smooth(self, remembered: Tensor, current: Tensor) -> Tensor:
         return l2_normalize(self.smoothing * remembered + (1 - self.smoothing) * full_precision(current.detach()))

@@ -18,7 +18,7 @@ from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
-from trg_pyg.nodes.base import Nodes
+from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.base import Relation
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
@@ -157,18 +157,21 @@ class Relational(Term):
             # Tokens that are sampled are the same ones where both draw the same random numbers.
             again = replace(step, generator=step.generator.clone_state())
             seen = self.edge_nodes(student, teacher, again)
-        nodes_s, nodes_t = self.nodes(student, teacher, step)
-        seen_s, seen_t = seen or (nodes_s, nodes_t)
+        nodes = self.nodes(student, teacher, step)
+        return self.compare(nodes, seen or nodes, step)
+
+    def compare(self, nodes: NodePair, seen: NodePair, step: Step) -> Tensor:
+        """Return the divergence of nodes that are joined as others are."""
+        (nodes_s, nodes_t), (seen_s, seen_t) = nodes, seen
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
-        labels = self.nodes.labels(step.target, nodes_t.shape[1])
+        classes = step.classes
+        labels = None if classes is None else self.nodes.labels(classes, nodes_t.shape[1])
         graph_t = self.edges(seen_t, labels)
         if self.on == "own":
             graph_s = self.edges(seen_s, labels)
-        elif self.edges.weight is None:
-            graph_s = graph_t
         else:
-            graph_s = self.edges.reweight(graph_t, seen_s)
+            graph_s = graph_t if self.edges.weight is None else self.edges.reweight(graph_t, seen_s)
         if self.edge_nodes is not None or graph_s is graph_t:
             graph_s, graph_t = _with(graph_s, nodes_s), _with(graph_t, nodes_t)
         return self.loss(graph_s, graph_t, step)

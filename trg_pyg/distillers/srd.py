@@ -73,7 +73,7 @@ class SRD(TermDistiller):
 
     def views(self, images: Tensor, step: Step) -> list[Tensor]:
         """Return the labelled images and, where there are any, unlabelled ones."""
-        return [images, *(step.pool[name][0] for name in self.pools if name in step.pool)]
+        return [images, *(step.pool[name].inputs for name in self.pools if name in step.pool)]
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return the parts ``cross`` and ``feature``, and ``kd``, which is of all images here."""

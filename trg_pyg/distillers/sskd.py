@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from trg_pyg.batch import Batch
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.errors import require
@@ -97,7 +98,7 @@ class SSKD(TermDistiller):
     def meet(
         self,
         networks: Networks,
-        batches: Callable[[], Iterable[tuple[Tensor, Tensor, Tensor]]],
+        batches: Callable[[], Iterable[Batch]],
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Let the teacher's head learn.
@@ -110,7 +111,7 @@ class SSKD(TermDistiller):
             return {}
         term = self.terms["similarity"]
         assert isinstance(term, _Similarity)
-        features = torch.cat([_embeddings(networks, images) for images, *_ in batches()])
+        features = torch.cat([_embeddings(networks, batch.inputs) for batch in batches()])
         return {"own_image": term.train_teacher(features, self.head_epochs, self.head_batch, generator)}
 
 

@@ -21,6 +21,8 @@ class Term(nn.Module, ABC):
     """One part of an objective, from all that is known of a step.
 
     Attributes:
+        compare: a term may have a method of this name, of tensors and without draws, which is most of what it computes
+            and can be compiled as one graph; ``train.compile`` does so.
         one_class: whether it needs one class an image, as a loss whose ``forward`` takes ``target`` does anyway; a term
             that reads ``step.target`` itself says so.
     """
@@ -127,13 +129,14 @@ class TermDistiller(Distiller):
         return [cast(Term, term) for term in self.terms.values()]
 
     def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
-        """Return the parts ``ce``, ``kd`` where its weight is positive, and the terms by name."""
+        """Return the task's parts (``ce``), ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
-        logits = step.labelled(student.logits)
-        parts = {"ce": (self.ce_weight, step.cross_entropy(logits))}
+        labels = self.task.supervised(student, step)
+        parts = {name: (self.ce_weight, value) for name, value in labels.items()}
         if self.kd_weight:
-            parts["kd"] = (self.kd_weight, self.logit(logits, step.labelled(teacher.logits)))
+            rows = self.task.rows(student, step), self.task.rows(teacher, step)
+            parts["kd"] = (self.kd_weight, self.logit(*rows))
         return parts | self.others(student, teacher, step)
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -140,7 +140,7 @@ class TRG(TermDistiller):
         )
         self.weights = {"alpha": alpha, "beta": beta, "gamma": gamma, "delta": delta}
         self.warmup, self.cooldown = warmup, cooldown
-        self.local_edges = local_edges
+        self.local_edges, self.over_all = local_edges, local_support == "all"
         self.tokenize = Tokenizer(
             student.features[-1], teacher.features[-1], patch=patch, tokens_per_image=tokens_per_image
         )
@@ -215,10 +215,17 @@ class TRG(TermDistiller):
             lines.append(f"without {' and '.join(self.left_out)}: an image has 1 token")
         return list(dict.fromkeys(lines))
 
+    @property
+    def by_rows(self) -> bool:  # type: ignore[override]
+        """Whether processes can share out its rows: each image has as many, of a scale that all know, and no sums."""
+        graph = self.joint_graph
+        summed = graph.scope == "image" and self.local.divergence.reduction == "sum"
+        return not (graph.symmetric or summed or cast(Gaussian, graph.weight).sigma == "auto")
+
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts whose weights are positive."""
-        tokens = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator)
-        return self.relations(*tokens, step.progress)
+        tokens = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator, step.share)
+        return self.relations(*tokens, step.progress, step)
 
     def _share(self, progress: float) -> float:
         """Return how much of the relational weights applies, 0 to 1."""
@@ -226,17 +233,36 @@ class TRG(TermDistiller):
         left = min((1 - progress) / self.cooldown, 1.0) if self.cooldown else 1.0
         return grown * left
 
-    def relations(self, student: Tensor, teacher: Tensor, progress: float) -> dict[str, tuple[float, Tensor]]:
+    def relations(
+        self, student: Tensor, teacher: Tensor, progress: float, step: Step | None = None
+    ) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts.
 
         Args:
             student: ``[B, n, D_S]``.
             teacher: ``[B, n, D_T]``, without gradient.
             progress: position in the training, 0 to 1.
+            step: needed where these are the tokens of a share.
         """
-        alpha, beta, gamma, delta = self.weights.values()
         share = self._share(progress)
-        parts: dict[str, tuple[float, Tensor]] = {}
+        shared = step if step is not None and step.share is not None else None
+        values = self.compare(student, teacher, self.contrast_temperature(progress), shared)
+        return {name: (share * self.weights[self.symbols[name]], value) for name, value in values.items()}
+
+    def compare(
+        self, student: Tensor, teacher: Tensor, temperature: float, step: Step | None = None
+    ) -> dict[str, Tensor]:
+        """Return the losses of the relational parts whose weights are positive, by name.
+
+        Args:
+            student: ``[B, n, D_S]``.
+            teacher: ``[B, n, D_T]``, without gradient.
+            temperature: of L_global.
+            step: of a share, whose tokens these are.
+        """
+        alpha, beta, _, delta = self.weights.values()
+        among = None if step is None else step.share
+        parts: dict[str, Tensor] = {}
         placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
         image_t: Batch | None = None
         if delta or (alpha and self.inner_on_graph):
@@ -244,18 +270,27 @@ class TRG(TermDistiller):
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
-            parts["inner"] = (share * alpha, self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t))
+            parts["inner"] = self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t)
         if beta:
-            joint_t = self.joint_graph(placed_t)
-            own = self.local_edges == "own"
-            joint_s = self.joint_graph(placed_s) if own else self.joint_graph.reweight(joint_t, placed_s)
-            parts["local"] = (share * beta, self.local(joint_s, joint_t))
+            parts["local"] = self._local(placed_s, placed_t, step)
         if self.contrast is not None:
-            temperature = self.contrast_temperature(progress)
-            parts["global"] = (share * gamma, self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature))
+            parts["global"] = self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature, among)
         if self.match is not None:
-            parts["graph"] = (share * delta, self.match(with_features(self.image_graph(placed_s), student), image_t))
+            parts["graph"] = self.match(with_features(self.image_graph(placed_s), student), image_t, among)
         return parts
+
+    def _local(self, student: Tensor, teacher: Tensor, step: Step | None) -> Tensor:
+        graph, own = self.joint_graph, self.local_edges == "own"
+        if graph.scope == "image":
+            step = None
+        share = None if step is None else step.share
+        if share is not None:
+            student, teacher = share.gather(student), share.gather(teacher)
+        # The paper's softmax is over what leaves a node, whichever process found it.
+        every = self.over_all
+        joint_t = graph(teacher, share=share, every=every)
+        joint_s = graph(student, share=share, every=every) if own else graph.reweight(joint_t, student)
+        return self.local(joint_s, joint_t, step)
 
 
 def default_token_graphs(student: FeatureInfo, teacher: FeatureInfo) -> TokenGraphs:

@@ -33,6 +33,8 @@ class TRGPaper(TRG):
         **options: every other option of TRG.
     """
 
+    by_rows = TRG.by_rows
+
     def __init__(
         self,
         student: NetworkInfo,

@@ -23,6 +23,6 @@ class Vanilla(Distiller):
     labels: Labels = "mixed"
 
     def weighted_parts(self, student: Outputs, teacher: Outputs | None, step: Step) -> dict[str, tuple[float, Tensor]]:
-        """Return the cross-entropy as part ``ce``."""
+        """Return the parts of the loss of the labels, ``ce`` where they are classes."""
         self.check_batch(student, None, step)
-        return {"ce": (1.0, step.cross_entropy(student.logits))}
+        return {name: (1.0, value) for name, value in self.task.supervised(student, step).items()}

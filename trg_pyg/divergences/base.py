@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from trg_pyg.errors import require
 from trg_pyg.relations.base import Place, Relation
-from trg_pyg.step import Step
+from trg_pyg.step import Share, Step
 
 Reduction = Literal["mean", "sum"]
 
@@ -76,6 +76,9 @@ class Divergence(nn.Module, ABC):
         return relation.on != "nodes"
 
 
-def reduce(per_item: Tensor, reduction: Reduction) -> Tensor:
-    """Mean or sum of ``[items]``."""
+def reduce(per_item: Tensor, reduction: Reduction, share: Share | None = None) -> Tensor:
+    """Mean or sum of ``[items]``; of a share, which knows its own rows alone, see :class:`~trg_pyg.step.Share`."""
+    if share is not None:
+        own = per_item[share.rows(len(per_item))].mean()
+        return own if reduction == "mean" else own * len(per_item)
     return per_item.mean() if reduction == "mean" else per_item.sum()

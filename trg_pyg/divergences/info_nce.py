@@ -10,7 +10,7 @@ from trg_pyg.divergences.base import Divergence, Reduction, Related
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.nn.blocks import chunk_rows
 from trg_pyg.relations.base import Place
-from trg_pyg.step import Step
+from trg_pyg.step import Share, Step
 from trg_pyg.tokens.normalize import check_type, l2_normalize
 
 # The quotient of a sum of ten million exponentials of up to this and of the inverse of one is finite in float32.
@@ -24,6 +24,7 @@ def info_nce(
     *,
     reduction: Reduction = "mean",
     chunk_bytes: int = 64 << 20,
+    share: Share | None = None,
 ) -> Tensor:
     r"""InfoNCE (van den Oord et al., arXiv 1807.03748) with every other item's positive as a negative.
 
@@ -40,6 +41,7 @@ def info_nce(
         temperature: tau, positive.
         reduction: mean or sum over anchors.
         chunk_bytes: largest block of logits held at a time, in bytes.
+        share: whose anchors and positives these are, where the other positives are gathered from other processes.
 
     Returns:
         A scalar, 0 for a single item.
@@ -56,13 +58,18 @@ def info_nce(
     )
     anchor, positive = l2_normalize(anchor), l2_normalize(positive)
     check_type(anchor, positive)
-    rows = chunk_rows(anchor, anchor.shape[0], chunk_bytes)
+    if share is not None:
+        positive = share.gather(positive)
+    items, first = len(positive), 0 if share is None else share.rows(len(positive)).start
+    rows = chunk_rows(anchor, items, chunk_bytes)
     with torch.autocast(anchor.device.type, enabled=False):
         # A function cannot ask inside whether its gradient will be wanted.
         loss: Tensor = _StreamedInfoNCE.apply(
-            anchor / temperature, positive, rows, temperature * _EXPONENT >= 1, torch.is_grad_enabled()
+            anchor / temperature, positive, first, rows, temperature * _EXPONENT >= 1, torch.is_grad_enabled()
         )
-    return loss / anchor.shape[0] if reduction == "mean" else loss
+    if reduction == "mean":
+        return loss / len(anchor)
+    return loss if share is None else loss * (items / len(anchor))
 
 
 class InfoNCE(Divergence):
@@ -93,37 +100,43 @@ class InfoNCE(Divergence):
             self.temperature,
             reduction=self.reduction,
             chunk_bytes=self.chunk_bytes,
+            share=None if step is None else step.share,
         )
 
 
 class _StreamedInfoNCE(torch.autograd.Function):
-    """Loss summed over the items, of anchors that are already divided by the temperature.
+    """Loss summed over the anchors, which are already divided by the temperature; ``first`` is the place of their own.
 
     ``bounded`` promises that no logit is above ``_EXPONENT`` in absolute value.
     """
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, positive: Tensor, rows: int, bounded: bool, differentiate: bool) -> Tensor:
+    def forward(
+        ctx: Any, anchor: Tensor, positive: Tensor, first: int, rows: int, bounded: bool, differentiate: bool
+    ) -> Tensor:
         items = anchor.shape[0]
+        right = positive[first : first + items]
         for_anchor, for_positive = (differentiate and needed for needed in ctx.needs_input_grad[:2])
         loss = anchor.new_empty(items)
         grad_anchor = torch.empty_like(anchor) if for_anchor else None
-        grad_positive = anchor.neg() if for_positive else None
+        grad_positive = torch.zeros_like(positive) if for_positive else None
+        if grad_positive is not None:
+            torch.neg(anchor, out=grad_positive[first : first + items])
         # One block for all chunks: a large allocation costs as much as the pass over it.
-        buffer = anchor.new_empty(min(rows, items), items)
+        buffer = anchor.new_empty(min(rows, items), len(positive))
         for r in range(0, items, rows):
             block = slice(r, r + rows)
             logits = torch.mm(anchor[block], positive.T, out=buffer[: items - r])
             if not bounded:
                 logits -= logits.amax(1, keepdim=True)
-            own = logits.diagonal(r).clone()
+            own = logits.diagonal(first + r).clone()
             weight = logits.exp_()
             total = weight.sum(1)
             # The quotient keeps the digits of a loss near 0, but its divisor may only be as small as the bound allows.
             loss[block] = (total / own.exp()).log() if bounded else total.log() - own
             total = total.unsqueeze(1)
             if grad_anchor is not None:
-                torch.mm(weight, positive, out=grad_anchor[block]).div_(total).sub_(positive[block])
+                torch.mm(weight, positive, out=grad_anchor[block]).div_(total).sub_(right[block])
             if grad_positive is not None:
                 grad_positive.addmm_(weight.T, anchor[block] / total)
         ctx.save_for_backward(grad_anchor, grad_positive)
@@ -131,6 +144,6 @@ class _StreamedInfoNCE(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         grad_anchor, grad_positive = (None if kept is None else grad * kept for kept in ctx.saved_tensors)
-        return grad_anchor, grad_positive, None, None, None
+        return grad_anchor, grad_positive, None, None, None, None

@@ -80,11 +80,11 @@ class KL(Divergence):
         """Return the divergence, 0 where the relations are equal."""
         first, second = (teacher, student) if self.direction == "teacher" else (student, teacher)
         p, q = first.relation, second.relation
-        nodes = first.graph.num_nodes
+        nodes, share = first.graph.num_nodes, None if step is None else step.share
         if isinstance(p, Softmax) and isinstance(q, Softmax) and p.support == "all":
             same_edges = first.graph.edge_index is second.graph.edge_index
             per_node = _over_all(p.rows(first.graph), q.rows(second.graph), nodes, same_edges)
-            return reduce(per_node, "sum" if self.reduction == "sum" else "mean")
+            return reduce(per_node, "sum" if self.reduction == "sum" else "mean", share)
         if isinstance(p, Softmax) and isinstance(q, Softmax) and self.eps == 0:
             log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
             per_edge = _with_value(log_p.exp() * (log_p - log_q), _terms(log_p, log_q, log_p - log_q))
@@ -92,7 +92,8 @@ class KL(Divergence):
             per_edge = _with_eps(first.values(), second.values(), first.graph.edge_index[1], nodes, self.eps)
         if self.reduction == "entries":
             return per_edge.sum() / max(per_edge.numel(), 1)
-        return reduce(scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum"), self.reduction)
+        per_node = scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum")
+        return reduce(per_node, self.reduction, share)
 
 
 def _terms(log_p: Tensor, log_q: Tensor, difference: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
 from trg_pyg.tokens.normalize import l2_normalize
 
@@ -49,8 +50,7 @@ class MemoryBank(nn.Module):
         """Return a copy ``[n, d]`` of the vectors at the positions ``index`` ``[n]``; no gradient reaches the bank.
 
         Raises:
-            InputError: a position is not in the bank. It is looked at on the CPU only: on a GPU the look would make
-                the program wait for it, and indexing there fails by itself.
+            InputError: a position is not in the bank. It is looked at where that costs no wait.
         """
         self._check(index)
         return self.vectors[index]
@@ -95,7 +95,7 @@ class MemoryBank(nn.Module):
             index.dim() == 1 and index.dtype == torch.int64,
             f"positions {tuple(index.shape)} of type {index.dtype}: give them as int64 [n]",
         )
-        if index.device.type != "cpu" or len(index) == 0:
+        if len(index) == 0 or not can_look(index):
             return
         low, high, items = int(index.min()), int(index.max()), len(self.vectors)
         require(

@@ -11,6 +11,7 @@ from trg_pyg.graphs.batch import (
     node_batch,
     replace_nodes,
     set_edges,
+    set_layout,
     with_features,
 )
 from trg_pyg.graphs.complete import CompleteGraph
@@ -44,5 +45,6 @@ __all__ = [
     "node_batch",
     "replace_nodes",
     "set_edges",
+    "set_layout",
     "with_features",
 ]

@@ -1,9 +1,8 @@
 """The contract of a graph builder."""
 
-import copy
 from abc import abstractmethod
 from collections import defaultdict
-from typing import Literal, overload
+from typing import ClassVar, Literal, overload
 
 import torch
 from torch import Tensor
@@ -11,8 +10,16 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.batch import forget_parts, join_graphs, make_batch, replace_nodes, set_edges
-from trg_pyg.relations.base import EdgeRelation, check_kind, equal_graphs, graph_numbers
+from trg_pyg.graphs.batch import forget_parts, join_graphs, make_batch, replace_nodes, set_edges, set_layout
+from trg_pyg.relations.base import (
+    EdgeRelation,
+    check_kind,
+    equal_graphs,
+    graph_numbers,
+    layout_of,
+    with_attributes,
+)
+from trg_pyg.step import Share
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 Scope = Literal["image", "batch"]
@@ -39,9 +46,14 @@ class GraphBuilder(BaseTransform):
             that like patterns of different images are joined: a ``Batch`` of one graph whose node attribute
             ``image`` says which image a token is of.
 
+    Attributes:
+        regular: whether as many edges run into every node of a graph.
+
     Raises:
         InputError: an option or the input is impossible; the message says which.
     """
+
+    regular: ClassVar[bool] = False
 
     def __init__(self, weight: EdgeRelation | None, *, normalize: bool = True, scope: Scope = "image") -> None:
         require(scope in ("image", "batch"), f"scope={scope}: choose image or batch")
@@ -67,26 +79,44 @@ class GraphBuilder(BaseTransform):
         """
         return self.connect(x)
 
+    def connect_share(self, x: Tensor, share: Share, every: bool) -> Tensor:
+        """Join the nodes of one graph to those of a process's own images; builders that need not look at others do so.
+
+        Args:
+            x: ``[1, N, D]``, as for :meth:`connect`.
+            share: whose images, of those that the nodes are of.
+            every: return all edges, alike on every process, and share out the work alone.
+        """
+        edge_index, own = self.connect(x), share.rows(x.shape[1])
+        return edge_index if every else edge_index[:, (edge_index[1] >= own.start) & (edge_index[1] < own.stop)]
+
     @overload
-    def __call__(self, data: Tensor, labels: Tensor | None = None) -> Batch: ...
+    def __call__(
+        self, data: Tensor, labels: Tensor | None = None, *, share: Share | None = None, every: bool = False
+    ) -> Batch: ...
 
     @overload
     def __call__(self, data: Data, labels: None = None) -> Data: ...
 
-    def __call__(self, data: Tensor | Data, labels: Tensor | None = None) -> Batch | Data:
+    def __call__(
+        self, data: Tensor | Data, labels: Tensor | None = None, *, share: Share | None = None, every: bool = False
+    ) -> Batch | Data:
         """Build the graph of tokens ``[B, N, D]``, or rebuild the edges of a copy of a ``Data`` or ``Batch``.
 
         Args:
             data: tokens, or a graph with ``x``; the classes of its nodes are its attribute ``y``, ``[M]``, or those of
                 the graphs of a batch, ``[B]``.
             labels: classes of the tokens, ``[B, N]``, int64.
+            share: of tokens that form one graph: make only the edges to those of a process's own images, which are
+                the rows of a loss that several processes share out. Edges must not depend on labels then.
+            every: with ``share``, make all edges all the same, but let each process look for its own ones alone.
         """
         if isinstance(data, Tensor):
-            return self._from_tokens(data, labels)
+            return self._from_tokens(data, labels, share, every)
         require(labels is None, "labels beside a graph: give the class of each node as the graph's attribute y")
-        return self.forward(copy.copy(data))
+        return self.forward(with_attributes(data))
 
-    def _from_tokens(self, tokens: Tensor, labels: Tensor | None) -> Batch:
+    def _from_tokens(self, tokens: Tensor, labels: Tensor | None, share: Share | None, every: bool) -> Batch:
         require(
             tokens.dim() == 3 and tokens.numel() > 0 and tokens.is_floating_point(),
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
@@ -104,13 +134,21 @@ class GraphBuilder(BaseTransform):
             nodes["image"] = torch.arange(images, device=tokens.device).repeat_interleave(per_image)
             graphs = tokens.reshape(1, -1, width)
         features = self._features(nodes["x"])
-        edge_index = self._connect(features.detach().view_as(graphs), labels)
+        placed = features.detach().view_as(graphs)
+        if share is None:
+            edge_index = self._connect(placed, labels)
+            edges_per_graph = self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1])
+        else:
+            require(len(graphs) == 1, f"{len(graphs)} graphs of a share: choose scope=batch, or give no share")
+            edge_index = self.connect_share(placed, share, every)
+            edges_per_graph = [edge_index.shape[1]]
         return make_batch(
             nodes,
             edge_index,
             self._weigh(features, edge_index, graphs.shape[0]),
             num_graphs=graphs.shape[0],
-            edges_per_graph=self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1]),
+            edges_per_graph=edges_per_graph,
+            degree=self._degree(graphs.shape[1]) if share is None else None,
         )
 
     def forward(self, data: Data) -> Data:
@@ -121,24 +159,14 @@ class GraphBuilder(BaseTransform):
             isinstance(x, Tensor) and x.dim() == 2 and x.is_floating_point() and x.numel() > 0,
             f"{data}: a builder needs floating-point node features x of shape [nodes, width], none of them 0",
         )
-        numbers, graphs = graph_numbers(data)
-        labels = _node_labels(data, numbers, graphs)
-        if self.scope == "batch" and numbers is not None:
-            data, numbers = join_graphs(data), None
-        sizes = [len(x)] if numbers is None else torch.bincount(numbers, minlength=graphs).tolist()
-        features = self._features(x)
-        if numbers is None or bool((numbers.diff() >= 0).all()):
-            edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes, labels)
-            equal = len(sizes) if len(set(sizes)) == 1 else 1
+        features, layout = self._features(x), layout_of(data)
+        if layout is not None and self.scope == "image":
+            equal, size = layout.graphs, len(x) // layout.graphs
+            edge_index = self._connect(features.detach().view(equal, size, -1), _node_labels(data, layout.batch, equal))
+            edges_per_graph = self._edges_per_graph(edge_index, equal, size)
+            set_layout(data, layout._replace(edge_index=edge_index, degree=self._degree(size)))
         else:
-            # Graph after graph for the search, then back to the nodes' own order.
-            order, equal = numbers.argsort(stable=True), 1
-            labels = None if labels is None else labels[order]
-            edge_index, edges_per_graph = self._connect_ragged(features.detach()[order], sizes, labels)
-            edge_index = order[edge_index]
-            edge_index = edge_index[:, edge_index[1].argsort(stable=True)]
-            if isinstance(data, Batch):
-                forget_parts(data)
+            data, edge_index, edges_per_graph, equal = self._connect_any(data, features)
         edge_weight = self._weigh(features, edge_index, equal)
         set_edges(data, edge_index, edge_weight, edges_per_graph)
         return data
@@ -183,12 +211,37 @@ class GraphBuilder(BaseTransform):
     def _weigh(self, features: Tensor, edge_index: Tensor, num_graphs: int) -> Tensor | None:
         return None if self.weight is None else self.weight.between(features, edge_index, num_graphs)
 
+    def _degree(self, nodes: int) -> int | None:
+        edges = self.num_edges(nodes)
+        return edges // nodes if self.regular and edges is not None else None
+
     def _edges_per_graph(self, edge_index: Tensor, graphs: int, nodes: int) -> list[int]:
-        """Count the edges of each graph; where the count is fixed, without a wait for the device."""
+        """Count the edges of each graph: where their number is fixed, without a wait for the device."""
         fixed = self.num_edges(nodes)
         if fixed is not None:
             return [fixed] * graphs
         return torch.bincount(edge_index[1] // nodes, minlength=graphs).tolist()
+
+    def _connect_any(self, data: Data, features: Tensor) -> tuple[Data, Tensor, list[int], int]:
+        """Connect graphs of any sizes, whose nodes come in any order; the fourth result is how many are equal."""
+        numbers, graphs = graph_numbers(data)
+        labels = _node_labels(data, numbers, graphs)
+        if self.scope == "batch" and numbers is not None:
+            data, numbers = join_graphs(data), None
+        sizes = [len(features)] if numbers is None else torch.bincount(numbers, minlength=graphs).tolist()
+        if numbers is None or bool((numbers.diff() >= 0).all()):
+            edge_index, edges_per_graph = self._connect_ragged(features.detach(), sizes, labels)
+            equal = len(sizes) if len(set(sizes)) == 1 else 1
+        else:
+            # Graph after graph for the search, then back to the nodes' own order.
+            order, equal = numbers.argsort(stable=True), 1
+            labels = None if labels is None else labels[order]
+            edge_index, edges_per_graph = self._connect_ragged(features.detach()[order], sizes, labels)
+            edge_index = order[edge_index]
+            edge_index = edge_index[:, edge_index[1].argsort(stable=True)]
+            if isinstance(data, Batch):
+                forget_parts(data)
+        return data, edge_index, edges_per_graph, equal
 
     def _connect_ragged(self, x: Tensor, sizes: list[int], labels: Tensor | None) -> tuple[Tensor, list[int]]:
         """Connect graphs of unequal sizes: all graphs of one size at a time, then back in their order."""
@@ -218,7 +271,7 @@ class GraphBuilder(BaseTransform):
 
 def _node_labels(data: Data, numbers: Tensor | None, graphs: int) -> Tensor | None:
     """Return the class of each node, if each node or each graph of the batch says it."""
-    y = data.y
+    y = getattr(data, "y", None)
     if not isinstance(y, Tensor) or y.dim() != 1:
         return None
     if len(y) == data.num_nodes:

@@ -3,15 +3,23 @@
 ``Batch.from_data_list`` concatenates B small objects in Python; here the same object is made from whole tensors.
 """
 
-import copy
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
-from trg_pyg.relations.base import check_kind, graph_numbers, graph_starts
+from trg_pyg.relations.base import (
+    Layout,
+    PlainGraph,
+    check_kind,
+    graph_numbers,
+    graph_starts,
+    layout_of,
+    with_attributes,
+)
 
 
 def make_batch(
@@ -21,6 +29,7 @@ def make_batch(
     *,
     num_graphs: int,
     edges_per_graph: list[int],
+    degree: int | None = None,
 ) -> Batch:
     """Make the ``Batch`` that ``Batch.from_data_list`` makes of ``num_graphs`` graphs of equal numbers of nodes.
 
@@ -30,12 +39,17 @@ def make_batch(
         edge_weight: ``[E]``, or ``None`` for a graph without weights.
         num_graphs: B.
         edges_per_graph: number of edges of each graph, B numbers that sum to E.
+        degree: edges into each node, where all have as many and the edges are sorted by target.
 
     Returns:
         A batch of which ``batch[i]``, ``to_data_list()``, ``to``, copies and pickles work.
     """
     x = node_attributes["x"]
     nodes = x.shape[0] // num_graphs
+    numbers = torch.arange(num_graphs, device=x.device).repeat_interleave(nodes, output_size=num_graphs * nodes)
+    layout = Layout(edge_index, numbers, num_graphs, degree)
+    if torch.compiler.is_compiling():
+        return PlainGraph(x, edge_index, numbers, layout, edge_weight, node_attributes.get("image"))
     batch = Batch(_base_cls=Data)
     for name, value in node_attributes.items():
         batch[name] = value
@@ -43,8 +57,12 @@ def make_batch(
     batch._num_graphs = num_graphs
     batch._slice_dict = dict.fromkeys(node_attributes, starts)
     batch._inc_dict = dict.fromkeys(node_attributes, torch.zeros(num_graphs, dtype=torch.long))
-    set_edges(batch, edge_index, edge_weight, edges_per_graph)
-    batch.batch = torch.arange(num_graphs, device=x.device).repeat_interleave(nodes, output_size=num_graphs * nodes)
+    batch.edge_index = edge_index
+    if edge_weight is not None:
+        batch.edge_weight = edge_weight
+    _write_down(batch, torch.tensor([0, *accumulate(edges_per_graph)]), starts[:-1])
+    batch.batch = numbers
+    set_layout(batch, layout)
     batch.ptr = torch.arange(0, (num_graphs + 1) * nodes, nodes, device=x.device)
     return batch
 
@@ -64,6 +82,9 @@ def set_edges(
 
     A batch whose bookkeeping is not of its nodes loses it, see :func:`forget_parts`.
     """
+    if isinstance(data, PlainGraph):
+        data.edge_index, data.edge_weight = edge_index, edge_weight
+        return
     # By name: PyG guesses from sizes whose attribute a tensor is, and takes one label for that of a single edge.
     old = {name for name in data.to_dict() if name.startswith("edge_") and name != "edge_index"}
     for name in old:
@@ -77,16 +98,29 @@ def set_edges(
     edge_starts = None if starts is None else data._slice_dict.get("edge_index")
     if starts is not None and edges_per_graph is not None:
         edge_starts = torch.tensor([0, *accumulate(edges_per_graph)])
-    if starts is None or edge_starts is None or int(edge_starts[-1]) != edge_index.shape[1]:
+    trusted = layout_of(data) is not None and not can_look(edge_index)
+    if starts is None or edge_starts is None or not (trusted or int(edge_starts[-1]) == edge_index.shape[1]):
         forget_parts(data)
         return
-    node_starts = starts[:-1]
     # The dictionaries may be shared with the batch that this one was copied from.
     data._slice_dict = {name: value for name, value in data._slice_dict.items() if name not in old}
     data._inc_dict = {name: value for name, value in data._inc_dict.items() if name not in old}
-    data._slice_dict["edge_index"], data._inc_dict["edge_index"] = edge_starts, node_starts
-    if edge_weight is not None:
-        data._slice_dict["edge_weight"], data._inc_dict["edge_weight"] = edge_starts, torch.zeros_like(node_starts)
+    _write_down(data, edge_starts, starts[:-1])
+
+
+def set_layout(data: Data, layout: Layout) -> None:
+    """Say what is known of the edges that a graph is going to have."""
+    if isinstance(data, PlainGraph):
+        data.layout = layout
+    else:
+        data._layout = layout
+
+
+def _write_down(batch: Batch, edge_starts: Tensor, node_starts: Tensor) -> None:
+    """Enter the first edges and nodes of the graphs in PyG's bookkeeping."""
+    batch._slice_dict["edge_index"], batch._inc_dict["edge_index"] = edge_starts, node_starts
+    if "edge_weight" in batch:
+        batch._slice_dict["edge_weight"], batch._inc_dict["edge_weight"] = edge_starts, torch.zeros_like(node_starts)
 
 
 def graph_sizes(data: Data) -> list[int]:
@@ -152,8 +186,7 @@ def replace_nodes(graph: Data, x: Tensor) -> Data:
         x.shape[0] == graph.num_nodes,
         f"{x.shape[0]} tokens for a graph of {graph.num_nodes} nodes: both networks need the same tokens",
     )
-    replaced = copy.copy(graph)
-    replaced.x = x
+    replaced = with_attributes(graph, x=x)
     set_edges(replaced, graph.edge_index, None)
     return replaced
 
@@ -165,16 +198,10 @@ def with_features(graph: Data, x: Tensor) -> Data:
         graph: a graph of M nodes.
         x: ``[..., D]``, M vectors in the order of the nodes.
     """
-    changed = copy.copy(graph)
-    changed.x = x.reshape(-1, x.shape[-1])
-    return changed
+    return with_attributes(graph, x=x.reshape(-1, x.shape[-1]))
 
 
 def detach_graph(graph: Data) -> Data:
     """Return a copy of a graph whose node features and edge weights carry no gradient."""
-    detached = copy.copy(graph)
-    if graph.x is not None:
-        detached.x = graph.x.detach()
-    if graph.edge_weight is not None:
-        detached.edge_weight = graph.edge_weight.detach()
-    return detached
+    present = {name: value for name in ("x", "edge_weight") if (value := getattr(graph, name)) is not None}
+    return with_attributes(graph, **{name: value.detach() for name, value in present.items()})

@@ -1,5 +1,7 @@
 """Complete token graph."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ class CompleteGraph(GraphBuilder):
         scope: one graph an image, or one of all tokens of the batch.
         self_loops: join every token to itself as well.
     """
+
+    regular: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from trg_pyg._transfer import to_device
 from trg_pyg.errors import require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.relations.base import EdgeRelation
@@ -49,7 +50,7 @@ class GivenGraph(GraphBuilder):
         graphs, nodes, _ = x.shape
         require(nodes == self.num_nodes, f"{nodes} tokens an image on a given graph of {self.num_nodes} nodes")
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
-        return (self.edge_index.to(x.device).unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
+        return (to_device(self.edge_index, x.device).unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
 
     def num_edges(self, nodes: int) -> int:
         """Return the number of the given edges."""

@@ -1,14 +1,18 @@
 """k-nearest-neighbour token graph."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch_geometric.utils import coalesce
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.graphs.neighbours import nearest_neighbours
 from trg_pyg.relations.base import EdgeRelation
 from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.step import Share
 from trg_pyg.tokens.normalize import tell_of_zeros
 
 
@@ -25,7 +29,8 @@ class KNNGraph(GraphBuilder):
         weight: weight of an edge, the paper's Gaussian kernel by default.
         normalize: unit-length tokens before distances and weights.
         scope: neighbours within the image, or among all tokens of the batch (the paper's graph).
-        symmetric: add every edge's reverse (ours; the paper's graph is directed). Nodes then have K or more edges.
+        symmetric: add every edge's reverse (ours; the paper's graph is directed). Nodes then have K or more edges; how
+            many there are depends on the tokens, so that building the graph waits for a GPU and does not compile.
         at_most: in a graph of K tokens or fewer, join each to all others instead of refusing it.
         chunk_bytes: largest block of distances held at a time, in bytes.
 
@@ -33,6 +38,8 @@ class KNNGraph(GraphBuilder):
         InputError: k is not between 1 and the number of a graph's tokens less one; or, with ``at_most``, a graph has
             a single token.
     """
+
+    regular: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -61,18 +68,30 @@ class KNNGraph(GraphBuilder):
     def connect(self, x: Tensor) -> Tensor:
         """Return the kNN edges of B graphs of N nodes each, sorted by target, nearest source first."""
         graphs, nodes, _ = x.shape
-        k = self.neighbours(nodes)
-        if x.device.type == "cpu":
-            tell_of_zeros(x)
-        neighbours = nearest_neighbours(x, k, chunk_bytes=self.chunk_bytes)
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
-        source = (neighbours + first.view(-1, 1, 1)).flatten()
-        target = torch.arange(graphs * nodes, device=x.device).repeat_interleave(k)
-        edge_index = torch.stack([source, target])
+        edge_index = _edges(self._search(x) + first.view(-1, 1, 1), torch.arange(graphs * nodes, device=x.device))
         if self.symmetric:
             edge_index = coalesce(torch.cat([edge_index, edge_index.flip(0)], dim=1), sort_by_row=False)
         return edge_index
 
+    def connect_share(self, x: Tensor, share: Share, every: bool) -> Tensor:
+        """Return the kNN edges of one graph into a process's own nodes, or all: each process searches for its own."""
+        if self.symmetric:
+            return super().connect_share(x, share, every)
+        own, target = share.rows(x.shape[1]), torch.arange(x.shape[1], device=x.device)
+        source = self._search(x, own)[0]
+        return _edges(share.gather(source), target) if every else _edges(source, target[own])
+
+    def _search(self, x: Tensor, rows: slice | None = None) -> Tensor:
+        if can_look(x):
+            tell_of_zeros(x)
+        return nearest_neighbours(x, self.neighbours(x.shape[1]), rows=rows, chunk_bytes=self.chunk_bytes)
+
     def num_edges(self, nodes: int) -> int | None:
         """Return N K; ``None`` for undirected graphs, whose edges and reverses may coincide."""
         return None if self.symmetric else nodes * self.neighbours(nodes)
+
+
+def _edges(source: Tensor, target: Tensor) -> Tensor:
+    """Return the edges from the neighbours ``[..., K]`` of each target."""
+    return torch.stack([source.flatten(), target.repeat_interleave(source.shape[-1])])

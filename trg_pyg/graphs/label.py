@@ -12,7 +12,8 @@ from trg_pyg.graphs.complete import CompleteGraph
 class LabelGraph(GraphBuilder):
     """Keeps of another builder's edges those whose ends are of the same class, or of different ones.
 
-    The classes are those of the images: ``builder(tokens, labels)``, or the attribute ``y`` of a graph.
+    The classes are those of the images: ``builder(tokens, labels)``, or the attribute ``y`` of a graph. How many edges
+    there are depends on them, so that building the graph waits for a GPU and does not compile.
 
     Args:
         edges: builder of the edges to choose from; its weight, normalisation and scope are this builder's too.

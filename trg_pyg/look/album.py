@@ -299,4 +299,4 @@ def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:
     """Return images uint8 ``[n, 3, H, W]`` and their classes, in the order of the index."""
     chosen = splits.test.select(index)
     batches = list(make_loader(chosen, min(256, len(index)), shuffle=False))
-    return torch.cat([batch[0] for batch in batches]), torch.cat([batch[1] for batch in batches])
+    return torch.cat([batch.inputs for batch in batches]), torch.cat([batch.target for batch in batches])

@@ -73,8 +73,8 @@ def draw_probe(study: Study, images: int, batch: int | None) -> list[ProbeBatch]
     loader = make_loader(train.select(index.to(train.targets.device)), batch, shuffle=False, device=study.device)
     parts = zip(loader, index.split(batch), strict=True)
     return [
-        ProbeBatch(shown.to(study.device), target.to(study.device), part.to(study.device))
-        for (shown, target, _), part in parts
+        ProbeBatch(shown.inputs.to(study.device), shown.target.to(study.device), part.to(study.device))
+        for shown, part in parts
     ]
 
 

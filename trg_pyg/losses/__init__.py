@@ -1,9 +1,10 @@
 """Losses: (student, teacher) to a scalar."""
 
 import trg_pyg._pyg  # noqa: F401
+from trg_pyg.batch import check_target
 from trg_pyg.losses.aekt import ExplicitKnowledgeLoss
 from trg_pyg.losses.attention import AttentionLoss
-from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows, check_target
+from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.correlation import CorrelationLoss

@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from trg_pyg.batch import check_target
 from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.losses.base import DistillationLoss, check_logits, check_target
+from trg_pyg.losses.base import DistillationLoss, check_logits
 from trg_pyg.losses.dkd import decouple
 from trg_pyg.tokens.normalize import full_precision
 

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from trg_pyg.errors import require
@@ -66,25 +65,6 @@ def check_logits(student: Tensor, teacher: Tensor) -> None:
         f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)}: "
         "both must be [images, classes] of the same images and the same classes, at least one of each",
     )
-
-
-def check_target(target: Tensor, logits: Tensor) -> None:
-    """Raise :class:`~trg_pyg.errors.InputError` unless ``target`` ``[B]`` is a class of each of ``[B, classes]``.
-
-    Their values are looked at on the CPU only: on a GPU the look would make the program wait for it, and the loss
-    fails there by itself.
-    """
-    require(
-        target.shape == logits.shape[:1] and target.dtype == torch.int64,
-        f"target {tuple(target.shape)} of type {target.dtype} for logits {tuple(logits.shape)}: "
-        "give one label an image, int64",
-    )
-    if target.device.type == "cpu":
-        low, high = (int(bound) for bound in target.aminmax())
-        require(
-            low >= 0 and high < logits.shape[1],
-            f"label {low if low < 0 else high} among {logits.shape[1]} classes: labels count from 0",
-        )
 
 
 def _filled(*tensors: Tensor) -> bool:

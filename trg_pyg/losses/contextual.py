@@ -7,8 +7,10 @@ from torch_geometric.data import Data
 
 from trg_pyg.divergences.pointwise import MSE
 from trg_pyg.errors import check_choice
+from trg_pyg.graphs.batch import replace_nodes
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.relations.base import layout_of
 from trg_pyg.relations.kernels import Cosine, DotProduct
 from trg_pyg.relations.softmax import Softmax
 from trg_pyg.step import Step
@@ -52,5 +54,9 @@ class ContextualLoss(RelationalLoss):
     def forward(self, student: Data, teacher: Data, step: Step | None = None) -> Tensor:
         """Return the mean squared difference, 0 where the tokens are equal."""
         if self.structure == "dense":
-            student, teacher = self.all_tokens(student), self.all_tokens(teacher)
+            sizes = [layout and (layout.graphs, len(layout.batch)) for layout in map(layout_of, (student, teacher))]
+            teacher = self.all_tokens(teacher)
+            # Of equal sizes they have the same edges, and nobody need compare them.
+            equal = sizes[0] is not None and sizes[0] == sizes[1]
+            student = replace_nodes(teacher, student.x) if equal else self.all_tokens(student)
         return super().forward(student, teacher, step)

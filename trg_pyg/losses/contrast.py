@@ -7,6 +7,7 @@ from trg_pyg.divergences.info_nce import info_nce
 from trg_pyg.errors import check_choice, check_positive
 from trg_pyg.losses.base import DistillationLoss, check_rows
 from trg_pyg.nn.projection import Projection
+from trg_pyg.step import Share
 
 
 class TokenContrast(DistillationLoss):
@@ -43,8 +44,17 @@ class TokenContrast(DistillationLoss):
         self.project_teacher = Projection(teacher_dim, dim)
         self.reduction, self.chunk_bytes = reduction, chunk_bytes
 
-    def forward(self, student: Tensor, teacher: Tensor, temperature: float = 0.07) -> Tensor:
-        """Return the loss at ``temperature`` (tau_g); between 0 and log M where every token finds its own."""
+    def forward(
+        self, student: Tensor, teacher: Tensor, temperature: float = 0.07, share: Share | None = None
+    ) -> Tensor:
+        """Return the loss at ``temperature`` (tau_g); between 0 and log M where every token finds its own.
+
+        Args:
+            student: ``[M, D_S]``.
+            teacher: ``[M, D_T]``.
+            temperature: positive.
+            share: whose tokens these are, where each process gives its own; among those of all processes.
+        """
         check_positive("temperature", temperature)
         check_rows(student, teacher)
         return info_nce(
@@ -53,4 +63,5 @@ class TokenContrast(DistillationLoss):
             temperature,
             reduction=self.reduction,
             chunk_bytes=self.chunk_bytes,
+            share=share,
         )

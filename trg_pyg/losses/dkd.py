@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, logsigmoid
 
+from trg_pyg.batch import check_target
 from trg_pyg.errors import check_positive, require
-from trg_pyg.losses.base import DistillationLoss, check_logits, check_target
+from trg_pyg.losses.base import DistillationLoss, check_logits
 from trg_pyg.tokens.normalize import full_precision
 
 
@@ -63,4 +64,4 @@ def decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     others = logits.gather(1, column + (column >= label))
     # p_y is the sigmoid of this margin, so that neither p_y nor 1 - p_y is ever rounded to 0 or 1.
     margin = logits.gather(1, label) - others.logsumexp(1, keepdim=True)
-    return logsigmoid(margin * margin.new_tensor([1.0, -1.0])), log_softmax(others, dim=1)
+    return logsigmoid(torch.cat([margin, -margin], dim=1)), log_softmax(others, dim=1)

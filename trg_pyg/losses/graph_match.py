@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from trg_pyg._transfer import can_look
 from trg_pyg.divergences.info_nce import info_nce
 from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
-from trg_pyg.relations.base import check_graph, equal_graphs, features_of, graph_numbers, weights_of
+from trg_pyg.relations.base import PlainGraph, check_graph, equal_graphs, features_of, graph_numbers, weights_of
+from trg_pyg.step import Share
 
 
 class GraphMatch(DistillationLoss):
@@ -59,10 +61,11 @@ class GraphMatch(DistillationLoss):
         self.readout = Readout(readout)
         self.temperature = temperature
 
-    def forward(self, student: Batch, teacher: Batch) -> Tensor:
-        """Return the loss, 0 for a single image."""
+    def forward(self, student: Batch, teacher: Batch, share: Share | None = None) -> Tensor:
+        """Return the loss, 0 for a single image; of a share, each of its images among those of all processes."""
         for graph in (student, teacher):
-            require(isinstance(graph, Batch), f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
+            found = isinstance(graph, Batch | PlainGraph)
+            require(found, f"a {type(graph).__name__}: give a PyG Batch, whose graphs are compared")
             check_graph(graph)
         graphs, graphs_t = (graph_numbers(graph)[1] for graph in (student, teacher))
         require(graphs == graphs_t, f"{graphs} student graphs and {graphs_t} teacher graphs: build both from one batch")
@@ -70,6 +73,7 @@ class GraphMatch(DistillationLoss):
             self.project_student(self._read(student, self.pass_student)),
             self.project_teacher(self._read(detach_graph(teacher), self.pass_teacher)),
             self.temperature,
+            share=share,
         )
 
     def _read(self, graph: Batch, propagate: nn.Module) -> Tensor:
@@ -78,7 +82,7 @@ class GraphMatch(DistillationLoss):
         passed = propagate(*nodes, equal_graphs(graph)) if isinstance(propagate, Propagation) else propagate(*nodes)
         numbers, graphs = graph_numbers(graph)
         assert numbers is not None  # of a Batch
-        if numbers.device.type == "cpu":
+        if can_look(numbers):
             empty = (torch.bincount(numbers, minlength=graphs) == 0).nonzero().flatten().tolist()
             require(not empty, f"graph {empty[:1]} of the batch has no node to read out: leave it out of both batches")
         return self.readout(passed, numbers, graphs)

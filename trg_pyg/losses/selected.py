@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from trg_pyg.batch import check_target
 from trg_pyg.errors import check_positive, require
-from trg_pyg.losses.base import DistillationLoss, check_logits, check_target
+from trg_pyg.losses.base import DistillationLoss, check_logits
 from trg_pyg.tokens.normalize import full_precision
 
 

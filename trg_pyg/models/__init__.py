@@ -36,7 +36,7 @@ from trg_pyg.models.published import (
 )
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.vit import vit_tiny_patch4_32
-from trg_pyg.models.weights import LoadedWeights, load_weights, not_finite, save_weights, take_over
+from trg_pyg.models.weights import LoadedWeights, digest_of, load_weights, not_finite, save_weights, take_over
 from trg_pyg.models.zoo import build_model
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "build_model",
     "check_attack",
     "cost",
+    "digest_of",
     "fetch",
     "find_published",
     "is_hub",

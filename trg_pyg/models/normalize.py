@@ -37,7 +37,7 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the normalised images; float ``[B, C, H, W]`` in [0, 1] is expected."""
-        return (images - self.mean) / self.std
+        return (images - self.mean).div_(self.std)  # in place: new memory costs more than dividing
 
     def extra_repr(self) -> str:
         """Show the constants in ``repr``."""

@@ -28,8 +28,15 @@ class Outputs(NamedTuple):
 
     def in_float32(self) -> "Outputs":
         """Return the same in float32, which losses need: no projection mixes other features with its weights."""
-        embedding = None if self.embedding is None else self.embedding.float()
-        return Outputs(self.logits.float(), tuple(feature.float() for feature in self.features), embedding)
+        return self._to(torch.float32)
+
+    def in_float16(self) -> "Outputs":
+        """Return the same rounded to float16."""
+        return self._to(torch.float16)
+
+    def _to(self, dtype: torch.dtype) -> "Outputs":
+        embedding = None if self.embedding is None else self.embedding.to(dtype)
+        return Outputs(self.logits.to(dtype), tuple(feature.to(dtype) for feature in self.features), embedding)
 
 
 @dataclass(frozen=True)
@@ -314,7 +321,7 @@ class TappedModel(nn.Module):
 
     def _prepare(self, images: Tensor) -> Tensor:
         if images.dtype == torch.uint8:
-            images = images.float() / 255
+            images = images.float().div_(255)  # in place: new memory costs more than dividing
         return images if self.normalize is None else self.normalize(images)
 
     def _checked(self, logits: Tensor | None, outputs: Sequence[Tensor | None], embedding: Tensor | None) -> Outputs:

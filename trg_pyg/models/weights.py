@@ -100,6 +100,15 @@ def not_finite(model: nn.Module) -> str | None:
     return next(bad, next((name for name, value in model.named_buffers() if value.isnan().any()), None))
 
 
+def digest_of(model: nn.Module) -> str:
+    """Return a hash of the names and values of a network's weights and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def take_over(model: nn.Module, state: dict[str, Tensor], head: str, origin: str) -> str:
     """Load weights that a library has read into a network with a head of another width, and return what was left out.
 

@@ -1,7 +1,7 @@
 """Message passing, readout and projections."""
 
 import trg_pyg._pyg  # noqa: F401
-from trg_pyg.nn.blocks import add_rows, chunk_rows, edge_blocks, is_dense, pair_index
+from trg_pyg.nn.blocks import add_rows, chunk_rows, edge_blocks, is_dense, one_operation, pair_index
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.neighbour_sum import neighbour_sum
 from trg_pyg.nn.projection import Projection
@@ -16,5 +16,6 @@ __all__ = [
     "edge_blocks",
     "is_dense",
     "neighbour_sum",
+    "one_operation",
     "pair_index",
 ]

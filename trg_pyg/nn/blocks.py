@@ -1,7 +1,10 @@
 """Edges and rows in blocks, so that what is made of them never exists as a whole; or edges as matrices."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
 
+import torch
 from torch import Tensor
 
 # Small enough for a cache, large enough for the cost of a call to disappear. A GPU wants few, large blocks.
@@ -62,3 +65,28 @@ def chunk_rows(like: Tensor, columns: int, chunk_bytes: int) -> int:
     """
     rows = max(1, chunk_bytes // (columns * like.element_size()))
     return min(rows, _MOST_ROWS.get(like.device.type, rows))
+
+
+def one_operation(shape: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Make of a function one operation in code that is being compiled, where blocks would only be slower.
+
+    Args:
+        shape: takes the function's arguments and returns an empty tensor like its result, in memory too: a compiler may
+            lay arguments out in another way, so that neither may have the layout of one.
+
+    Returns:
+        What decorates a function of tensors and numbers, typed, that returns a new tensor and needs no gradient.
+    """
+
+    def decorate(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        operation: Any = torch.library.custom_op(f"trg_pyg::{function.__name__}", function, mutates_args=())
+        operation.register_fake(shape)
+
+        @wraps(function)
+        def call(*args: Any) -> Tensor:
+            result: Tensor = operation(*args) if torch.compiler.is_compiling() else function(*args)
+            return result
+
+        return call
+
+    return decorate

@@ -41,4 +41,5 @@ class Tokens(Nodes):
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[B, n, D_S]`` and ``[B, n, D_T]``."""
-        return NodePair(*self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator))
+        tapped = student.features[-1], teacher.features[-1].detach()
+        return NodePair(*self.tokenize(*tapped, step.generator, step.share))

@@ -4,6 +4,8 @@ import trg_pyg._pyg  # noqa: F401
 from trg_pyg.relations.angle import Angle
 from trg_pyg.relations.base import (
     EdgeRelation,
+    Layout,
+    PlainGraph,
     Relation,
     check_graph,
     check_kind,
@@ -11,7 +13,9 @@ from trg_pyg.relations.base import (
     features_of,
     graph_numbers,
     graph_starts,
+    layout_of,
     weights_of,
+    with_attributes,
 )
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
 from trg_pyg.relations.edges import absolute_distances, dot_products, squared_distances
@@ -28,7 +32,9 @@ __all__ = [
     "Gaussian",
     "GivenWeight",
     "Laplace",
+    "Layout",
     "NodeFeatures",
+    "PlainGraph",
     "Relation",
     "Scaled",
     "Softmax",
@@ -42,7 +48,9 @@ __all__ = [
     "features_of",
     "graph_numbers",
     "graph_starts",
+    "layout_of",
     "segment_log_softmax",
     "squared_distances",
     "weights_of",
+    "with_attributes",
 ]

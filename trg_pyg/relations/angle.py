@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import to_dense_batch
 
 from trg_pyg.errors import require
-from trg_pyg.relations.base import Place, Relation, check_graph, features_of, graph_numbers
+from trg_pyg.relations.base import Place, Relation, check_graph, features_of, graph_numbers, layout_of
 from trg_pyg.tokens.normalize import l2_normalize
 
 
@@ -39,8 +39,12 @@ class Angle(Relation):
         check_graph(graph)
         _check_size(graph)
         # The rows of a block are as long as its longest, so that of the node with most neighbours is the measure.
-        degree = max(1, int(torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).max()))
-        row_bytes = features_of(graph).element_size() * degree * (degree + graph.x.shape[1])
+        layout = layout_of(graph)
+        if layout is None or layout.degree is None:
+            degree = int(torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).max())
+        else:
+            degree = layout.degree
+        row_bytes = features_of(graph).element_size() * max(1, degree) * (degree + graph.x.shape[1])
         step = max(1, self.block_bytes // row_bytes)
         return [slice(start, start + step) for start in range(0, graph.num_nodes, step)]
 
@@ -50,23 +54,36 @@ class Angle(Relation):
         x = features_of(graph)
         _check_size(graph)
         first, last, _ = (block or slice(None)).indices(graph.num_nodes)
-        source, target = graph.edge_index
-        chosen = (target >= first) & (target < last)
-        source, anchor = source[chosen], target[chosen]
-        anchor, order = anchor.sort(stable=True)
-        source = source[order]
-        # The neighbours of one anchor are one row: graphs of unequal degrees leave gaps, which are taken out below.
-        unit, exists = to_dense_batch(l2_normalize(x[source] - x[anchor]), anchor - first, batch_size=last - first)
+        layout = layout_of(graph)
+        if layout is None or layout.degree is None:
+            return _of_unequal_degrees(x, graph.edge_index, first, last)
+        source, anchor = graph.edge_index[:, first * layout.degree : last * layout.degree]
+        unit = l2_normalize(x[source] - x[anchor]).unflatten(0, (last - first, layout.degree))
         with torch.autocast(x.device.type, enabled=False):
-            cosine = unit @ unit.transpose(1, 2)
-        pair = exists.unsqueeze(1) & exists.unsqueeze(2)
-        return cosine.flatten() if bool(exists.all()) else cosine[pair]
+            return (unit @ unit.transpose(1, 2)).flatten()
+
+
+def _of_unequal_degrees(x: Tensor, edge_index: Tensor, first: int, last: int) -> Tensor:
+    source, target = edge_index
+    chosen = (target >= first) & (target < last)
+    source, anchor = source[chosen], target[chosen]
+    anchor, order = anchor.sort(stable=True)
+    source = source[order]
+    # The neighbours of one anchor are one row: unequal degrees leave gaps, which are taken out below.
+    unit, exists = to_dense_batch(l2_normalize(x[source] - x[anchor]), anchor - first, batch_size=last - first)
+    with torch.autocast(x.device.type, enabled=False):
+        cosine = unit @ unit.transpose(1, 2)
+    pair = exists.unsqueeze(1) & exists.unsqueeze(2)
+    return cosine.flatten() if bool(exists.all()) else cosine[pair]
 
 
 def _check_size(graph: Data) -> None:
-    numbers, graphs = graph_numbers(graph)
-    sizes = torch.tensor([graph.num_nodes]) if numbers is None else torch.bincount(numbers, minlength=graphs)
-    smallest = int(sizes[sizes > 0].min())  # one without nodes has no angles and asks for none
+    if layout := layout_of(graph):
+        smallest = graph.num_nodes // layout.graphs
+    else:
+        numbers, graphs = graph_numbers(graph)
+        sizes = torch.tensor([graph.num_nodes]) if numbers is None else torch.bincount(numbers, minlength=graphs)
+        smallest = int(sizes[sizes > 0].min())  # one without nodes has no angles and asks for none
     require(
         smallest >= 3,
         f"angles on a graph of {smallest} nodes: an angle needs an anchor and two others; "

@@ -1,16 +1,77 @@
 """The contract of a relation: what a graph says of how its nodes stand to one another."""
 
+import copy
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from trg_pyg._transfer import can_look
 from trg_pyg.errors import InputError, require
 from trg_pyg.tokens.normalize import full_precision
 
 Place = Literal["edges", "triples", "nodes"]
+
+
+class Layout(NamedTuple):
+    """What a builder knows of the graphs that it made, for those who cannot look at them without a wait.
+
+    It holds as long as a graph has these very tensors.
+
+    Attributes:
+        edge_index: the edges, sorted by target; none joins two graphs.
+        batch: number of the graph of each node, in ascending order.
+        graphs: number of graphs, all of as many nodes.
+        degree: edges into each node, where all nodes have as many.
+    """
+
+    edge_index: Tensor
+    batch: Tensor
+    graphs: int
+    degree: int | None
+
+
+@dataclass
+class PlainGraph:
+    """Graphs in code that is being compiled, where compilers cannot follow PyG's objects: with the same attributes."""
+
+    x: Tensor
+    edge_index: Tensor
+    batch: Tensor
+    layout: Layout
+    edge_weight: Tensor | None = None
+    image: Tensor | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes of all graphs together."""
+        return self.x.shape[0]
+
+
+def layout_of(graph: Data | PlainGraph) -> Layout | None:
+    """Return what a builder knew of a graph; ``None`` where none made it, or where it was changed since."""
+    layout: Layout | None = graph.layout if isinstance(graph, PlainGraph) else getattr(graph, "_layout", None)
+    same = (
+        layout is not None
+        and layout.edge_index is graph.edge_index
+        and layout.batch is graph.batch
+        and len(layout.batch) == graph.num_nodes
+    )
+    return layout if same else None
+
+
+def with_attributes(graph: Data, **changed: Tensor | None) -> Data:
+    """Return a copy of a graph with other tensors in the place of some."""
+    if isinstance(graph, PlainGraph):
+        plain: Any = replace(graph, **cast(dict[str, Any], changed))
+        return cast(Data, plain)
+    copied = copy.copy(graph)
+    for name, value in changed.items():
+        copied[name] = value
+    return copied
 
 
 class Relation(nn.Module, ABC):
@@ -94,8 +155,7 @@ def weights_of(graph: Data) -> Tensor | None:
 def check_graph(graph: Data, *, edges: bool = True) -> None:
     """Refuse what is no graph.
 
-    Between which nodes edges are is looked at on the CPU only: on a GPU the look would make the program wait for it,
-    and indexing there fails by itself.
+    Between which nodes edges are is looked at where it costs no wait.
 
     Args:
         graph: a graph or batch.
@@ -124,7 +184,7 @@ def check_graph(graph: Data, *, edges: bool = True) -> None:
     )
     nodes = int(graph.num_nodes)
     require(nodes > 0, "a graph without nodes: give at least 1")
-    if edge_index.device.type == "cpu" and edge_index.numel() > 0:
+    if edge_index.numel() > 0 and can_look(edge_index):
         low, high = (int(bound) for bound in edge_index.aminmax())
         require(
             low >= 0 and high < nodes,
@@ -136,7 +196,7 @@ def check_kind(graph: Any) -> None:
     """Raise :class:`~trg_pyg.errors.InputError` for a list of graphs, nodes of several types, and so on."""
     many = isinstance(graph, list | tuple)
     require(
-        isinstance(graph, Data),
+        isinstance(graph, Data | PlainGraph),
         f"a {type(graph).__name__} where one graph is needed: give a PyG Data or Batch"
         + (", such as Batch.from_data_list of the list" if many else ""),
     )
@@ -151,7 +211,7 @@ def graph_numbers(graph: Data) -> tuple[Tensor | None, int]:
 
     The vector ``batch`` says it, of a plain ``Data`` as of a ``Batch``, in any order; without one ``ptr`` does. What is
     taken out of a ``Batch`` (``subgraph``) has a vector of its own beside the ``ptr`` of the whole, so the vector
-    counts. Its values are looked at on the CPU only, as in :func:`check_graph`.
+    counts. Its values are looked at where that costs no wait.
 
     Returns:
         ``None`` and 1 where a ``Data`` has neither: it is a single graph.
@@ -159,6 +219,8 @@ def graph_numbers(graph: Data) -> tuple[Tensor | None, int]:
     Raises:
         InputError: it is not one whole number a node, at least 0; or a ``Batch`` has neither.
     """
+    if (layout := layout_of(graph)) and not can_look(layout.batch):
+        return layout.batch, layout.graphs
     nodes, numbers, known = int(graph.num_nodes), graph.batch, int(getattr(graph, "_num_graphs", 0))
     if numbers is None:
         if "ptr" not in graph:
@@ -185,7 +247,7 @@ def graph_numbers(graph: Data) -> tuple[Tensor | None, int]:
         "nodes: give the number of the graph of each node, int64 [nodes]",
     )
     numbers = numbers.long()
-    if nodes == 0 or (known and numbers.device.type != "cpu"):
+    if nodes == 0 or (known and not can_look(numbers)):
         return numbers, max(known, 1)
     low, high = (int(bound) for bound in numbers.aminmax())
     require(low >= 0, f"batch names graph {low}: graphs are numbered from 0")
@@ -200,11 +262,13 @@ def graph_starts(graph: Data) -> Tensor | None:
     ``None`` for a ``Data``, and where PyG's bookkeeping is not of these nodes or they do not lie graph after graph, as
     in a subgraph. The bookkeeping lies on the CPU, so that asking does not wait for a GPU.
     """
-    starts = getattr(graph, "_slice_dict", {}).get("x")
+    starts: Tensor | None = getattr(graph, "_slice_dict", {}).get("x")
+    if (layout := layout_of(graph)) and not can_look(layout.batch):
+        return starts
     if not isinstance(graph, Batch) or starts is None or int(starts[-1]) != graph.num_nodes:
         return None
     numbers = graph.batch
-    if isinstance(numbers, Tensor) and numbers.device.type == "cpu":
+    if isinstance(numbers, Tensor) and can_look(numbers):
         expected = torch.arange(len(starts) - 1).repeat_interleave(starts.diff())
         if numbers.shape != expected.shape or not bool((numbers == expected).all()):
             return None
@@ -214,8 +278,10 @@ def graph_starts(graph: Data) -> Tensor | None:
 def equal_graphs(graph: Data) -> int:
     """Return how many graphs of equal size the nodes form, in their order; 1 where it is not known that they are equal.
 
-    On the CPU it is seen that no edge joins two of them.
+    Where it costs no wait it is seen that no edge joins two of them.
     """
+    if (layout := layout_of(graph)) and not can_look(layout.edge_index):
+        return layout.graphs
     starts = graph_starts(graph)
     if starts is None or len(starts) < 3:
         return 1
@@ -223,7 +289,7 @@ def equal_graphs(graph: Data) -> int:
     size = int(sizes[0])
     if size == 0 or not bool((sizes == size).all()):
         return 1
-    if graph.edge_index.device.type == "cpu":
+    if can_look(graph.edge_index):
         source, target = graph.edge_index // size
         if not torch.equal(source, target):
             return 1

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trg_pyg.nn.blocks import add_rows, edge_blocks, is_dense, pair_index
+from trg_pyg.nn.blocks import add_rows, edge_blocks, is_dense, one_operation, pair_index
 
-# Share of the two squared lengths below which a squared distance out of a product has lost too many digits.
-_NEAR = 0.1
+# Share of the two squared lengths up to which a squared distance out of a product in double precision may be rounding:
+# nodes that differ by the last bits of a float32.
+_ROUNDING = 2.0**-44
 
 
 def squared_distances(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     """Squared Euclidean length of each edge, exactly 0 between duplicates.
 
-    From differences; but graphs that have most of their possible edges, none twice, take the long ones from a matrix
-    product, whose rounding is small beside them.
+    From differences; but float32 graphs that have most of their possible edges, none twice, take them from a matrix
+    product in double precision, in which even nodes near each other leave digits enough, and have no distance where
+    they differ by the last bits alone.
 
     Args:
         x: node features ``[M, D]``.
@@ -30,7 +32,8 @@ def squared_distances(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Ten
     Returns:
         ``[E]``, differentiable once with respect to ``x``.
     """
-    if is_dense(len(x), edge_index, num_graphs):
+    has_wider = x.dtype == torch.float32 and x.device.type != "mps"
+    if has_wider and is_dense(len(x), edge_index, num_graphs):
         return _DenseSquaredDistances.apply(x, edge_index, num_graphs)
     return _Lengths.apply(x, edge_index, True)
 
@@ -70,14 +73,25 @@ def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     return products.view(-1)[pair_index(edge_index, graphs.shape[1])]
 
 
-def _add_length_gradient(total: Tensor, x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> None:
-    grad = 2 * grad if squared else grad
+@one_operation(lambda x, edge_index, squared: x.new_empty(edge_index.shape[1]))
+def _lengths(x: Tensor, edge_index: Tensor, squared: bool) -> Tensor:
+    out = x.new_empty(edge_index.shape[1])
+    for block, source, target in edge_blocks(x, edge_index):
+        difference = x.index_select(0, source).sub_(x.index_select(0, target))
+        torch.sum(difference.square_() if squared else difference.abs_(), dim=1, out=out[block])
+    return out
+
+
+@one_operation(lambda x, edge_index, grad, squared: x.new_empty(x.shape))
+def _length_gradient(x: Tensor, edge_index: Tensor, grad: Tensor, squared: bool) -> Tensor:
+    total, grad = x.new_zeros(x.shape), 2 * grad if squared else grad
     for block, source, target in edge_blocks(x, edge_index):
         difference = x.index_select(0, source).sub_(x.index_select(0, target))
         slope = difference if squared else difference.sign_()
         slope.mul_(grad[block, None])
         add_rows(total, source, slope)
         add_rows(total, target, slope.neg_())
+    return total
 
 
 class _Lengths(torch.autograd.Function):
@@ -87,73 +101,66 @@ class _Lengths(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, edge_index: Tensor, squared: bool) -> Tensor:
         ctx.save_for_backward(x, edge_index)
         ctx.squared = squared
-        out = x.new_empty(edge_index.shape[1])
-        for block, source, target in edge_blocks(x, edge_index):
-            difference = x.index_select(0, source).sub_(x.index_select(0, target))
-            torch.sum(difference.square_() if squared else difference.abs_(), dim=1, out=out[block])
-        return out
+        return _lengths(x, edge_index, squared)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, edge_index = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        _add_length_gradient(grad_x, x, edge_index, grad, ctx.squared)
-        return grad_x, None, None
+        return _length_gradient(x, edge_index, grad, ctx.squared), None, None
 
 
 class _DenseSquaredDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, edge_index: Tensor, num_graphs: int) -> Tensor:
-        graphs = x.reshape(num_graphs, x.shape[0] // num_graphs, x.shape[1])
+        graphs = x.view(num_graphs, x.shape[0] // num_graphs, x.shape[1]).double()
         place = pair_index(edge_index, graphs.shape[1])
         # Around their mean nodes are short, and short ones round less.
         centred = graphs - graphs.mean(1, keepdim=True)
         norm = centred.square().sum(-1)
+        both = norm.unsqueeze(1) + norm.unsqueeze(2)
         with torch.autocast(x.device.type, enabled=False):
-            pairs = torch.baddbmm((norm.unsqueeze(1) + norm.unsqueeze(2)), centred, centred.transpose(1, 2), alpha=-2)
-        out = pairs.view(-1)[place]
-        # Of nodes near each other the product leaves but rounding: their differences are taken.
-        long = norm.view(-1)
-        near = (out < _NEAR * (long[edge_index[0]] + long[edge_index[1]])).nonzero().squeeze(1)
-        if len(near):
-            out[near] = _Lengths.apply(x, edge_index[:, near], True)
-        ctx.save_for_backward(x, centred, edge_index, near, place)
-        return out
+            pairs = torch.baddbmm(both, centred, centred.transpose(1, 2), alpha=-2)
+        pairs = torch.where(pairs > _ROUNDING * both, pairs, 0.0)
+        ctx.save_for_backward(centred, place, pairs > 0)
+        return pairs.view(-1)[place].to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        x, centred, edge_index, near, place = ctx.saved_tensors
-        graphs, nodes, _ = centred.shape
-        far = grad.index_fill(0, near, 0.0) if len(near) else grad
-        weight = grad.new_zeros(graphs * nodes * nodes).index_add_(0, place, far)
-        weight = weight.view(graphs, nodes, nodes)
+        centred, place, apart = ctx.saved_tensors
+        weight = centred.new_zeros(apart.numel()).index_add_(0, place, grad.double()).view_as(apart) * apart
         weight = weight + weight.transpose(1, 2)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(centred.device.type, enabled=False):
             grad_x = torch.baddbmm(weight.sum(2, keepdim=True) * centred, weight, centred, alpha=-1).mul_(2)
-        grad_x = grad_x.view_as(x)
-        if len(near):
-            _add_length_gradient(grad_x, x, edge_index[:, near], grad[near], squared=True)
-        return grad_x, None, None
+        return grad_x.flatten(0, 1).to(grad.dtype), None, None
+
+
+@one_operation(lambda x, edge_index: x.new_empty(edge_index.shape[1]))
+def _products(x: Tensor, edge_index: Tensor) -> Tensor:
+    out = x.new_empty(edge_index.shape[1])
+    for block, source, target in edge_blocks(x, edge_index):
+        torch.sum(x.index_select(0, source).mul_(x.index_select(0, target)), dim=1, out=out[block])
+    return out
+
+
+@one_operation(lambda x, edge_index, grad: x.new_empty(x.shape))
+def _product_gradient(x: Tensor, edge_index: Tensor, grad: Tensor) -> Tensor:
+    total = x.new_zeros(x.shape)
+    for block, source, target in edge_blocks(x, edge_index):
+        weight = grad[block, None]
+        add_rows(total, target, x.index_select(0, source).mul_(weight))
+        add_rows(total, source, x.index_select(0, target).mul_(weight))
+    return total
 
 
 class _DotProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, edge_index: Tensor) -> Tensor:
         ctx.save_for_backward(x, edge_index)
-        out = x.new_empty(edge_index.shape[1])
-        for block, source, target in edge_blocks(x, edge_index):
-            torch.sum(x.index_select(0, source).mul_(x.index_select(0, target)), dim=1, out=out[block])
-        return out
+        return _products(x, edge_index)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        x, edge_index = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        for block, source, target in edge_blocks(x, edge_index):
-            weight = grad[block, None]
-            add_rows(grad_x, target, x.index_select(0, source).mul_(weight))
-            add_rows(grad_x, source, x.index_select(0, target).mul_(weight))
-        return grad_x, None
+        return _product_gradient(*ctx.saved_tensors, grad), None

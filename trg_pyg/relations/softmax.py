@@ -95,7 +95,7 @@ def segment_log_softmax(logits: Tensor, group: Tensor, num_groups: int) -> Tenso
 
 
 def _log(number: int, like: Tensor) -> Tensor:
-    return torch.as_tensor(float(number), dtype=like.dtype, device=like.device).log()
+    return like.new_full((), float(number)).log()
 
 
 def _log_partition(weight: Tensor, row: Tensor, nodes: int) -> Tensor:

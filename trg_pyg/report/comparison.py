@@ -8,7 +8,7 @@ from typing import Any
 from trg_pyg._program import program
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import count, near, require
-from trg_pyg.metrics import TIMES, metrics_of
+from trg_pyg.metrics import TIMES, Metric, metrics_of, score_of
 from trg_pyg.report.runs import Found
 from trg_pyg.runs import Run, as_key, data_name, differing, flatten, shown, telling
 from trg_pyg.study.study import short_name
@@ -48,6 +48,11 @@ class ComparedStudy:
     def runs(self) -> list[Run]:
         """The finished runs, method by method."""
         return [run for runs in self.methods.values() for run in runs.values()]
+
+    @property
+    def score(self) -> Metric:
+        """What the methods are compared by."""
+        return score_of(epoch for run in [*self.runs, *self.unfinished] for epoch in run.history[-1:])
 
     @property
     def seeds(self) -> list[int]:
@@ -282,7 +287,7 @@ def _teacher(
     name, own = taught[0].settings["teacher"]["name"], taught[0].teacher or {}
     if "metrics" in own:
         return name, own["metrics"]
-    key = f"{evaluated}_top1"
+    key = next((name for name in own if name.startswith(f"{evaluated}_")), "")
     for known in found.teachers:
         if known.get("sha256") == own.get("sha256") and known.get(key) == own.get(key):
             return name, known["metrics"]
@@ -290,7 +295,7 @@ def _teacher(
         notes.append("The runs do not say what their teacher's accuracy is, so its row is left out.")
         return None
     notes.append(
-        "The runs say only the teacher's top-1; its other accuracies are in the results file that "
+        "The runs say only one accuracy of the teacher; its others are in the results file that "
         f"{program('run')} writes at the end of a study."
     )
-    return name, {"top1": own[key]}
+    return name, {key.removeprefix(f"{evaluated}_"): own[key]}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from trg_pyg._files import write_text
 from trg_pyg.errors import count, require
-from trg_pyg.metrics import SCORE
 from trg_pyg.report.comparison import ComparedStudy, studies_of
 from trg_pyg.report.page import Page, Section, Table
 from trg_pyg.report.prediction_blocks import prediction_blocks
@@ -114,12 +113,13 @@ def _overview(studies: Sequence[ComparedStudy]) -> list[Table]:
 
 def _all_studies(studies: Sequence[ComparedStudy]) -> Table:
     unfinished = any(study.unfinished for study in studies)
-    titles = ["study", "methods", "seeds", "compared with", f"highest {SCORE.title}"]
+    titles = ["study", "methods", "seeds", "compared with", "best"]
     rows = [[*titles, "unfinished"] if unfinished else titles]
     for study in studies:
-        means = {row.name: sum(row.values(SCORE.key)) / len(row.seeds) for row in result_rows(study)}
-        best = max(means, key=lambda name: means[name], default=None)
-        shown = "" if best is None else f"{means[best]:.2f}, {best}"
+        means = {row.name: sum(row.values(study.score.key)) / len(row.seeds) for row in result_rows(study)}
+        choose = max if study.score.better == "higher" else min
+        best = choose(means, key=lambda name: means[name], default=None)
+        shown = "" if best is None else f"{study.score.title} {means[best]:.2f}, {best}"
         row = [study.title, str(len(study.methods)), numbers(study.seeds), study.reference or "", shown]
         rows.append([*row, str(len(study.unfinished))] if unfinished else row)
     return Table("studies", rows, "All studies; their accuracies are not to be compared with one another.", words=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from trg_pyg._files import replaced_whole
 from trg_pyg.data.base import Splits
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import score_of
 from trg_pyg.models.published import sha256_of
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.runs import Run
@@ -135,7 +135,7 @@ class Predictor:
                 _write(run.folder / _FILE, found, digest)
             except OSError as error:
                 notes.append(f"Predictions of {run.title} are not kept, so the next report computes them: {error}.")
-        now, then = found.predictions.top1, run.history[-1][SCORE.key]
+        now, then = found.predictions.top1, run.history[-1][score_of(run.history).key]
         if abs(now - then) > _DIFFERS:
             notes.append(
                 f"{run.title}: its last.safetensors has {now:.2f} % top-1 on the data as they are now, where its "

@@ -8,9 +8,9 @@ from typing import Any
 from trg_pyg._files import replaced_whole
 from trg_pyg._program import program
 from trg_pyg.errors import InputError
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import score_of
 from trg_pyg.report.table import notes_on, results_table, shown_in_table
-from trg_pyg.runs import History, Run, are_numbers
+from trg_pyg.runs import Run, are_numbers
 
 _OF_A_RUN = ("method", "seed", "distiller", "history")
 _SHOWN = 60  # characters of a value that is refused
@@ -41,14 +41,14 @@ class Results:
 
     def report(self) -> str:
         """Return the table under its title, and the command that it comes from."""
-        histories: dict[str, list[History]] = {}
+        runs: dict[str, list[Run]] = {}
         for run in self.runs:
-            histories.setdefault(run.method, []).append(run.history)
+            runs.setdefault(run.method, []).append(run)
+        histories = {method: [run.history for run in of_method] for method, of_method in runs.items()}
         teacher = None if self.teacher is None else (self.teacher["name"], self.teacher["metrics"])
         seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in self.runs))
         table = results_table(teacher, histories, self.reference)
-        last = {method: [history[-1] for history in of_method] for method, of_method in histories.items()}
-        parts = [f"{self.study}, last epoch, seeds {seeds}", table, *notes_on(last), self.command]
+        parts = [f"{self.study}, last epoch, seeds {seeds}", table, *notes_on(runs), self.command]
         return "\n\n".join(parts) + "\n"
 
     def write(self, path: Path) -> None:
@@ -92,7 +92,11 @@ def _check(results: Results) -> None:
         _expect(isinstance(run.distiller, dict), f"distiller of {run.method}", run.distiller)
         sound = isinstance(run.history, list) and len(run.history) > 0 and all(map(are_metrics, run.history))
         _expect(sound, f"history of {run.method}, seed {run.seed}", run.history)
-        _expect(SCORE.key in run.history[-1], f"last epoch of {run.method}, seed {run.seed}", run.history[-1])
+        _expect(
+            score_of(run.history).key in run.history[-1],
+            f"last epoch of {run.method}, seed {run.seed}",
+            run.history[-1],
+        )
     methods = {run.method for run in results.runs}
     reference = results.reference
     _expect(reference is None or (isinstance(reference, str) and reference in methods), "reference", reference)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trg_pyg.metrics import SCORE, Group
+from trg_pyg.metrics import Group
 from trg_pyg.report.comparison import ComparedStudy, key_name
 from trg_pyg.report.page import Table
 from trg_pyg.report.paired import Difference, paired_difference
@@ -48,7 +48,7 @@ def result_rows(study: ComparedStudy) -> list[ResultRow]:
         difference = None
         if reference is not None and common:
             difference = paired_difference(
-                [runs[seed][SCORE.key] for seed in common], [reference[seed][SCORE.key] for seed in common]
+                [runs[seed][study.score.key] for seed in common], [reference[seed][study.score.key] for seed in common]
             )
         rows.append(ResultRow(name, list(runs), list(runs.values()), common, difference))
     return rows
@@ -59,11 +59,13 @@ def accuracy_table(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[list
     columns = _columns(rows, "score", "shots")
     several = ["seeds"] if len({tuple(row.seeds) for row in rows}) > 1 else []
     sure = any(row.difference is not None and row.difference.low is not None for row in rows)
-    compared = "" if study.reference is None else f"{SCORE.title} over {study.reference}{' [95 %]' if sure else ''}"
+    compared = (
+        "" if study.reference is None else f"{study.score.title} over {study.reference}{' [95 %]' if sure else ''}"
+    )
     titles = ["method", *several]
     for title in columns:
         titles.append(title)
-        if title == SCORE.title and compared:
+        if title == study.score.title and compared:
             titles += [compared, "p"] if sure else [compared]
     table = [titles]
     if study.teacher is not None:
@@ -85,17 +87,17 @@ def recipes_table(pair: str, studies: Sequence[ComparedStudy]) -> Table:
     """Return the methods of all studies of a pair in one table, with a column for each setting that differs."""
     keys = list(studies[0].recipe)
     references = {study.reference for study in studies} - {None}
-    over = f"over {next(iter(references)) if len(references) == 1 else 'its reference'}"
-    titles = ["method", *map(key_name, keys), "seeds", SCORE.title, *([f"{SCORE.title} {over}"] if references else [])]
+    score, over = studies[0].score, f"over {next(iter(references)) if len(references) == 1 else 'its reference'}"
+    titles = ["method", *map(key_name, keys), "seeds", score.title, *([f"{score.title} {over}"] if references else [])]
     table = [titles]
     for study in studies:
         recipe = [shown(value) for value in study.recipe.values()]
         for row in result_rows(study):
             compared = [_difference(study, row)] if references and study.reference else []
-            cells = [row.name, *recipe, numbers(row.seeds), cell(row.last, SCORE.key), *compared]
+            cells = [row.name, *recipe, numbers(row.seeds), cell(row.last, score.key), *compared]
             table.append([*cells, *[""] * (len(titles) - len(cells))])
     about = (
-        f"{pair}: every method by every recipe, and what differs between the recipes; {SCORE.title} of the last epoch"
+        f"{pair}: every method by every recipe, and what differs between the recipes; {score.title} of the last epoch"
         f"{', differences within a recipe only' if references else ''}."
     )
     return Table(f"recipes of {pair}", table, about)

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 
+import trg_pyg.distillers  # noqa: F401  all of them are known then
+from trg_pyg._discover import subclasses
 from trg_pyg._program import markdown_table
-from trg_pyg.metrics import OWN_HELDOUT, PASSES, SCORE, Group, Metric, metrics_of
+from trg_pyg.distillers.base import Distiller
+from trg_pyg.metrics import OWN_HELDOUT, PASSES, Group, Metric, metrics_of, score_of
 from trg_pyg.report.paired import paired_difference
-from trg_pyg.runs import History
+from trg_pyg.runs import History, Run
 
 _SHOWN: tuple[Group, ...] = ("score", "shots", "best", "cost")
 
@@ -37,9 +40,10 @@ def results_table(
         InputError: there is a reference, and a method has not as many seeds.
     """
     last = {method: [last_epoch(history) for history in histories] for method, histories in results.items()}
+    score = score_of(run for runs in last.values() for run in runs)
     shown = metrics_shown([run for runs in last.values() for run in runs], *_SHOWN)
     columns = {metric.title: metric.key for metric in shown}
-    compared = [] if reference is None else [f"{SCORE.title} over {reference} [95 %]"]
+    compared = [] if reference is None else [f"{score.title} over {reference} [95 %]"]
     rows = [["method", *columns, *compared]]
     if teacher is not None:
         name, metrics = teacher
@@ -48,27 +52,32 @@ def results_table(
     for method, runs in last.items():
         row = [method, *(cell(runs, key) for key in columns.values())]
         if reference is not None:
-            row.append("" if method == reference else _difference(runs, last[reference]))
+            row.append("" if method == reference else _difference(score, runs, last[reference]))
         rows.append(row)
     return "\n\n".join([markdown_table(rows), *about(shown)])
 
 
-def notes_on(last: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
-    """Return a sentence for each method that was trained on fewer images than the others.
+def notes_on(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Return what a reader of a table has to know of its methods: whose form is ours, who had fewer images.
 
     Args:
-        last: metrics of the last epoch of each run, by method.
+        runs: finished ones by method, one at least of each.
     """
-    return [
-        f"{method} holds out {int(runs[0][OWN_HELDOUT]):,} of the training images for itself, and is trained on the "
-        "others; data.heldout would take them from all methods."
-        for method, runs in last.items()
-        if runs and OWN_HELDOUT in runs[0]
-    ]
+    sources = {cls.__name__: getattr(cls, "after", "") for cls in subclasses(Distiller)}
+    lines = []
+    for method, (first, *_) in runs.items():
+        if source := sources.get(str(first.distiller.get("class_path", "")).rpartition(".")[2]):
+            lines.append(f"{method}: after {source}, form ours.")
+        if held := first.history[-1].get(OWN_HELDOUT):
+            lines.append(
+                f"{method} holds out {int(held):,} of the training images for itself, and is trained on the others; "
+                "data.heldout would take them from all methods."
+            )
+    return lines
 
 
-def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
-    a, b = ([run[SCORE.key] for run in each] for each in (runs, reference))
+def _difference(score: Metric, runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
+    a, b = ([run[score.key] for run in each] for each in (runs, reference))
     return str(paired_difference(a, b))
 
 

@@ -5,7 +5,7 @@ from statistics import mean
 
 from trg_pyg._program import program
 from trg_pyg.data.long_tail import SHOTS
-from trg_pyg.metrics import CHOSEN_BY, PASSES, SCORE, is_loss_part
+from trg_pyg.metrics import PASSES, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table
 from trg_pyg.report.rows import ResultRow, accuracy_table, cost_table, seeds
@@ -29,14 +29,14 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     )
     if not rows:
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
-    heldout = all(CHOSEN_BY.key in run for row in rows for run in row.last)
+    heldout = all(study.score.of("heldout").key in run for row in rows for run in row.last)
     chosen = "training images that were held out" if heldout else "the same images, so it looks better than it is"
     lines.append(
         f"Accuracies of the last epoch on the {study.evaluated} images, in percent{_over_seeds(study, rows)}. The best "
         f"epoch is chosen on {chosen}. Costs are wall time, the mean over all epochs; students that were trained side "
         "by side have equal shares of it."
     )
-    lines += notes_on({row.name: row.last for row in rows})
+    lines += notes_on({row.name: list(study.methods[row.name].values()) for row in rows})
     lines += _about_differences(study, rows)
     tables = [Table("results", accuracy_table(study, rows), f"{study.title}, last epoch")]
     costs = cost_table(rows)
@@ -83,19 +83,19 @@ def _interval_picture(study: ComparedStudy, rows: Sequence[ResultRow], styles: S
     for row in compared:
         difference = row.difference
         assert difference is not None
-        own = dict(zip(row.seeds, row.values(SCORE.key), strict=True))
-        values = [own[seed] - reference[seed].history[-1][SCORE.key] for seed in row.common]
+        own = dict(zip(row.seeds, row.values(study.score.key), strict=True))
+        values = [own[seed] - reference[seed].history[-1][study.score.key] for seed in row.common]
         intervals[row.name] = Interval(difference.mean, difference.low, difference.high, values)
         told.append(f"{row.name} {difference}")
     figure = plot_intervals(
         intervals,
-        xlabel=f"{SCORE.title} over {study.reference}, points",
+        xlabel=f"{study.score.title} over {study.reference}, points",
         title="Difference, 95 % interval, seeds as ticks"
         if any(each.low is not None for each in intervals.values())
         else "Difference, a single seed",
         styles=styles,
     )
-    alt = f"{SCORE.title.capitalize()} over {study.reference} in points: {'; '.join(told)}."
+    alt = f"{study.score.title.capitalize()} over {study.reference} in points: {'; '.join(told)}."
     return [Picture("difference", figure, alt)]
 
 
@@ -103,9 +103,9 @@ def unfinished_block(study: ComparedStudy) -> Block | None:
     """Return the list of the runs that are left out of everything else."""
     if not study.unfinished:
         return None
-    rows = [["run", "epochs", "of", f"last {SCORE.title}"]]
+    rows = [["run", "epochs", "of", f"last {study.score.title}"]]
     for run in study.unfinished:
-        rows.append([run.title, str(run.done), str(run.epochs), "" if run.top1 is None else f"{run.top1:.2f}"])
+        rows.append([run.title, str(run.done), str(run.epochs), "" if run.score is None else f"{run.score:.2f}"])
     line = f"Unfinished runs are in no mean and no picture; {program('run')} --resume goes on with them."
     return Block("Unfinished runs", [line], [Table("unfinished", rows)])
 
@@ -115,10 +115,10 @@ def curves_block(study: ComparedStudy, styles: Styles) -> Block:
     several = any(len(of_method) > 1 for of_method in study.methods.values())
     lines: list[str] = []
     pictures: list[Picture] = []
-    metrics = {SCORE.key: study.evaluated, f"train/{SCORE.name}": "training"}
+    metrics = {study.score.key: study.evaluated, study.score.of("train").key: "training"}
     for metric, images in metrics.items():
-        what = f"{images} {SCORE.title}"
-        label = f"{what}, {SCORE.unit}"
+        what = f"{images} {study.score.title}"
+        label = f"{what}, {study.score.unit}"
         measured = _curves(study, metric)
         curves = {name: of_seeds for name, each in measured.items() if (of_seeds := _no_points(each))}
         once = [name for name in measured if name not in curves]

@@ -113,6 +113,7 @@ class Agenda:
     Attributes:
         kept: the same.
         current: the runs under way; none while the teacher trains.
+        filled: whether the teacher's logits of all views were stored already, where that was asked for.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Agenda:
         histories = histories | self.kept
         self._done = {run.folder: len(histories.get(run.folder, ())) for run in self.runs}
         self.current: list[Training] = []
+        self.filled = False
         self._costs: dict[str, list[float]] = {}
         for run in self.runs:
             self._learn(run, histories.get(run.folder, ()))

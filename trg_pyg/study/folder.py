@@ -23,7 +23,7 @@ import yaml
 from trg_pyg._files import write_text, written
 from trg_pyg._program import say
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import SCORE
+from trg_pyg.metrics import score_of
 from trg_pyg.runs import read_history
 from trg_pyg.training.checkpoint import has_checkpoint, load_checkpoint
 
@@ -136,7 +136,7 @@ def finished_history(folder: Path, epochs: int) -> list[dict[str, float]] | None
         history = read_history(folder)
     except InputError:
         return None
-    whole = len(history) == epochs and SCORE.key in history[-1] and (folder / "last.safetensors").is_file()
+    whole = len(history) == epochs and score_of(history).key in history[-1] and (folder / "last.safetensors").is_file()
     return history if whole else None
 
 

@@ -80,8 +80,8 @@ class GraphProbe:
         generator = torch.Generator().manual_seed(_SEED)
         index = torch.randperm(len(self._set), generator=generator)[:_IMAGES]
         chosen = self._set.select(index.to(self._set.targets.device))
-        ((images, _, _),) = make_loader(chosen, len(index), shuffle=False, device=self._device)
-        images = images.to(self._device)
+        (batch,) = make_loader(chosen, len(index), shuffle=False, device=self._device)
+        images = batch.inputs.to(self._device)
         tokenize = self._graphs.tokenize
         positions = tokenize.positions(len(index), generator, self._device)
         with evaluating(self._teacher):

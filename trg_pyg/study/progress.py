@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from trg_pyg._program import say
-from trg_pyg.metrics import SCORE, is_loss_part, metrics_of
+from trg_pyg.metrics import is_loss_part, metrics_of, score_of
 from trg_pyg.study.agenda import Agenda
 from trg_pyg.training.loop import Progress
 
@@ -181,15 +181,15 @@ class Display:
 
     def standing(self) -> str:
         """Return accuracy so far and the parts of the loss in the epoch under way."""
-        pieces = []
-        if SCORE.key in self._known:
-            best = self._known.get(f"best/{SCORE.name}")
-            said = "" if best is None else f"  best {best:.2f} {SCORE.unit}"
-            pieces.append(f"{self._evaluated} {self._known[SCORE.key]:.2f} {SCORE.unit}{said}")
+        pieces, score = [], score_of([self._known])
+        if score.key in self._known:
+            best = self._known.get(f"best/{score.name}")
+            said = "" if best is None else f"  best {best:.2f} {score.unit}"
+            pieces.append(f"{self._evaluated} {self._known[score.key]:.2f} {score.unit}{said}")
         if self._progress is not None:
             means = self._progress.meter.means()
-            pieces += [f"train {means[SCORE.name]:.1f} {SCORE.unit}"] if SCORE.name in means else []
-            parts = {name: value for name, value in means.items() if name != SCORE.name}
+            pieces += [f"train {means[score.name]:.1f} {score.unit}"] if score.name in means else []
+            parts = {name: value for name, value in means.items() if name != score.name}
             if len(parts) == 2:
                 parts.pop("total", None)  # the sum of one part says nothing new, unless that has a weight
             pieces.append(" ".join(f"{name} {value:.3g}" for name, value in parts.items()))
@@ -205,13 +205,28 @@ class Display:
         )
         shots = [metric for metric in metrics_of("shots") if metric.key in metrics]
         groups = " ".join(f"{metric.title} {metrics[metric.key]:.1f}" for metric in shots)
-        test = f"  {self._evaluated} {metrics[SCORE.key]:.2f} {SCORE.unit}" if SCORE.key in metrics else ""
+        score = score_of([metrics])
+        test = f"  {self._evaluated} {metrics[score.key]:.2f} {score.unit}" if score.key in metrics else ""
         line = (
             f"{self.title}  epoch {int(metrics['epoch'])}/{self._epochs}{test}"
-            f"{'  ' + groups if groups else ''}  train {metrics[f'train/{SCORE.name}']:.2f} {SCORE.unit}  {parts}"
+            f"{'  ' + groups if groups else ''}  train {metrics[f'train/{score.name}']:.2f} {score.unit}  {parts}"
             f"  {metrics['images_per_second']:.0f} images/s"
         )
         say(line)
+
+
+def filling(quiet: bool) -> Callable[[int, int], None]:
+    """Return what shows how far a teacher store is filled, told of images done and of how many; a line a minute in a
+    file."""
+    bar = tqdm(unit=" images", desc="teacher store", disable=quiet, mininterval=0.5 if sys.stderr.isatty() else 60.0)
+
+    def told(done: int, images: int) -> None:
+        bar.total = images
+        bar.update(done - bar.n)
+        if done == images:
+            bar.close()
+
+    return told
 
 
 def make_bars(title: str, epochs: int, batch_size: int, agenda: Agenda | None, quiet: bool) -> Bars | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg._size import Size
+from trg_pyg.batch import Batch
 from trg_pyg.config.choices import Choices
 from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
@@ -37,6 +38,7 @@ from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
+from trg_pyg.training.teacher_store import Views
 
 # Of each class of the training images, for a method that needs held-out ones where the data hold none out.
 OWN_SHARE = 0.05
@@ -157,6 +159,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             distiller = method.build(*pairs[method.taps])
             own = _splits_for(distiller.pools, splits, config.data.subset_seed)
             distiller.bind(own.train.targets, torch.Generator())
+            if config.teacher_store and distiller.needs_teacher and not distiller.has_views():
+                Views.of(config.data.augment(), config.train, own.train)
             fewest = check_batches(distiller, len(own.train), config.train, world)
         except InputError as error:
             if not method.is_variant:
@@ -335,14 +339,22 @@ def _identity_of_data(data: dict[str, Any], study: Study, pools: Sequence[str]) 
     options = _without(data.get("init_args") or {}, *READING, *PLACES, "unlabelled")
     if "unlabelled" in pools and study.splits.unlabelled is not None:
         options["unlabelled"] = study.splits.unlabelled.digest
-    if options.get("heldout") is None:  # as all data were before there was the option
-        options.pop("heldout", None)
+    for name in ("heldout", "scaled_decoding"):
+        if not options.get(name):  # as all data were before there was the option
+            options.pop(name, None)
     if options.get("interpolation") == "bilinear":
         options["interpolation"] = None  # which it stands for
     if "stream" in options:
         # All that it changes: without a mean of its own, a stream is normalised by ImageNet's.
         options["stream"] = isinstance(study.splits.train, FileSet) and options.get("mean") is None
     return data | {"init_args": options, "digest": study.splits.digest}
+
+
+def images_of(study: Study) -> str:
+    """Return a hash that names the whole data set, as it is decoded, before parts of it are held out or left out."""
+    data = _identity_of_data(study.choices.settings["data"], study, ())
+    splits = ("imbalance", "subset_seed", "validation", "heldout")
+    return fingerprint(data | {"init_args": _without(data["init_args"], *splits, "stream", "crop_padding", "flip")})
 
 
 def _identity_of_network(network: dict[str, Any], taps: Taps) -> dict[str, Any]:
@@ -388,7 +400,7 @@ def _try(
     step = Step(splits.train.targets[index], 0.0, generator, index, networks, pool=pool)
     try:
         if distiller.has_views() or distiller.learns_beside():
-            images, *_ = _first(splits.train.select(index), smallest)
+            images = _first(splits.train.select(index), smallest).inputs
         if distiller.has_views():
             step = replace(step, rows=distiller.see(images, step)[1])
         rows = sum(step.rows or (smallest,))
@@ -417,8 +429,8 @@ def _weights(parts: dict[str, tuple[float, Tensor]]) -> dict[str, float]:
     return {part: float(weight) for part, (weight, _) in parts.items()}
 
 
-def _first(source: ImageSource, images: int) -> tuple[Tensor, ...]:
-    """Return images, labels and positions of the first ones."""
+def _first(source: ImageSource, images: int) -> Batch:
+    """Return the first images."""
     few = source.select(torch.arange(min(images, len(source))))
     return next(iter(make_loader(few, len(few), shuffle=False)))
 

@@ -1,21 +1,20 @@
 """The teacher: from a file, published, loaded by its builder, or trained once and kept; always measured before use."""
 
-import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from trg_pyg._program import say
 from trg_pyg.config.methods import Method
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require
+from trg_pyg.metrics import Metric, score_named, score_of
 from trg_pyg.models.pretrained import is_hub
 from trg_pyg.models.published import PublishedTeacher, fetch, is_verified, record, sha256_of
 from trg_pyg.models.taps import TappedModel
-from trg_pyg.models.weights import load_weights, not_finite
+from trg_pyg.models.weights import digest_of, load_weights, not_finite
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.folder import finished_history
 from trg_pyg.study.study import Pair, Study, build_network, fingerprint, identity_of, short_name
@@ -31,7 +30,7 @@ class Weights:
     Attributes:
         origin: their file, or the arguments that load them.
         sha256: of the file; of the values where there is no file.
-        stated: top-1 in percent that comes with them, if any does.
+        stated: the score that comes with them, top-1 in percent, if any does.
         stated_by: who states it.
     """
 
@@ -51,6 +50,7 @@ class Teacher:
         weights: where they come from.
         metrics: on the split that the students are evaluated on.
         evaluated: that split.
+        score: what it is measured by.
     """
 
     name: str
@@ -58,13 +58,14 @@ class Teacher:
     weights: Weights
     metrics: dict[str, float]
     evaluated: str
+    score: Metric
 
     def provenance(self) -> dict[str, str | float | None]:
         """Return what a student's run writes down of its teacher."""
         return {
             "weights": self.weights.origin,
             "sha256": self.weights.sha256,
-            f"{self.evaluated}_top1": self.metrics["top1"],
+            f"{self.evaluated}_{self.score.name}": self.metrics[self.score.name],
         }
 
 
@@ -90,20 +91,22 @@ def obtain_teacher(study: Study, agenda: Agenda) -> Teacher:
         math.isfinite(metrics["loss"]),
         f"teacher {config.name}: its outputs with {weights.origin} are not finite; take sound weights",
     )
+    score = score_named(test.task.score)
+    reached = metrics[score.name]
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     if not study.quiet:
         images = count(len(test), f"{study.splits.evaluated} image")
-        say(f"teacher {config.name}: {metrics['top1']:.2f} % top-1 on {images} ({claim})")
-    if stated is not None and tolerance is not None and abs(stated - metrics["top1"]) > tolerance:
+        say(f"teacher {config.name}: {reached:.2f} {score.unit} {score.title} on {images} ({claim})")
+    if stated is not None and tolerance is not None and abs(stated - reached) > tolerance:
         # Trainers of other programs keep shares.
         unit = f", its unit (percent is read, and {stated:g} may be a share)" if 0 < stated <= 1 else ""
         raise InputError(
-            f"teacher {config.name} has {metrics['top1']:.2f} % where {weights.stated_by} states {stated:.2f} %: check "
-            f"its normalisation (teacher.mean, teacher.std), the order of classes{unit}, or set "
+            f"teacher {config.name} has {reached:.2f} {score.unit} where {weights.stated_by} states {stated:.2f} %: "
+            f"check its normalisation (teacher.mean, teacher.std), the order of classes{unit}, or set "
             "teacher.accuracy_tolerance=null" + _seen(study)
         )
-    return Teacher(config.name, network, weights, metrics, study.splits.evaluated)
+    return Teacher(config.name, network, weights, metrics, study.splits.evaluated, score)
 
 
 def _seen(study: Study) -> str:
@@ -166,15 +169,6 @@ def _check_head(name: str, model: nn.Module) -> None:
     )
 
 
-def digest_of(model: nn.Module) -> str:
-    """Return a hash of the values of a network's weights and buffers, for weights that come from no file."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def teacher_training(study: Study) -> Training:
     """Return the training of the study's teacher, where it is trained here."""
     config = study.config.teacher
@@ -216,4 +210,4 @@ def _trained_here(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:
     else:  # it stays as it is, and what is written down of it too
         teacher = build_network(training.network, study.splits, training.seed)
         load_weights(teacher.model, file)
-    return teacher, Weights(str(file), sha256_of(file), history[-1]["test/top1"], str(file))
+    return teacher, Weights(str(file), sha256_of(file), history[-1][score_of(history).key], str(file))

@@ -6,17 +6,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from trg_pyg._program import say
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import History, flatten
 from trg_pyg.study.agenda import Agenda, Training
 from trg_pyg.study.folder import RunFolder, environment, resumable_history
 from trg_pyg.study.graph_probe import graph_probe
-from trg_pyg.study.progress import Bars, Display, make_bars
-from trg_pyg.study.study import Study, build_network
+from trg_pyg.study.progress import Bars, Display, filling, make_bars
+from trg_pyg.study.study import Study, build_network, images_of
 from trg_pyg.study.tracking import Tracker
 from trg_pyg.training.loop import Progress, Trainee, fit_together
 from trg_pyg.training.stop import StopRequest
+from trg_pyg.training.teacher_store import TeacherStore
 
 # Told of a training that is about to start: of it, its network, whether it goes on from a checkpoint. It returns what
 # is told the metrics of each epoch.
@@ -100,6 +102,7 @@ def _train(
             networks, distillers, reports, trainings, strict=True
         )
     ]
+    store = _store(study, agenda) if any(teacher is not None for _, teacher in trainings) else None
     minutes = config.checkpoint_minutes
     finished = False
     splits = study.splits_of(first.method)
@@ -121,6 +124,7 @@ def _train(
                 world=study.world,
                 heldout=study.splits.heldout,
                 pools=splits.pools,
+                store=store,
             )
         finished = True
     finally:
@@ -128,9 +132,23 @@ def _train(
             bars.close()
         for report in reports:
             report.close(failed=not finished)
+    if store is not None:
+        agenda.filled |= config.fill_store and store.asked > 0
+    if store is not None and not study.quiet:
+        say(f"teacher store: {store.computed:,} images were sent through the teacher for {store.asked:,} asked for")
     for report, history in zip(reports, histories, strict=True):
         report.complete(history)
     return list(zip(networks, histories, strict=True))
+
+
+def _store(study: Study, agenda: Agenda) -> TeacherStore | None:
+    """Return where teachers' outputs are kept, if they are."""
+    config = study.config
+    if not config.teacher_store:
+        return None
+    folder, most_bytes = config.output / "teachers" / "stored", int(config.store_gb * 1e9)
+    on_fill = filling(study.quiet) if config.fill_store and not agenda.filled else None
+    return TeacherStore(folder, config.teacher_store, images_of(study), most_bytes, on_fill)
 
 
 def _on_epoch(report: "Report", watcher: OnEpoch | None) -> OnEpoch:

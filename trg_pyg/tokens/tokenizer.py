@@ -5,6 +5,7 @@ from torch import Tensor
 
 from trg_pyg.errors import require
 from trg_pyg.models.taps import FeatureInfo
+from trg_pyg.step import Share
 from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
 from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, take_tokens
 
@@ -57,10 +58,16 @@ class Tokenizer:
         """
         return sample_positions(images, self.grid_tokens, self.num_tokens, generator, device)
 
-    def __call__(self, student: Tensor, teacher: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the tokens ``[B, n, D_S]`` and ``[B, n, D_T]`` of a batch of tapped features."""
-        every = self.num_tokens == self.grid_tokens
-        positions = None if every else self.positions(student.shape[0], generator, student.device)
+    def __call__(
+        self, student: Tensor, teacher: Tensor, generator: torch.Generator, share: Share | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the tokens ``[B, n, D_S]`` and ``[B, n, D_T]`` of tapped features; of a share those of the batch."""
+        if self.num_tokens == self.grid_tokens:
+            positions = None
+        elif share is None:
+            positions = self.positions(student.shape[0], generator, student.device)
+        else:
+            positions = self.positions(share.batch, generator, student.device)[share.first : share.last]
         return self.of_student(student, positions), self.of_teacher(teacher, positions)
 
     def of_student(self, feature: Tensor, positions: Tensor | None = None) -> Tensor:

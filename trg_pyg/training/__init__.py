@@ -2,14 +2,14 @@
 
 from trg_pyg.training.calibration import Calibration, calibration
 from trg_pyg.training.checkpoint import CheckpointNotWritten, has_checkpoint, load_checkpoint, save_checkpoint
-from trg_pyg.training.compiled import CompiledNetwork, convolutions_channels_last
+from trg_pyg.training.compiled import CompiledLosses, CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.confusion import among, class_accuracy, confusion_matrix
 from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace
 from trg_pyg.training.distributed import World, average_buffers, process_device, process_group, sync_batchnorm, wrap
 from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
-from trg_pyg.training.learner import Learner, Progress, Seeds, Share, Trainee
+from trg_pyg.training.learner import Learner, Progress, Seeds, Trainee
 from trg_pyg.training.loop import check_batches, fit, fit_together
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import evaluate, evaluating
@@ -27,12 +27,14 @@ from trg_pyg.training.predictions import Predictions, top_predictions
 from trg_pyg.training.state import TrainingState
 from trg_pyg.training.stop import StopRequest, TrainingStopped
 from trg_pyg.training.stream import GlobalStream
+from trg_pyg.training.teacher_store import StoredOutputs, StoredTeacher, TeacherStore, Views
 from trg_pyg.training.teaching import Teaching
 
 __all__ = [
     "Buffers",
     "Calibration",
     "CheckpointNotWritten",
+    "CompiledLosses",
     "CompiledNetwork",
     "DistillationModule",
     "FrozenTeacher",
@@ -44,15 +46,18 @@ __all__ = [
     "Predictions",
     "Progress",
     "Seeds",
-    "Share",
     "Silence",
     "StopRequest",
+    "StoredOutputs",
+    "StoredTeacher",
+    "TeacherStore",
     "Teaching",
     "TrainConfig",
     "Trainee",
     "TrainingDiverged",
     "TrainingState",
     "TrainingStopped",
+    "Views",
     "WeightAverage",
     "World",
     "advance",

@@ -1,4 +1,4 @@
-"""A network as the machine runs it fastest, with the same results but for rounding."""
+"""Networks and losses as the machine runs them fastest, with the same results but for rounding."""
 
 from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel
 
@@ -70,15 +71,57 @@ class CompiledNetwork:
             return outputs
         # The taps that a network does not declare are looked for outside of compiled code.
         self._network.describe(images.shape[-1])
-        limits: dict[str, Any] = {"recompile_limit": _MOST_PROGRAMS, "accumulated_recompile_limit": _MOST_PROGRAMS}
-        try:
-            with torch._dynamo.config.patch(**limits):
-                outputs = self._compiled(images)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(
-                f"train.compile: {type(self._network.model).__name__} cannot be compiled here ({reason}); a C++ "
-                "compiler (g++) is needed on a CPU, Triton on a GPU; or set train.compile to false"
-            ) from error
+        with _compiling(type(self._network.model).__name__):
+            outputs = self._compiled(images)
         self._ready.add(len(images))
         return outputs
+
+
+class CompiledLosses:
+    """What a method computes in a function ``compare`` of one of its modules, compiled for batches of some sizes.
+
+    Such a function is of tensors and draws nothing; all other parts of a loss run as they are.
+
+    Args:
+        distiller: whose modules they are.
+        batch_sizes: numbers of images that they are compiled for.
+    """
+
+    def __init__(self, distiller: Distiller, batch_sizes: Set[int]) -> None:
+        self._batch_sizes = batch_sizes
+        parts: dict[nn.Module, Any] = {
+            module: module.compare for module in distiller.modules() if hasattr(module, "compare")
+        }
+        self._compiled = {module: torch.compile(compare) for module, compare in parts.items()}
+        self._name = type(distiller).__name__
+
+    @contextmanager
+    def running(self, images: int) -> Iterator[None]:
+        """Let them run compiled for a while, if it is for that many images.
+
+        Raises:
+            InputError: this machine cannot compile them.
+        """
+        chosen = self._compiled if images in self._batch_sizes else {}
+        for module, compiled in chosen.items():
+            vars(module)["compare"] = compiled
+        try:
+            with _compiling(self._name):
+                yield
+        finally:
+            for module in chosen:
+                del vars(module)["compare"]
+
+
+@contextmanager
+def _compiling(name: str) -> Iterator[None]:
+    limits: dict[str, Any] = {"recompile_limit": _MOST_PROGRAMS, "accumulated_recompile_limit": _MOST_PROGRAMS}
+    try:
+        with torch._dynamo.config.patch(**limits):
+            yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"train.compile: {name} cannot be compiled here ({reason}); a C++ compiler (g++) is needed on a CPU, "
+            "Triton on a GPU; or set train.compile to false"
+        ) from error

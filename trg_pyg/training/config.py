@@ -61,9 +61,9 @@ class TrainConfig:
             ``"stop"`` the training, or ``"skip"`` the step, which leaves no trace in weights, running statistics and
             memory banks. With fp16, infinite gradients lower the loss scale instead.
         max_skipped: steps of a training to skip before it is stopped after all, at least 0.
-        freeze_epochs: epochs at the start in which of the student only the classifier learns, the rest staying as it
-            is, running statistics included, at most ``epochs``: a linear probe, before all of it is trained. For a
-            network that begins with pretrained weights; what the method trains beside it learns throughout.
+        freeze_epochs: epochs at the start in which of the student only the classifier learns. The rest stays as it is,
+            running statistics included: a linear probe, before all of it is trained, at most ``epochs``. For a network
+            that begins with pretrained weights; what the method trains beside it learns throughout.
         mixup: mix pairs of images, by shares of Beta(mixup, mixup). Their labels have the same shares; published from
             0.1 to 1. Pixels are rounded to whole values. Here and in what follows, 0 and false are off.
         cutmix: paste a box of another image, of Beta(cutmix, cutmix). The labels have the shares of the area; published
@@ -71,17 +71,22 @@ class TrainConfig:
         randaugment: magnitude of RandAugment on each image, in [0, 30]. It does two operations; published as 9.
         trivialaugment: TrivialAugment on each image. It does one operation, of a magnitude drawn at random.
         erasing: probability of a black box in an image, in [0, 1]. It covers 2 to 33 % of the area.
+        views: fixed views of an image, of which an epoch shows one. Crops, flips and what is above are drawn once and
+            for all for each, the same in every training, so that a teacher's outputs for them can be stored; mixed
+            images have a partner and shares of their own. 0 draws new ones each time.
         label_smoothing: share of the labels given evenly to all classes. Of those of cross-entropy, in [0, 1).
         ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
             what is evaluated, saved and returned; published as 0.999 and more.
-        compile: compile both networks with torch.compile, for full batches; a C++ compiler is needed on a CPU. Results
-            differ by rounding. It takes up to a minute or two before the first step.
-        deterministic: use deterministic algorithms only, on a GPU too, so that the same training twice gives the same
+        round_teacher: round a teacher's outputs to float16. Storing them takes half; up to 65,504.
+        compile: compile both networks, and what a method compares, with torch.compile, for full batches; a C++
+            compiler is needed on a CPU. Results differ by rounding. It takes a few minutes before the first step.
+        deterministic: use deterministic algorithms only, on a GPU too. The same training twice then gives the same
             weights to the bit; slower. On a CPU they are the same anyway. An operation without such an algorithm is
             refused in the first step.
         channels_last: keep the weights of 2-d convolutions channels last, which is faster; results differ by rounding.
         loss_scope: what losses that compare images see on several processes: the ``"global"`` batch, as one process
-            would, or each process its ``"local"`` share.
+            would (each process the rows of its own images, where the method can), or each process its ``"local"``
+            share.
         sync_batchnorm: batch norms of the student see the batch of all processes; on GPUs only.
         eval_batch_size: test images a step.
         eval_every: epochs between two evaluations on the test split, at least 1; the last epoch always has one.
@@ -112,8 +117,10 @@ class TrainConfig:
     randaugment: int = 0
     trivialaugment: bool = False
     erasing: float = 0.0
+    views: int = 0
     label_smoothing: float = 0.0
     ema: float = 0.0
+    round_teacher: bool = False
     compile: bool = False
     deterministic: bool = False
     channels_last: bool = True
@@ -148,6 +155,7 @@ class TrainConfig:
         for name in ("label_smoothing", "ema"):
             self._check(name, 0 <= getattr(self, name) < 1, "give a number from 0 (off) to below 1")
         self._check("erasing", 0 <= self.erasing <= 1, "give a probability, from 0 (off) to 1")
+        self._check("views", isinstance(self.views, int) and self.views >= 0, "give 0 (off) or a whole number")
         magnitude = self.randaugment
         self._check(
             "randaugment",

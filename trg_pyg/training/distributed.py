@@ -57,19 +57,23 @@ class World:
         """Return this process's share of ``values`` ``[count, ...]``, such as the positions of a batch's images."""
         return values if self.size == 1 else values.tensor_split(self.size)[self.rank]
 
-    def gather(self, tensor: Tensor, sizes: Sequence[int]) -> Tensor:
+    def gather(self, tensor: Tensor, sizes: Sequence[int], *, alike: bool = True) -> Tensor:
         r"""Put the processes' shares together, in the order of their ranks, on every process.
 
-        The gradient is made for a loss that **every process computes alike from the gathered tensor**, and for
-        ``DistributedDataParallel``, which takes the mean of the processes' gradients. The gradient of the loss L by
+        The gradient is made for ``DistributedDataParallel``, which takes the mean of the processes' gradients, and for
+        a loss L that **every process computes alike from the gathered tensor**. The gradient of the loss L by
         this process's own rows is then complete where it stands: it is sliced out and multiplied by the number of
         processes P, and nothing is sent. Behind the gather every process has the gradient of L, whose mean is that
         gradient. Before it, process r has P times what its own rows add to it, and
         :math:`\frac{1}{P} \sum_r P \, \nabla_r = \sum_r \nabla_r` is the gradient of L again.
 
+        Where instead L is the mean of what the processes compute, each something else, the gradients that all of them
+        have of this process's rows are sent here and summed.
+
         Args:
             tensor: this process's share, ``[sizes[rank], ...]``, of any type.
             sizes: rows of each process's share, as :meth:`part` gives them; the same on every process.
+            alike: whether every process computes the same loss from what is gathered.
 
         Returns:
             ``[sum(sizes), ...]``.
@@ -84,7 +88,7 @@ class World:
             f"process {self.rank} of {self.size} has a share of {len(tensor)} where the shares are {list(sizes)}: "
             "share a batch out with World.share",
         )
-        gathered: Tensor = _Gather.apply(tensor, tuple(sizes), self.rank)
+        gathered: Tensor = _Gather.apply(tensor, tuple(sizes), self.rank, alike)
         return gathered
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -303,18 +307,39 @@ class _Gather(torch.autograd.Function):
     """All-gather along the first dimension, see :meth:`World.gather`."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, sizes: tuple[int, ...], rank: int) -> Tensor:
-        first = sum(sizes[:rank])
-        ctx.rows, ctx.processes = slice(first, first + sizes[rank]), len(sizes)
+    def forward(ctx: Any, tensor: Tensor, sizes: tuple[int, ...], rank: int, alike: bool) -> Tensor:
+        ctx.sizes, ctx.rank, ctx.alike = sizes, rank, alike
         most = max(sizes)
-        sent = tensor.contiguous()
-        if len(tensor) < most:
-            sent = torch.cat([sent, sent.new_zeros(most - len(sent), *sent.shape[1:])])
-        received = [torch.empty_like(sent) for _ in sizes]
-        distributed.all_gather(received, sent)
-        return torch.cat([rows[:size] for rows, size in zip(received, sizes, strict=True)])
+        received = tensor.new_empty(len(sizes) * most, *tensor.shape[1:])
+        _all_gather(received, _padded(tensor, most))
+        if min(sizes) == most:
+            return received
+        return torch.cat([rows[:size] for rows, size in zip(received.split(most), sizes, strict=True)])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad[ctx.rows] * ctx.processes, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        shares = grad.split(ctx.sizes)
+        if ctx.alike:
+            return shares[ctx.rank] * len(shares), None, None, None
+        most = max(ctx.sizes)
+        sent = grad if min(ctx.sizes) == most else torch.cat([_padded(share, most) for share in shares])
+        own = grad.new_empty(most, *grad.shape[1:])
+        _reduce_scatter(own, sent.contiguous())
+        return own[: ctx.sizes[ctx.rank]], None, None, None
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    """Return that many rows, those that are missing zeros: collectives want as many of every process."""
+    if len(rows) == count:
+        return rows.contiguous()
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+
+
+# PyTorch 2.14 has given these new names and warns of the old ones.
+def _all_gather(received: Tensor, own: Tensor) -> None:
+    (getattr(distributed, "all_gather_single", None) or distributed.all_gather_into_tensor)(received, own)
+
+
+def _reduce_scatter(own: Tensor, sent: Tensor) -> None:
+    (getattr(distributed, "reduce_scatter_single", None) or distributed.reduce_scatter_tensor)(own, sent)

@@ -16,25 +16,27 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg._size import Size
+from trg_pyg.batch import Batch
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.data.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
-from trg_pyg.metrics import CHOSEN_BY, OWN_HELDOUT, SCORE
+from trg_pyg.metrics import OWN_HELDOUT, Metric, score_named
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
+from trg_pyg.tasks.base import Groups
 from trg_pyg.training.checkpoint import CheckpointNotWritten
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.ema import WeightAverage
 from trg_pyg.training.guard import Buffers, Silence, TrainingDiverged, bad_images, explain, gradient_norm
 from trg_pyg.training.meter import Meter
-from trg_pyg.training.metrics import Shots, evaluate, evaluating
+from trg_pyg.training.metrics import evaluate, evaluating
 from trg_pyg.training.modules import DistillationModule, compiled_sizes
 from trg_pyg.training.optim import advance, build_optimizer, build_schedule, lr_factor, phase_starts
 from trg_pyg.training.state import TrainingState
@@ -106,31 +108,12 @@ class Seeds(NamedTuple):
     pools: int = 0
 
 
-@dataclass(frozen=True)
-class Share:
-    """A process's share of a batch, or of a part of one.
-
-    Attributes:
-        images: uint8 ``[b, 3, H, W]``.
-        target: ``[b]``.
-        index: positions in the training set, ``[b]``.
-        everywhere: images of all processes' shares together.
-        soft: shares of the classes in each image, ``[b, classes]``, where images are mixed.
-    """
-
-    images: Tensor
-    target: Tensor
-    index: Tensor
-    everywhere: int
-    soft: Tensor | None = None
-
-
 class _Seen(NamedTuple):
     """What was computed of a part of a batch."""
 
-    part: Share
+    part: Batch
     losses: Losses
-    top1: Tensor
+    running: dict[str, Tensor]
 
 
 class Learner:
@@ -168,6 +151,8 @@ class Learner:
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
         trainee.student.describe(train_set.image_size)
+        trainee.distiller.task = self._task = train_set.task
+        self._score = score_named(self._task.score)
         trainee.distiller.extend(trainee.student)
         if config.sync_batchnorm:
             sync_batchnorm(trainee.student, device)
@@ -242,7 +227,7 @@ class Learner:
         """Epochs that are finished, and steps done of the next one."""
         return len(self.state.history), self.state.step
 
-    def backward(self, part: Share, teacher: Heard, share: float, last: bool) -> None:
+    def backward(self, part: Batch, teacher: Heard, share: float, last: bool) -> None:
         """Add the gradient of a part of a batch.
 
         Args:
@@ -271,27 +256,24 @@ class Learner:
                 soft=part.soft,
                 smoothing=self.config.label_smoothing,
             )
-            images, distiller = part.images, self.trainee.distiller
+            inputs, distiller = part.inputs, self.trainee.distiller
             if callable(teacher):
-                images, rows = distiller.see(images, told)
-                told, teacher = replace(told, rows=rows), teacher(images, len(part.images))
+                inputs, rows = distiller.see(inputs, told)
+                told, teacher = replace(told, rows=rows), teacher(inputs, len(part))
             wrapped.train()
             self._freeze()
             is_due = (epochs * self.steps + step + 1) % distiller.every == 0
             if not self._seen and is_due and distiller.learns_beside():
-                distiller.before(part.images, told)
-            losses, logits = wrapped(images, teacher, told, part.everywhere)
+                distiller.before(part.inputs, told)
+            losses, outputs = wrapped(inputs, teacher, told, part.whole)
             total = losses.total if share == 1 else losses.total * share
             state.scaler.scale(total).backward()
-        guesses = logits.detach().argmax(dim=1)
-        # Of a mixed image, a guess is right by the share of its class.
-        right = (guesses == part.target).float() if part.soft is None else part.soft.gather(1, guesses[:, None])
-        top1 = 100 * right.mean()
+        running = self._task.running(outputs, part)
         if told.rows is not None:
-            state.further += (sum(told.rows) - len(part.images)) * self._of_each
+            state.further += (sum(told.rows) - len(part)) * self._of_each
         state.further += self._networks.passed
         self._networks.passed = 0
-        self._seen.append(_Seen(part, losses, top1))
+        self._seen.append(_Seen(part, losses, running))
 
     @property
     def _is_frozen(self) -> bool:
@@ -332,8 +314,8 @@ class Learner:
             state.scaler.update()
             if state.average is not None:
                 state.average.update(len(state.history) * self.steps + state.step)
-            for part, losses, top1 in seen:
-                state.meter.update({**losses.parts, "total": losses.total, "top1": top1}, weight=len(part.images))
+            for part, losses, running in seen:
+                state.meter.update({**losses.parts, "total": losses.total, **running}, weight=len(part))
                 self._silence.step(losses.parts)
         else:
             self._leave_out(seen, norm.item())
@@ -352,6 +334,9 @@ class Learner:
         return gradient_norm(self._parameters)
 
     def _are_finite(self, values: list[Tensor]) -> bool:
+        # The one question to the device in a step. To put it off, all changes of weights, buffers, the running mean and
+        # the optimiser's state, part of which PyTorch keeps on the CPU, would have to be conditional on the device, and
+        # the images of a bad step, which a message names, would be gone.
         bad = ~torch.stack([value.to(self.device, torch.float32) for value in values]).isfinite().all()
         # Every process has to take the step, or none.
         return not self.world.sum(bad).item()
@@ -384,7 +369,7 @@ class Learner:
         )
 
     @torch.no_grad()
-    def _bad_images(self, parts: list[Share]) -> dict[str, list[int]]:
+    def _bad_images(self, parts: list[Batch]) -> dict[str, list[int]]:
         """Return the images of a step whose outputs are not finite, by network."""
         found: dict[str, list[int]] = {}
         for name, network in (("student", self.trainee.student), ("teacher", self.trainee.teacher)):
@@ -392,7 +377,7 @@ class Learner:
                 continue
             modes = {module: module.training for module in network.modules()}
             network.eval()
-            found[name] = [image for part in parts for image in bad_images(network(part.images), part.index)]
+            found[name] = [image for part in parts for image in bad_images(network(part.inputs), part.index)]
             for module, mode in modes.items():
                 module.training = mode
         return found
@@ -439,7 +424,7 @@ class Learner:
         self,
         train_images: int,
         test_set: ImageSource,
-        shots: Shots | None,
+        shots: Groups | None,
         loader: LoaderState,
         heldout: ImageSource | None = None,
     ) -> None:
@@ -482,7 +467,7 @@ class Learner:
                 self._check_finite("test/loss", metrics)
                 metrics |= self._probed()
         metrics["seconds"] = state.seconds + time.perf_counter() - started
-        metrics |= _best(metrics, state.history)
+        metrics |= _best(self._score, metrics, state.history)
         state.history.append(metrics)
         state.step, state.seconds, state.meter, state.further = 0, 0.0, Meter(), 0
         folder = self.trainee.folder
@@ -490,7 +475,7 @@ class Learner:
             try:
                 if world.is_main:
                     with self._as_used():
-                        _save_weights(state, folder)
+                        _save_weights(state, folder, self._score)
                 # The checkpoint comes last: where it says that an epoch is done, that epoch's weights are there too.
                 self._save(folder, loader)
             except OSError as error:
@@ -552,23 +537,23 @@ def _named(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
-def _best(metrics: dict[str, float], history: History) -> dict[str, float]:
-    tested = [epoch for epoch in [*history, metrics] if SCORE.key in epoch]
+def _best(score: Metric, metrics: dict[str, float], history: History) -> dict[str, float]:
+    tested = [epoch for epoch in [*history, metrics] if score.key in epoch]
     if not tested:
         return {}
-    chosen_by = CHOSEN_BY if CHOSEN_BY.key in tested[-1] else SCORE
-    best = chosen_by.best(tested)
-    return {f"best/{SCORE.name}": best[SCORE.key], "best/epoch": best["epoch"]}
+    heldout = score.of("heldout")
+    best = (heldout if heldout.key in tested[-1] else score).best(tested)
+    return {score.of("best").key: best[score.key], "best/epoch": best["epoch"]}
 
 
-def _save_weights(state: TrainingState, folder: Path) -> None:
+def _save_weights(state: TrainingState, folder: Path, score: Metric) -> None:
     metrics, normalize = state.history[-1], state.module.student.normalize
     network = state.module.distiller.deploy(state.module.student.model)
     about = {"epoch": str(metrics["epoch"])}
     if isinstance(normalize, Normalize):
         about |= {name: json.dumps(getattr(normalize, name).flatten().tolist()) for name in ("mean", "std")}
-    if SCORE.key in metrics:
-        about["accuracy"] = f"{metrics[SCORE.key]:.2f}"
+    if score.key in metrics:
+        about["accuracy"] = f"{metrics[score.key]:.2f}"
     if metrics.get("best/epoch") == metrics["epoch"]:
         save_weights(network, folder / "best.safetensors", about)
     save_weights(network, folder / "last.safetensors", about)

@@ -2,26 +2,28 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from trg_pyg.batch import Batch
 from trg_pyg.data.base import Augmentation, ImageSource
 from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import require
 from trg_pyg.models.taps import TappedModel
+from trg_pyg.tasks.base import Groups
 from trg_pyg.training.compiled import convolutions_channels_last
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
-from trg_pyg.training.learner import History, Learner, Progress, Seeds, Share, Trainee, TrainingDiverged
-from trg_pyg.training.metrics import Shots
+from trg_pyg.training.learner import History, Learner, Progress, Seeds, Trainee, TrainingDiverged
 from trg_pyg.training.mixing import Mixing
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.stop import StopRequest, TrainingStopped
+from trg_pyg.training.teacher_store import TeacherStore, Views
 from trg_pyg.training.teaching import Teaching
 
 __all__ = ["Progress", "Trainee", "TrainingDiverged", "TrainingStopped", "check_batches", "fit", "fit_together"]
@@ -65,13 +67,14 @@ def fit_together(
     seed: int = 0,
     device: torch.device | str = "cpu",
     resume: bool = False,
-    shots: Shots | None = None,
+    shots: Groups | None = None,
     checkpoint_seconds: float | None = None,
     keep_checkpoints: int = 2,
     stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
     heldout: ImageSource | None = None,
     pools: Mapping[str, ImageSource] | None = None,
+    store: TeacherStore | None = None,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
 
@@ -107,20 +110,22 @@ def fit_together(
             them, and not by ``test_set``.
         pools: further images by name, for methods that take them: ``"heldout"``, ``"unlabelled"``; each student has an
             endless stream of its own, in an order that is the same for all.
+        store: where teachers' outputs are kept and found again; results are the same without.
 
     Returns:
         For each trainee one dictionary an epoch, resumed ones included: ``epoch`` (from 1), ``lr`` (of its first
-        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/top1``, ``test/<metric>`` and
+        step), ``train/total``, ``train/<part>`` for each part of the loss, ``train/<score>``, ``test/<metric>`` and
         ``heldout/<metric>`` where ``config.eval_every`` asks for it, and with it what the trainee's probe gives,
         ``images_per_second`` and ``ms_per_step`` (wall time of training alone, loading included, divided by the
         trainees that share it), ``passes`` (images sent through student and teacher for each training image),
-        ``seconds`` (with evaluation), ``best/top1`` and ``best/epoch`` (the test top-1 of the best epoch so far: that
-        with the highest ``heldout/top1`` where images are held out, else test top-1). Accuracies are in percent.
+        ``seconds`` (with evaluation), ``best/<score>`` and ``best/epoch`` (the task's score on the test images in
+        the best epoch so far: by that on the images held out where there are some). Accuracies are in percent.
 
     Raises:
         InputError: no trainee, or two that share a student, a distiller or a folder; no teacher where a distiller needs
             one, an empty set, a batch or a part of one that is too small, or a checkpoint that is missing, unreadable
-            or of another training; an operation that cannot be deterministic where the recipe asks for it.
+            or of another training; an operation that cannot be deterministic where the recipe asks for it; views of
+            which there are too many for a store.
         TrainingDiverged: a loss became infinite or NaN; the last finite checkpoint remains.
         TrainingStopped: ``stop`` was set.
     """
@@ -139,14 +144,19 @@ def fit_together(
         device=device,
         rank=world.rank,
         world_size=world.size,
+        views=config.views,
+        pairs=bool(config.mixes),
     )
     teachers = [trainee.teacher if trainee.distiller.needs_teacher else None for trainee in trainees]
     apart = [trainee.distiller.has_views() for trainee in trainees]
     teaching = Teaching(teachers, train_set.image_size, config, world, device, apart)
+    served = store is not None and any(each and not alone for each, alone in zip(teachers, apart, strict=True))
+    views = Views.of(augment, config, train_set) if served else None
     networks = [trainee.student for trainee in trainees]
     with (
         deterministic_algorithms(config.deterministic, device),
         convolutions_channels_last([*networks, *teaching.networks] if config.channels_last else []),
+        closing(teaching),
     ):
         learners = [
             Learner(
@@ -172,10 +182,14 @@ def fit_together(
         mixing = None
         if Mixing.is_on(config):
             classes = trainees[0].student.describe(train_set.image_size).num_classes
-            mixing = Mixing(config, classes, world, device)
+            mixing = Mixing(config, classes, world)
         clock = _Clock(checkpoint_seconds, world, stop, device)
+        if store is not None and views is not None:
+            teaching.keep(store, train_set, views)
+            if store.on_fill is not None:
+                _fill(store.on_fill, teaching, train_set, augment, mixing, views, clock)
         while (epoch := min(learner.place[0] for learner in learners)) < config.epochs:
-            _train_epoch(epoch, learners, teaching, loader, mixing, config, len(train_set), clock)
+            _train_epoch(epoch, learners, teaching, loader, mixing, config, clock)
             for learner in learners:
                 if learner.place == (epoch, len(loader)):
                     learner.finish_epoch(len(train_set), test_set, shots, loader.state_dict(), heldout)
@@ -236,6 +250,42 @@ def _whose(config: TrainConfig, world: World) -> str:
     return f"a part (train.accumulate = {config.accumulate}, {world.size} processes, {config.loss_scope} losses)"
 
 
+def _fill(
+    told: Callable[[int, int], None],
+    teaching: Teaching,
+    train_set: ImageSource,
+    augment: Augmentation | None,
+    mixing: Mixing | None,
+    views: Views,
+    clock: "_Clock",
+) -> None:
+    """Have the logits of all views of all images stored, view by view."""
+    world, config = clock.world, teaching.config
+    loader = make_loader(
+        train_set,
+        config.batch_size,
+        augment=augment,
+        shuffle=False,
+        device=teaching.device,
+        rank=world.rank,
+        world_size=world.size,
+        views=config.views,
+        pairs=bool(config.mixes),
+    )
+    done, images = 0, len(train_set) * views.number
+    for loader.view in range(views.number):
+        for step, batch in enumerate(loader):
+            batch = batch.to(teaching.device)
+            if mixing is not None:
+                batch = mixing(batch, loader.generator)
+            for part in _parts(batch, config.accumulate, world):
+                teaching.fill(part)
+            done += batch.whole
+            told(done, images)
+            if clock.must_stop(step):
+                raise TrainingStopped(clock.reason(f"with {done:,} of {images:,} images in the teacher store"))
+
+
 def _train_epoch(
     epoch: int,
     learners: Sequence[Learner],
@@ -243,7 +293,6 @@ def _train_epoch(
     loader: Loader,
     mixing: Mixing | None,
     config: TrainConfig,
-    train_images: int,
     clock: "_Clock",
 ) -> None:
     """Train for the rest of an epoch, numbered from 0; who has taken a step already does not take it again."""
@@ -252,15 +301,15 @@ def _train_epoch(
     for step, batch in enumerate(loader, start=done):
         taught = [learner.place == (epoch, step) for learner in learners]
         active = [learner for learner, wanted in zip(learners, taught, strict=True) if wanted]
-        whole = min(config.batch_size, train_images - step * config.batch_size)
-        # By the generator of the batches, whose state is in every checkpoint.
-        seen = batch if mixing is None else mixing(batch, whole, loader.generator)
-        parts = _parts(seen, whole, config.accumulate, clock.world, active[0].device)
+        batch = batch.to(active[0].device)
+        if mixing is not None:  # by the generator of the batches, whose state is in every checkpoint
+            batch = mixing(batch, loader.generator)
+        parts = _parts(batch, config.accumulate, clock.world)
         for number, part in enumerate(parts, start=1):
-            heard = teaching(part.images, taught)
+            heard = teaching(part.inputs, taught, part.slot)
             for learner, wanted, teacher in zip(learners, taught, heard, strict=True):
                 if wanted:
-                    learner.backward(part, teacher, part.everywhere / whole, last=number == len(parts))
+                    learner.backward(part, teacher, part.whole / batch.whole, last=number == len(parts))
         for learner in active:
             learner.update()
         at_end = step + 1 == len(loader)
@@ -285,12 +334,11 @@ def _save(learners: Sequence[Learner], loader: Loader, clock: "_Clock") -> None:
     clock.saved()
 
 
-def _parts(batch: Sequence[Tensor], whole: int, parts: int, world: World, device: torch.device) -> list[Share]:
+def _parts(batch: Batch, parts: int, world: World) -> list[Batch]:
     """Cut a process's share of a batch in parts; each is this process's share of a part of the whole batch."""
-    columns = [tensor.to(device, non_blocking=True).tensor_split(parts) for tensor in batch]
-    shares = [_sizes(share, parts) for share in world.part(whole)]
-    everywhere = [sum(sizes) for sizes in zip(*shares, strict=True)]
-    return [Share(*part) for part in zip(*columns[:3], everywhere, *columns[3:], strict=True)]
+    shares = [_sizes(share, parts) for share in world.part(batch.whole)]
+    wholes = [sum(sizes) for sizes in zip(*shares, strict=True)]
+    return [batch.part(number, parts, whole) for number, whole in enumerate(wholes)]
 
 
 def _sizes(count: int, parts: int) -> list[int]:

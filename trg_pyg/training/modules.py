@@ -1,7 +1,9 @@
 """The two sides of a distillation: what is trained, and what is not."""
 
 from collections.abc import Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast, overload
 
 import torch
@@ -12,8 +14,8 @@ from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory
 from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
-from trg_pyg.step import Step
-from trg_pyg.training.compiled import CompiledNetwork
+from trg_pyg.step import Share, Step
+from trg_pyg.training.compiled import CompiledLosses, CompiledNetwork
 from trg_pyg.training.config import Precision, TrainConfig, autocast
 from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 
@@ -21,10 +23,12 @@ from trg_pyg.training.distributed import SINGLE_PROCESS, LossScope, World
 class DistillationModule(nn.Module):
     """Student and distiller as one module, so that one optimiser, one checkpoint and one DDP hold both.
 
-    Of several processes, each runs the networks on its share of a batch. Then, with the scope ``"global"``, the
-    outputs of all shares are put together and every process computes the loss of the whole batch: losses and gradients
-    are those of one process, whatever the method compares. With ``"local"``, and where the distiller's loss is a mean
-    over images anyway (:attr:`~trg_pyg.distillers.base.Distiller.per_image`), it computes the loss of its own share.
+    Of several processes, each runs the networks on its share of a batch. With ``"local"``, and where the distiller's
+    loss is a mean over images anyway (:attr:`~trg_pyg.distillers.base.Distiller.per_image`), each computes the loss of
+    its own share. With the scope ``"global"``, losses and gradients are those of one process, whatever the method
+    compares: by rows where the distiller can (:attr:`~trg_pyg.distillers.base.Distiller.by_rows`), each process those
+    of its own images among all; else the outputs of all shares are put together, and every process computes the loss
+    of the whole batch.
 
     Gradients are right once :func:`~trg_pyg.training.distributed.wrap` has averaged them over the processes.
 
@@ -34,7 +38,8 @@ class DistillationModule(nn.Module):
         precision: of the student's forward pass.
         world: the processes that train it.
         loss_scope: what the loss sees of a batch: all of it, or the process's share; see :func:`check_loss_scope`.
-        compile_for: numbers of images for which the student is compiled; none leaves it as it is.
+        compile_for: numbers of images for which the student, and what the distiller compares, are compiled; none
+            leaves them as they are.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.student = student
         self._compiled = CompiledNetwork(student, compile_for) if compile_for else None
+        self._losses = CompiledLosses(distiller, compile_for) if compile_for else None
         self.distiller = distiller
         self.precision = precision
         self.world = world
@@ -56,11 +62,11 @@ class DistillationModule(nn.Module):
 
     def forward(
         self, images: Tensor, teacher: Outputs | None, step: Step, global_batch: int | None = None
-    ) -> tuple[Losses, Tensor]:
-        """Return the losses of a batch and the student's logits ``[B, classes]``, float32.
+    ) -> tuple[Losses, Outputs]:
+        """Return the losses of a batch and what the student says of its labelled rows, float32, detached.
 
-        Of several processes, everything is given for the process's own share of a batch, and the logits are those of
-        the share. The losses are those of the whole batch, alike on every process, or those of the share; either way
+        Of several processes, everything is given for the process's own share of a batch, and the outputs are those of
+        the share. The losses are those of the whole batch, alike on every process, or those of the share; each way
         their mean over processes, weighted by the images of the shares, is what one process would have found.
 
         Args:
@@ -78,22 +84,31 @@ class DistillationModule(nn.Module):
         with autocast(images.device, self.precision):
             compiled = self._compiled
             outputs = (compiled(images, len(step.target)) if compiled else self.student(images)).in_float32()
+        share = self._share(step, shares)
+        if share is not None:
+            step = replace(step, share=share)
+        # What processes exchange is not compiled.
+        with self._losses.running(len(step.target)) if self._losses and share is None else nullcontext():
+            losses = self._compare(outputs, teacher, step, shares)
+        return losses, Outputs(step.labelled(outputs.logits).detach(), ())
+
+    def _compare(self, outputs: Outputs, teacher: Outputs | None, step: Step, shares: list[int]) -> Losses:
         if self.world.size == 1:
-            losses = self.distiller(outputs, teacher, step)
-        elif _apart(self.distiller, self.loss_scope):
-            losses = self.distiller(outputs, teacher, step)
+            return cast(Losses, self.distiller(outputs, teacher, step))
+        if _apart(self.distiller, self.loss_scope) or step.share is not None:
+            losses: Losses = self.distiller(outputs, teacher, step)
             if losses.total.requires_grad:
                 # The mean over processes would count each share the same, whatever its size. The value stays.
                 weight = len(step.target) * self.world.size / sum(shares)
                 losses.total.register_hook(lambda grad: grad * weight)
-        else:
-            views = self._views(step, shares)
-            losses = self.distiller(
-                self._whole(outputs, views),
-                None if teacher is None else self._whole(teacher, views),
-                self._whole_step(step, shares, views),
-            )
-        return losses, step.labelled(outputs.logits)
+            return losses
+        views = self._views(step, shares)
+        whole: Losses = self.distiller(
+            self._whole(outputs, views),
+            None if teacher is None else self._whole(teacher, views),
+            self._whole_step(step, shares, views),
+        )
+        return whole
 
     def _shares(self, images: int, global_batch: int | None) -> list[int]:
         world = self.world
@@ -107,6 +122,18 @@ class DistillationModule(nn.Module):
         )
         _check_shares(sum(shares), world)
         return shares
+
+    def _share(self, step: Step, shares: list[int]) -> Share | None:
+        """Return this process's place in the batch, where the losses are computed by rows."""
+        world, distiller = self.world, self.distiller
+        if world.size == 1 or _apart(distiller, self.loss_scope) or not distiller.by_rows or step.rows is not None:
+            return None
+        first, own = sum(shares[: world.rank]), shares[world.rank]
+
+        def gather(rows: Tensor) -> Tensor:
+            return world.gather(rows, [share * (len(rows) // own) for share in shares], alike=False)
+
+        return Share(first, first + own, sum(shares), gather)
 
     def _views(self, step: Step, shares: list[int]) -> list[list[int]]:
         """Return the rows of each process, of each view."""
@@ -140,7 +167,8 @@ class GatheredOutputs:
 
     def __init__(self, outputs: Outputs, views: Sequence[Sequence[int]], world: World) -> None:
         self._logits = _Gathered([outputs.logits], views, world)
-        self._embedding = None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
+        # Looked at when somebody does: a store may have to compute it.
+        self._embedding = lambda: None if outputs.embedding is None else _Gathered([outputs.embedding], views, world)
         self.features: Sequence[Tensor] = _Gathered(outputs.features, views, world)
 
     @property
@@ -151,7 +179,11 @@ class GatheredOutputs:
     @property
     def embedding(self) -> Tensor | None:
         """``[B, d]`` of the whole batch; None where the shares have none."""
-        return None if self._embedding is None else self._embedding[0]
+        return None if self._gathered_embedding is None else self._gathered_embedding[0]
+
+    @cached_property
+    def _gathered_embedding(self) -> "_Gathered | None":
+        return self._embedding()
 
     def __iter__(self) -> Iterator[Any]:
         # Outputs is a tuple of these three.
@@ -245,15 +277,20 @@ class FrozenTeacher(nn.Module):
         teacher: frozen in place.
         precision: of its forward pass.
         compile_for: numbers of images for which it is compiled; none leaves it as it is.
+        rounded: whether its outputs are rounded to float16, so that keeping them takes half; up to 65,504.
     """
 
     def __init__(
-        self, teacher: TappedModel, precision: Precision = "fp32", compile_for: Set[int] = frozenset()
+        self,
+        teacher: TappedModel,
+        precision: Precision = "fp32",
+        compile_for: Set[int] = frozenset(),
+        rounded: bool = False,
     ) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
         self._compiled = CompiledNetwork(teacher, compile_for) if compile_for else None
-        self.precision = precision
+        self.precision, self.rounded = precision, rounded
         self.eval()
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
@@ -273,4 +310,5 @@ class FrozenTeacher(nn.Module):
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
         with autocast(images.device, self.precision):
-            return (self._compiled(images, labelled) if self._compiled else self.teacher(images)).in_float32()
+            outputs: Outputs = self._compiled(images, labelled) if self._compiled else self.teacher(images)
+        return outputs.in_float16().in_float32() if self.rounded else outputs.in_float32()

@@ -55,8 +55,8 @@ def top_predictions(
     device = torch.device(device)
     confidences, classes = [], []
     with evaluating(model):
-        for images, _, _ in make_loader(image_set, batch_size, shuffle=False, device=device):
-            probability = model(images.to(device)).logits.float().softmax(1)
+        for batch in make_loader(image_set, batch_size, shuffle=False, device=device):
+            probability = model(batch.inputs.to(device)).logits.float().softmax(1)
             confidence, predicted = probability.max(dim=1)
             confidences.append(confidence.cpu())
             classes.append(predicted.cpu())

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from trg_pyg._size import Size
+from trg_pyg._size import Size, sides
+from trg_pyg.batch import Batch
+from trg_pyg.data.base import ImageSource
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
 from trg_pyg.training.modules import FrozenTeacher, compiled_sizes
+from trg_pyg.training.teacher_store import StoredOutputs, StoredTeacher, TeacherStore, Views
 
 # Of a student's teacher: outputs for the images of a step, or what gives them for the student's own views, of which so
 # many have labels.
@@ -47,6 +50,7 @@ class Teaching:
         device: torch.device,
         apart: Sequence[bool] = (),
     ) -> None:
+        self.config, self.device, self._world = config, device, world
         self._students = len(teachers)
         self._apart = [student for student, alone in enumerate(apart) if alone]
         alike: dict[tuple[int, ...], dict[int, TappedModel]] = {}
@@ -58,20 +62,55 @@ class Teaching:
         self._passes = []
         for group in alike.values():
             tapped, listeners = _joined(group, image_size)
-            network = FrozenTeacher(tapped, config.precision, compile_for=compile_for).to(device)
+            network = FrozenTeacher(tapped, config.precision, compile_for, config.round_teacher).to(device)
             self._passes.append(_Pass(network, listeners))
+        self._stored: dict[FrozenTeacher, StoredTeacher] = {}
 
     @property
     def networks(self) -> list[FrozenTeacher]:
         """The frozen networks."""
         return [each.network for each in self._passes]
 
-    def __call__(self, images: Tensor, wanted: Sequence[bool]) -> list[Heard]:
+    def keep(self, store: TeacherStore, train_set: ImageSource, views: Views) -> None:
+        """Ask networks only for what is not in a store, until :meth:`close`.
+
+        A student with images of its own, by its method's views, has its teacher asked for all of them.
+
+        Args:
+            store: where rows are kept.
+            train_set: the images.
+            views: of an image.
+        """
+        share = self._world.part(min(self.config.batch_size, len(train_set)))[self._world.rank]
+        batch = -(-share // self.config.accumulate)
+        shape = (train_set.channels, *sides(train_set.image_size))
+        places = train_set.places
+        last = len(train_set) if places is None else 1 + int(places.max())
+        for network, listeners in self._passes:
+            if any(student not in self._apart for student in listeners):
+                rows, slots = len(train_set) * views.number, last * views.number
+                found = store.open(network, shape, batch, views, rows, slots, self.device)
+                if found is not None:
+                    self._stored[network] = found
+
+    def fill(self, batch: Batch) -> None:
+        """Have the logits of a batch stored."""
+        for stored in self._stored.values():
+            assert batch.slot is not None
+            stored.fill(batch.inputs, batch.slot)
+
+    def close(self) -> None:
+        """Close the files of a store."""
+        for stored in self._stored.values():
+            stored.close()
+
+    def __call__(self, images: Tensor, wanted: Sequence[bool], slots: Tensor | None = None) -> list[Heard]:
         """Return what each student's teacher says of the images ``[B, C, H, W]``.
 
         Args:
             images: the images.
             wanted: which students listen; a network that nobody listens to does not run.
+            slots: which view of which image each of them is, see :attr:`~trg_pyg.batch.Batch.slot`.
         """
         heard: list[Heard] = [None] * self._students
         for student in self._apart:
@@ -80,7 +119,8 @@ class Teaching:
             present = [student for student in listeners if wanted[student] and student not in self._apart]
             if not present:
                 continue
-            outputs = network(images)
+            stored = self._stored.get(network)
+            outputs = network(images) if stored is None or slots is None else stored(images, slots)
             for student in present:
                 heard[student] = _as_tapped(outputs, listeners[student])
         return heard
@@ -92,7 +132,9 @@ class Teaching:
         return None
 
 
-def _as_tapped(outputs: Outputs, taps: list[int]) -> Outputs:
+def _as_tapped(outputs: Outputs | StoredOutputs, taps: list[int]) -> Outputs:
+    if isinstance(outputs, StoredOutputs):
+        return cast(Outputs, outputs.tapped(taps))
     return outputs._replace(features=tuple(outputs.features[tap] for tap in taps))
 
 

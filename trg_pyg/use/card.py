@@ -10,9 +10,10 @@ from trg_pyg._program import markdown_table
 from trg_pyg._size import shown_size, sides
 from trg_pyg.data.long_tail import SHOTS
 from trg_pyg.errors import count, few
-from trg_pyg.metrics import SCORE, metrics_of
+from trg_pyg.metrics import metrics_of, score_of
 from trg_pyg.models.cost import cost
 from trg_pyg.runs import method_of, read_environment, read_history
+from trg_pyg.tasks.image_classification import ImageClassification
 from trg_pyg.use.formats import BATCHES, FORMATS, FormatName
 from trg_pyg.use.load import TrainedNetwork
 
@@ -283,10 +284,11 @@ def _metrics(trained: TrainedNetwork) -> tuple[dict[str, float], str]:
     about = trained.weights.metadata
     epoch = about.get("epoch", "not known")
     of_epoch = [line for line in read_history(trained.folder) if str(line.get("epoch")) == epoch]
-    if of_epoch and SCORE.key in of_epoch[-1]:
+    if of_epoch and score_of(of_epoch).key in of_epoch[-1]:
         metrics = of_epoch[-1]
         return {name.removeprefix("test/"): metrics[name] for name in metrics if name.startswith("test/")}, epoch
-    return ({SCORE.name: trained.weights.accuracy} if trained.weights.accuracy is not None else {}), epoch
+    accuracy = trained.weights.accuracy
+    return ({} if accuracy is None else {ImageClassification.score: accuracy}), epoch
 
 
 def _data_options(trained: TrainedNetwork) -> dict[str, Any]:

@@ -256,8 +256,8 @@ def _attacked(network: TappedModel, images: ImageSource, attack: Attack, batch_s
         batches = make_loader(images, batch_size, shuffle=False, device=device)
         hidden = not sys.stderr.isatty()
         for batch in tqdm(batches, desc=f"{title} under attack", unit="batch", leave=False, disable=hidden):
-            shown, target, _ = (tensor.to(device) for tensor in batch)
-            seen.append(logits(attack(logits, shown, target, generators)).cpu())
+            batch = batch.to(device)
+            seen.append(logits(attack(logits, batch.inputs, batch.target, generators)).cpu())
     return seen
 
 

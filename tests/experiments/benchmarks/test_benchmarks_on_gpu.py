@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.benchmarks import epoch, neighbours, relations, step
+from experiments.benchmarks import decoding, epoch, neighbours, relations, step
 
 pytestmark = pytest.mark.gpu
 
@@ -20,6 +20,11 @@ def test_steps_plain_and_lowered():
     assert [(row.method, row.networks) for row in rows] == [
         (method, networks) for networks in ("plain", "lowered") for method in ("floor", "KD", "TRG", "KD + TRG")
     ]
+
+
+def test_decoding():
+    rows = decoding.measure(16, sizes=(64,), batch_size=8, repeats=1, device="cuda")
+    assert [row.side for row in rows] == list(decoding.EQUAL)
 
 
 def test_an_epoch():

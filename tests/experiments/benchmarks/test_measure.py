@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -27,6 +28,11 @@ def test_a_benchmark_is_a_command_that_prints_what_was_given_and_a_table(capsys)
         "| a    |            |",
         "| bc   | 12.35      |",
     ]
+
+
+def test_the_rows_go_to_a_file_too(tmp_path):
+    show(measure, ["--names", "[bc]", "--json", str(tmp_path / "new" / "rows.json")])
+    assert json.loads((tmp_path / "new" / "rows.json").read_text()) == [{"name": "bc", "over_floor": 12.345}]
 
 
 def test_functions_take_turns_and_the_first_calls_do_not_count():

@@ -13,7 +13,7 @@ from experiments.faults.standing import Place
 
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path, 5, random.Random(0), lambda recipe: Reference(tmp_path / recipe, 4.0, 8.0))
+    return Bench(tmp_path, len(RECIPES) + 1, random.Random(0), lambda recipe: Reference(tmp_path / recipe, 4.0, 8.0))
 
 
 def test_a_trial_counts_faults_by_place_and_what_is_not_as_expected():

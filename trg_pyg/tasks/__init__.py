@@ -1,0 +1,6 @@
+"""What is learnt of data: the loss of the labels, what logits are, and how a network is scored."""
+
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
+
+__all__ = ["ImageClassification", "Task"]
