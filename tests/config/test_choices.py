@@ -204,7 +204,7 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         ),
         (
             ["--distiller", "KD", "--distiller.sigma", "1"],
-            "TRG, TRGPaper have it: name the class first, as",
+            "have it: name the class first, as --distiller ",
         ),
         (
             ["--distiller.K", "4"],

@@ -259,8 +259,8 @@ def test_the_graphs_that_are_told_are_those_that_are_built(distiller, outputs, s
     built = set()
     make = GraphBuilder.__call__
 
-    def watched(builder, *args):
-        graph = make(builder, *args)
+    def watched(builder, *args, **options):
+        graph = make(builder, *args, **options)
         built.add((type(builder).__name__, graph.num_graphs, graph.num_nodes, graph.num_edges))
         return graph
 

@@ -218,7 +218,7 @@ class StoredTeacher:
         return StoredOutputs(batch.column, _taps(self._network), has_embedding)
 
     def fill(self, images: Tensor, slots: Tensor) -> None:
-        """Store the logits of images, as :meth:`__call__` takes them, of batches of any size where that is possible."""
+        """Store the logits of images, as a call takes them, of batches of any size where that is possible."""
         if self._trial.any_size or self._trial.fits(len(images)):
             _Batch(self, images, slots.numpy()).column(_LOGITS)
 
@@ -407,7 +407,7 @@ class _Layout(NamedTuple):
         return values.permute(0, *self.order).reshape(len(values), -1)
 
     def restored(self, flat: Tensor) -> Tensor:
-        """Return what :meth:`flat` was given, in the same layout."""
+        """Return what ``flat`` was given, in the same layout."""
         permuted = flat.view(len(flat), *(self.shape[axis - 1] for axis in self.order))
         back = [0] * (1 + len(self.order))
         for place, axis in enumerate(self.order, start=1):

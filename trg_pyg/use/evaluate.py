@@ -299,7 +299,9 @@ def _joined(splits: Splits) -> ImageSource:
     train, test = splits.train, splits.test
     targets = torch.cat([train.targets, test.targets])
     if isinstance(train, FileSet) and isinstance(test, FileSet):
-        return replace(train, files=np.concatenate([train.files, test.files]), targets=targets, digest=None)
+        return replace(
+            train, files=np.concatenate([train.files, test.files]), targets=targets, digest=None, places=None
+        )
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
     return ImageSet(torch.cat([train.images, test.images]), targets)

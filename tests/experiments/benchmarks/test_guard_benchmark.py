@@ -6,6 +6,7 @@ import torch
 
 from experiments.benchmarks import guard
 from experiments.benchmarks.guard import CHECKS, Unguarded, measure, unchecked
+from trg_pyg import batch
 from trg_pyg.errors import InputError
 from trg_pyg.losses import LogitKD
 from trg_pyg.losses import base as losses_base
@@ -65,7 +66,7 @@ def test_unchecked_leaves_every_check_out_and_puts_it_back():
 def test_every_check_of_inputs_is_known():
     defined = {
         name
-        for module in (losses_base, relations_base, normalize)
+        for module in (batch, losses_base, relations_base, normalize)
         for name, value in vars(module).items()
         if name.startswith("check_") and getattr(value, "__module__", "") == module.__name__
     }
