@@ -1,12 +1,15 @@
-"""What it gains to keep the memory of freed tensors on a CPU, which ``trg run`` does where the C library is glibc.
+"""What it would gain to keep the memory of freed tensors on a CPU, where the C library, glibc, gives it back.
 
     python experiments/benchmarks/allocation.py --methods "[KD,TRG]" --json runs/allocation.json
 
-Two processes take the same training step in turn, one with ``trg_pyg/cli/_heap.py`` and one without.
+Two processes take the same training step in turn; one of them has told glibc to keep what is freed for what comes next.
+A step frees its activations and takes as many again, and pages that were given back are filled with zeros anew.
 """
 
+import ctypes
 import multiprocessing
 import os
+import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -17,11 +20,13 @@ import torch
 import trg_pyg.distillers
 from experiments.benchmarks._measure import in_turn, ms, ratio, show
 from experiments.benchmarks.step import stepper, teacher_and_share
-from trg_pyg.cli._heap import keep_freed_memory
 from trg_pyg.errors import InputError
 from trg_pyg.training.config import TrainConfig
 
 _CLASSES, _IMAGES = 100, 10_000
+# Parameters of mallopt (malloc.h).
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_LARGEST = 32 * 2**20  # that glibc takes for the last of them
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,17 @@ def _work(
         own, system = (now - then for now, then in zip(_seconds(), started, strict=True))
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     connection.send((system / (own + system), pages * 4096 / 2**20))
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep what is freed, and return whether it does; other C libraries are left alone."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    # The trim threshold is an int in bytes: what is free at the end of the heap stays, whatever it is.
+    settings = ((_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 8 * _LARGEST))
+    done = [mallopt(name, value) for name, value in settings]
+    return all(done)
 
 
 def _seconds() -> tuple[float, float]:

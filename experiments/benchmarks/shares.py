@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from experiments.benchmarks._measure import Work, ms, ratio, show
-from trg_pyg.cli._heap import keep_freed_memory
+from experiments.benchmarks.allocation import keep_freed_memory
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
