@@ -25,6 +25,7 @@ LATER = (
     *("deterministic", "freeze_epochs"),
     *("mixup", "cutmix", "randaugment", "trivialaugment", "erasing", "label_smoothing", "ema"),
     *("views", "round_teacher"),
+    *("balanced_sampling", "logit_adjustment", "adjust_after", "effective_number", "deferred_epochs"),
 )
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {

@@ -58,6 +58,8 @@ class Step:
         soft: shares of the classes in each image ``[B, classes]``, where images are mixed; ``target`` is then the
             class of the one of the two that has its place in the batch.
         smoothing: share of the labels that cross-entropy gives evenly to all classes.
+        prior: what cross-entropy adds to the logits of each class ``[classes]``; ``None`` for nothing.
+        class_weights: of the images of each class in cross-entropy ``[classes]``; ``None`` where all have 1.
         share: which images of a larger batch these are, for a method that is computed by rows
             (:attr:`~trg_pyg.distillers.base.Distiller.by_rows`); ``None`` where they are the batch.
 
@@ -76,6 +78,8 @@ class Step:
     lr: float = 0.0
     soft: Tensor | None = None
     smoothing: float = 0.0
+    prior: Tensor | None = None
+    class_weights: Tensor | None = None
     share: Share | None = None
 
     def __post_init__(self) -> None:
@@ -126,9 +130,24 @@ class Step:
         return torch.stack([torch.rand(tuple(shape), generator=own.manual_seed(each)) for each in seeds])
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits ``[B, classes]`` with the labels, mixed or smoothed as they are."""
+        """Return the mean cross-entropy of logits ``[B, classes]`` with the labels, mixed or smoothed as they are.
+
+        It is that of ``logits + prior``, and the mean over the images of what ``class_weights`` multiply.
+        """
         labels = self.target if self.soft is None else self.soft
-        return cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
+        logits = logits.float() if self.prior is None else logits.float() + self.prior
+        if self.class_weights is None:
+            return cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        # The mean of PyTorch is that over weights, which parts of a batch have not in common.
+        weighted = cross_entropy(logits, labels, self.class_weights, label_smoothing=self.smoothing, reduction="sum")
+        return weighted / len(logits)
+
+    @property
+    def alters_labels(self) -> str:
+        """What makes cross-entropy another one than that of labels and logits alone, but for mixed images."""
+        named = [f"Step.smoothing = {self.smoothing}"] if self.smoothing else []
+        named += [f"Step.{name}" for name in ("prior", "class_weights") if getattr(self, name) is not None]
+        return " and ".join(named)
 
     def need_networks(self, method: str) -> Networks:
         """Return the networks, or say that the method needs them."""

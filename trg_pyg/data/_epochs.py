@@ -86,6 +86,7 @@ class EpochLoader(ABC, Generic[Source]):
         world_size: int = 1,
         views: int = 0,
         pairs: bool = False,
+        balanced: float = 0.0,
     ) -> None:
         require(
             isinstance(image_set, FileSet) or not isinstance(augment, RandomResizedCrop),
@@ -105,6 +106,7 @@ class EpochLoader(ABC, Generic[Source]):
         self.views, self.pairs = views, pairs
         self.view: int | None = None
         self._targets = image_set.targets
+        self._chances = _chances(self._targets.cpu(), balanced) if balanced else None
         places = getattr(image_set, "places", None)
         self._places: Tensor = torch.arange(count) if places is None else places
         self._given = 0  # batches of the epoch under way; 0 between epochs
@@ -207,6 +209,8 @@ class EpochLoader(ABC, Generic[Source]):
         count = len(self._targets)
         # Drawn on the CPU so that one seed gives one order on every device.
         order = torch.randperm(count, generator=self.generator) if self.shuffle else torch.arange(count)
+        if self._chances is not None:
+            order = torch.multinomial(self._chances, count, replacement=True, generator=self.generator)
         # A seed belongs to an image, not to a place in the order.
         cropped = isinstance(self.augment, RandomResizedCrop)
         seeds = slots = None
@@ -251,6 +255,17 @@ class EpochLoader(ABC, Generic[Source]):
 
     def _own(self, batch: Tensor) -> Tensor:
         return batch.tensor_split(self.world_size)[self.rank]
+
+
+def _chances(targets: Tensor, balanced: float) -> Tensor:
+    """Return the probability of each image to be drawn."""
+    require(
+        targets.dim() == 1 and targets.dtype == torch.int64,
+        f"balanced_sampling {balanced:g}: labels {tuple(targets.shape)} of type {targets.dtype} are not one class "
+        "each; take every image once (0)",
+    )
+    _, of_class, counts = targets.unique(return_inverse=True, return_counts=True)
+    return (counts.double() ** -balanced)[of_class] / len(targets)
 
 
 def _check_batch_size(batch_size: int, count: int, drop_last: bool) -> None:

@@ -38,6 +38,7 @@ def make_loader(
     world_size: int = 1,
     views: int = 0,
     pairs: bool = False,
+    balanced: float = 0.0,
 ) -> Loader:
     """Return the loader for this kind of set; both kinds yield the same batches and draw in the same way.
 
@@ -62,6 +63,9 @@ def make_loader(
             they are depends on nothing but the place of the image in the whole data set.
         pairs: of fixed views: a batch has a second half, for each of its images one that is always the same for this
             view, to be mixed with it.
+        balanced: 0 gives every image once an epoch. Above, up to 1, as many are drawn with replacement, a class of n
+            having a share proportional to ``n ** (1 - balanced)``: 0.5 is square-root sampling, 1 class-balanced
+            sampling (Kang et al., arXiv 1910.09217).
 
     Raises:
         InputError: ``batch_size`` is below 1, ``drop_last`` would leave no batch, ``rank`` is not one of
@@ -82,4 +86,5 @@ def make_loader(
         world_size=world_size,
         views=views,
         pairs=pairs,
+        balanced=balanced,
     )

@@ -81,8 +81,9 @@ class Distiller(nn.Module, ABC):
             of a batch can be computed apart. A subclass does not inherit it: what it adds may compare images.
         by_rows: the loss is a mean over images (or their tokens), each compared with all of the batch, and the method
             reads ``step.share``: given the images of a share, it computes the rows of these. Not inherited either.
-        labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, for its cross-entropy
-            is that of the step; or ``"mixed"`` images of two classes too, for no part of it needs one class an image.
+        labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, or classes that weigh
+            more than others, for its cross-entropy is that of the step; or ``"mixed"`` images of two classes too, for
+            no part of it needs one class an image.
         task: what the labels are; a training sets that of its data.
     """
 
@@ -211,12 +212,12 @@ class Distiller(nn.Module, ABC):
         """Return the student's network as it is to be used, which is what is saved; ``model`` stays as it is."""
         return model
 
-    def check_labels(self, mixed: str, smooth: str) -> None:
+    def check_labels(self, mixed: str, altered: str) -> None:
         """Refuse labels that the method cannot learn from, see :attr:`labels`.
 
         Args:
             mixed: what gives images several classes, for the message; empty where nothing does.
-            smooth: what smooths labels.
+            altered: what else makes cross-entropy another one, such as smoothed labels.
 
         Raises:
             InputError: it cannot learn from them.
@@ -227,8 +228,8 @@ class Distiller(nn.Module, ABC):
             f"{mixed}: {name} needs one class an image, and mixed images have two; leave the mixing out (0), or {name}",
         )
         require(
-            not smooth or self.labels != "hard",
-            f"{smooth}: {name} does not learn from smoothed labels; leave the smoothing out (0), or {name}",
+            not altered or self.labels != "hard",
+            f"{altered}: {name} has a cross-entropy of its own, of the labels as they are; leave it out (0), or {name}",
         )
 
     def check_batch(self, student: Outputs, teacher: Outputs | None, step: Step) -> None:
@@ -244,8 +245,7 @@ class Distiller(nn.Module, ABC):
             if isinstance(outputs, Outputs) and described is not None:
                 _check_outputs(owner, outputs, described, len(step.target) if step.rows is None else sum(step.rows))
         self.task.check_step(student, step)
-        soft, smoothing = step.soft, step.smoothing
-        self.check_labels("" if soft is None else "Step.soft", f"Step.smoothing = {smoothing}" if smoothing else "")
+        self.check_labels("" if step.soft is None else "Step.soft", step.alters_labels)
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Make what depends on the training set, such as memory banks; called once, before the first step.

@@ -75,6 +75,15 @@ class TrainConfig:
             for all for each, the same in every training, so that a teacher's outputs for them can be stored; mixed
             images have a partner and shares of their own. 0 draws new ones each time.
         label_smoothing: share of the labels given evenly to all classes. Of those of cross-entropy, in [0, 1).
+        balanced_sampling: how far an epoch evens classes out, in [0, 1]. Its images are drawn with replacement, so
+            that a class of n has a share of them proportional to n^(1 - balanced_sampling): 1 is class-balanced
+            sampling, 0.5 square-root sampling; 0 takes every image once.
+        logit_adjustment: cross-entropy is that of logits + logit_adjustment log(share of each class), so that small
+            classes are not put last. 1 is balanced softmax. Terms of distillation compare logits as they are.
+        adjust_after: train without, and take it off the logits of the trained network, by its classifier's bias.
+        effective_number: beta of the weight of each class in cross-entropy, in [0, 1). It is proportional to
+            (1 - beta) / (1 - beta^n) for n images, and 1 in the mean over images; published as 0.9999.
+        deferred_epochs: epochs before these weights begin; published as 160 of 200.
         ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
             what is evaluated, saved and returned; published as 0.999 and more.
         round_teacher: round a teacher's outputs to float16. Storing them takes half; up to 65,504.
@@ -119,6 +128,11 @@ class TrainConfig:
     erasing: float = 0.0
     views: int = 0
     label_smoothing: float = 0.0
+    balanced_sampling: float = 0.0
+    logit_adjustment: float = 0.0
+    adjust_after: bool = False
+    effective_number: float = 0.0
+    deferred_epochs: int = 0
     ema: float = 0.0
     round_teacher: bool = False
     compile: bool = False
@@ -152,8 +166,20 @@ class TrainConfig:
         )
         for name in ("mixup", "cutmix"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "give 0 (off) or a positive number")
-        for name in ("label_smoothing", "ema"):
+        for name in ("label_smoothing", "ema", "effective_number"):
             self._check(name, 0 <= getattr(self, name) < 1, "give a number from 0 (off) to below 1")
+        self._check("balanced_sampling", 0 <= self.balanced_sampling <= 1, "give a number from 0 (off) to 1")
+        self._check("logit_adjustment", 0 <= self.logit_adjustment < math.inf, "give 0 (off) or a positive number")
+        adjusted = not self.adjust_after or self.logit_adjustment > 0
+        self._check("adjust_after", adjusted, "needs train.logit_adjustment above 0")
+        deferred = self.deferred_epochs
+        self._check(
+            "deferred_epochs",
+            isinstance(deferred, int) and 0 <= deferred < self.epochs,
+            f"give a whole number from 0 to below train.epochs = {self.epochs}",
+        )
+        weighted = not deferred or self.effective_number > 0
+        self._check("deferred_epochs", weighted, "needs the weights that begin then, train.effective_number above 0")
         self._check("erasing", 0 <= self.erasing <= 1, "give a probability, from 0 (off) to 1")
         self._check("views", isinstance(self.views, int) and self.views >= 0, "give 0 (off) or a whole number")
         magnitude = self.randaugment
@@ -174,8 +200,21 @@ class TrainConfig:
     @property
     def mixes(self) -> str:
         """The options that give an image several classes, with their values; empty where none does."""
-        on = {name: getattr(self, name) for name in ("mixup", "cutmix") if getattr(self, name)}
-        return " and ".join(f"train.{name} = {value}" for name, value in on.items())
+        return self._on("mixup", "cutmix")
+
+    @property
+    def balances(self) -> str:
+        """The options that make cross-entropy another one for each class, with their values; empty where none does."""
+        return self._on("logit_adjustment", "effective_number")
+
+    @property
+    def alters_labels(self) -> str:
+        """The options by which cross-entropy is not that of one-hot labels and logits alone, but for mixed images."""
+        adjusted = () if self.adjust_after else ("logit_adjustment",)
+        return self._on("label_smoothing", *adjusted, "effective_number")
+
+    def _on(self, *names: str) -> str:
+        return " and ".join(f"train.{name} = {getattr(self, name)}" for name in names if getattr(self, name))
 
     def _check_milestones(self) -> None:
         steps = self.milestones

@@ -4,8 +4,8 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from trg_pyg.models.weights import save_weights
 from trg_pyg.step import Step
 from trg_pyg.tasks.base import Groups
 from trg_pyg.training.checkpoint import CheckpointNotWritten
+from trg_pyg.training.class_balance import ClassBalance, bias_of
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.distributed import World, average_buffers, sync_batchnorm, wrap
 from trg_pyg.training.ema import WeightAverage
@@ -174,6 +175,11 @@ class Learner:
                 f"phases, only the first {len(self._restarts) + 1} have any; train more epochs",
                 stacklevel=2,
             )
+        self._balance: ClassBalance | None = None
+        if config.balances:
+            classes = trainee.student.describe(train_set.image_size).num_classes
+            self._balance = ClassBalance(train_set.targets, classes, config, device)
+        self._bias = bias_of(trainee.student, train_set.image_size) if config.adjust_after else None
         self._body = _body(trainee.student, train_set.image_size) if config.freeze_epochs else []
         of_body = [parameter for part in self._body for parameter in part.parameters(recurse=False)]
         self._body_parameters = [parameter for parameter in of_body if parameter.requires_grad]
@@ -255,6 +261,8 @@ class Learner:
                 lr=state.optimizer.param_groups[0]["lr"],
                 soft=part.soft,
                 smoothing=self.config.label_smoothing,
+                prior=None if self._balance is None else self._balance.prior,
+                class_weights=None if self._balance is None else self._balance.weights(epochs),
             )
             inputs, distiller = part.inputs, self.trainee.distiller
             if callable(teacher):
@@ -493,10 +501,18 @@ class Learner:
         """Leave the student with the weights that were saved."""
         if self.state.average is not None:
             self.state.average.keep()
+        if self._bias is not None and self._balance is not None:
+            self._balance.take_off(self._bias)
 
-    def _as_used(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _as_used(self) -> Iterator[None]:
         """Let the student have the weights that are evaluated and saved."""
-        return nullcontext() if self.state.average is None else self.state.average.shown()
+        with ExitStack() as stack:
+            if self.state.average is not None:
+                stack.enter_context(self.state.average.shown())
+            if self._bias is not None and self._balance is not None:
+                stack.enter_context(self._balance.taken_off(self._bias))
+            yield
 
     def _average_buffers(self) -> None:
         average_buffers(self.state.module, self.world)

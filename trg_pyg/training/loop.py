@@ -146,6 +146,7 @@ def fit_together(
         world_size=world.size,
         views=config.views,
         pairs=bool(config.mixes),
+        balanced=config.balanced_sampling,
     )
     teachers = [trainee.teacher if trainee.distiller.needs_teacher else None for trainee in trainees]
     apart = [trainee.distiller.has_views() for trainee in trainees]
@@ -220,8 +221,7 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         "process to process; train it in one",
     )
     check_loss_scope(distiller, world, config.loss_scope)
-    smoothing = config.label_smoothing
-    distiller.check_labels(config.mixes, f"train.label_smoothing = {smoothing}" if smoothing else "")
+    distiller.check_labels(config.mixes, config.alters_labels)
     fewest = train_images
     last = train_images % config.batch_size or config.batch_size
     for batch in {min(config.batch_size, train_images), last}:
