@@ -60,6 +60,14 @@ METRICS = (
     Metric("test/many", "many", "%", "higher", "shots"),
     Metric("test/medium", "medium", "%", "higher", "shots"),
     Metric("test/few", "few", "%", "higher", "shots"),
+    Metric(
+        "test/gmean",
+        "G-mean",
+        "%",
+        "higher",
+        "shots",
+        about="geometric mean of the accuracy within each class; a class without a hit counts as 0.1 %",
+    ),
     Metric("test/corrupted_top1", "corrupted", "%", "higher", "score"),
     Metric("best/top1", "best epoch", "%", "higher", "best"),
     Metric(

@@ -29,6 +29,7 @@ from trg_pyg.training.loop import Progress, Trainee, fit_together
 CONFIG = TrainConfig(epochs=2, batch_size=11, lr=0.02, schedule="cosine", eval_batch_size=4)
 STEPS = 3
 RECIPE = replace(CONFIG, mixup=0.4, cutmix=1.0, randaugment=9, erasing=0.5, label_smoothing=0.1, ema=0.6)
+RECIPE = replace(RECIPE, balanced_sampling=0.5, logit_adjustment=1.0, effective_number=0.9, deferred_epochs=1)
 
 
 class Smooth(nn.Module):

@@ -133,6 +133,8 @@ class Streams(Distiller):
 RECIPES = [
     *({"mixup": 0.4}, {"cutmix": 1.0}, {"randaugment": 9}, {"trivialaugment": True}, {"erasing": 0.9}),
     *({"label_smoothing": 0.1}, {"ema": 0.9}),
+    *({"balanced_sampling": 0.5}, {"logit_adjustment": 1.0}, {"effective_number": 0.9, "deferred_epochs": 1}),
+    {"logit_adjustment": 1.0, "adjust_after": True, "ema": 0.9},
     {
         "mixup": 1.0,
         "cutmix": 1.0,

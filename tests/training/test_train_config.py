@@ -39,6 +39,15 @@ def test_defaults_are_the_cifar100_protocol() -> None:
         ({"views": -1}, "train.views = -1: give 0 (off) or a whole number"),
         ({"erasing": 1.1}, "train.erasing = 1.1: give a probability, from 0 (off) to 1"),
         ({"label_smoothing": 1.0}, "train.label_smoothing = 1.0: give a number from 0 (off) to below 1"),
+        ({"balanced_sampling": 1.1}, "train.balanced_sampling = 1.1: give a number from 0 (off) to 1"),
+        ({"logit_adjustment": -1.0}, "train.logit_adjustment = -1.0: give 0 (off) or a positive number"),
+        ({"adjust_after": True}, "train.adjust_after = True: needs train.logit_adjustment above 0"),
+        ({"effective_number": 1.0}, "train.effective_number = 1.0: give a number from 0 (off) to below 1"),
+        ({"deferred_epochs": 160}, "train.deferred_epochs = 160: needs the weights that begin then"),
+        (
+            {"effective_number": 0.9, "deferred_epochs": 240},
+            "train.deferred_epochs = 240: give a whole number from 0 to below train.epochs = 240",
+        ),
         ({"ema": 1.0}, "train.ema = 1.0: give a number from 0 (off) to below 1"),
         ({"warmup_epochs": 240}, "train.warmup_epochs = 240: give 0 or less than train.epochs = 240"),
         ({"nesterov": True, "momentum": 0.0}, "train.nesterov = True: needs train.optimizer SGD and train.momentum"),
@@ -65,6 +74,7 @@ def test_a_training_is_told_apart_without_later_options_that_are_off() -> None:
     assert "deterministic" not in without_off(asdict(config))
     left_out = {"deterministic", "freeze_epochs", "max_skipped", "eval_batch_size", "mixup", "cutmix", "randaugment"}
     left_out |= {"trivialaugment", "erasing", "views", "label_smoothing", "ema", "round_teacher"}
+    left_out |= {"balanced_sampling", "logit_adjustment", "adjust_after", "effective_number", "deferred_epochs"}
     assert asdict(config).keys() - without_off(asdict(config)).keys() == left_out  # compile, for one, is there
     assert without_off(asdict(replace(config, deterministic=True)))["deterministic"] is True
 

@@ -46,8 +46,15 @@ def test_groups_are_means_over_classes_not_images() -> None:
     model = Table([[1.0, 0.0, 0.0, 0.0]] * 4 + [[0.0, 1.0, 0.0, 0.0]])
     images = numbered([0, 1, 1, 2, 1])  # right: class 0 1 of 1, class 1 1 of 3, class 2 0 of 1; no image of class 3
     metrics = evaluate(model, images, 2, shots={"many": [0, 1], "medium": [2, 3], "few": [], "none": [3]})
-    groups = {name: metrics[name] for name in metrics if name not in ("top1", "loss")}
+    groups = {name: metrics[name] for name in metrics if name not in ("top1", "loss", "gmean")}
     assert groups == pytest.approx({"many": 100 * (1 + 1 / 3) / 2, "medium": 0.0})
+
+
+def test_the_geometric_mean_is_over_all_classes_that_are_tested() -> None:
+    model = Table([[1.0, 0.0, 0.0, 0.0]] * 4 + [[0.0, 1.0, 0.0, 0.0]])
+    images = numbered([0, 1, 1, 2, 1])  # right: class 0 all, class 1 a third, class 2 none; no image of class 3
+    metrics = evaluate(model, images, 2, shots={"many": [0]})
+    assert metrics["gmean"] == pytest.approx(100 * (1 * 1 / 3 * 0.001) ** (1 / 3))
 
 
 def test_every_module_gets_its_mode_back() -> None:

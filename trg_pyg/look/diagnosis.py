@@ -27,6 +27,7 @@ from trg_pyg.models.taps import FeatureInfo, TappedModel
 from trg_pyg.step import Step
 from trg_pyg.study.agenda import Training
 from trg_pyg.study.study import Study, tapped
+from trg_pyg.training.class_balance import ClassBalance
 
 # Of the probe's images and tokens: another number gives another probe, the same one for every run.
 _SEED = 0
@@ -245,6 +246,9 @@ class Diagnosis:
                 model.describe(size)
                 distiller.extend(model)
             last = self._last(model, training.network.name, size), self._last(teacher, "the teacher", size)
+            recipe = training.recipe
+            targets, classes = self._study.splits.train.targets, model.describe(size).num_classes
+            balance = ClassBalance(targets, classes, recipe, self._study.device)
             graphs = distiller.token_graphs or default_token_graphs(*last)
             assert model.taps
             leaf = FeatureLeaf(model.model.get_submodule(model.taps[-1]))
@@ -253,7 +257,16 @@ class Diagnosis:
                 # The same tokens for the graphs as for the losses of a method that draws them first, as TRG does.
                 draws = [torch.Generator().manual_seed(_SEED + number) for _ in range(2)]
                 networks = Networks(model, teacher)
-                step = Step(batch.target, epoch / training.recipe.epochs, draws[0], batch.positions, networks)
+                step = Step(
+                    batch.target,
+                    epoch / recipe.epochs,
+                    draws[0],
+                    batch.positions,
+                    networks,
+                    smoothing=recipe.label_smoothing,
+                    prior=balance.prior,
+                    class_weights=balance.weights(max(epoch - 1, 0)),
+                )
                 images, rows = distiller.see(batch.images, step)
                 step = replace(step, rows=rows)
                 with torch.no_grad():

@@ -195,10 +195,13 @@ def _recipe(recipe: TrainConfig, images: int) -> str:
     ]
     if recipe.accumulate > 1:
         pieces.append(f"{recipe.accumulate} parts a step")
-    for name in ("mixup", "cutmix", "randaugment", "erasing", "label_smoothing", "ema"):
+    named = ("mixup", "cutmix", "randaugment", "erasing", "label_smoothing", "ema")
+    balancing = ("balanced_sampling", "logit_adjustment", "effective_number", "deferred_epochs")
+    for name in (*named, *balancing):
         value = getattr(recipe, name)
         pieces += [f"{name} {value:g}"] if value else []
-    pieces += [name for name in ("trivialaugment", "compile", "deterministic") if getattr(recipe, name)]
+    flags = ("adjust_after", "trivialaugment", "compile", "deterministic")
+    pieces += [name for name in flags if getattr(recipe, name)]
     return "; ".join(pieces)
 
 

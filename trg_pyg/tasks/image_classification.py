@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from trg_pyg.step import Step
 
 
+# Without it one class that is never hit would make the geometric mean of all 0; the value is the one in use.
+_LEAST_RECALL = 1e-3
+
+
 class ImageClassification(Task):
     """One class an image; in training, mixed or smoothed labels too."""
 
@@ -69,8 +73,9 @@ class ImageClassification(Task):
 
         Returns:
             ``top1`` in percent; ``top5`` in percent where there are more than 5 classes; ``loss``, the mean
-            cross-entropy in nats; and for each group the mean over its classes of the accuracy within the class, in
-            percent. A group without an image is left out.
+            cross-entropy in nats; for each group the mean over its classes of the accuracy within the class, in
+            percent; and where there are groups ``gmean``, the geometric mean of the accuracies within all classes, at
+            least 0.1 percent each. Groups and classes without an image are left out.
         """
         hits = measured["hits"].cpu()
         first = hits[:, 0]
@@ -94,4 +99,6 @@ def _group_accuracy(hits: Tensor, targets: Tensor, groups: Groups) -> dict[str, 
         tested = [c for c in group if count[c] > 0]
         if tested:
             found[name] = 100 * accuracy[tested].mean().item()
+    if groups:
+        found["gmean"] = 100 * accuracy[count > 0].clamp(min=_LEAST_RECALL).log().mean().exp().item()
     return found

@@ -40,6 +40,12 @@ class ClassBalance:
     """
 
     def __init__(self, targets: Tensor, classes: int, config: TrainConfig, device: torch.device | str = "cpu") -> None:
+        self._config = config
+        self._weights: Tensor | None = None
+        self.shift: Tensor | None = None
+        self.prior: Tensor | None = None
+        if not config.balances:
+            return
         require(
             targets.dim() == 1 and targets.dtype == torch.int64,
             f"{config.balances}: labels {tuple(targets.shape)} of type {targets.dtype} are not one class each; leave "
@@ -53,10 +59,6 @@ class ClassBalance:
             f"{empty[0] if empty else ''}; give each one, or leave it out (0)",
         )
         share = counts / counts.sum()
-        self._config = config
-        self._weights: Tensor | None = None
-        self.shift: Tensor | None = None
-        self.prior: Tensor | None = None
         if config.logit_adjustment:
             self.shift = (config.logit_adjustment * share.log()).float().to(device)
             self.prior = None if config.adjust_after else self.shift

@@ -151,7 +151,7 @@ class Learner:
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
-        trainee.student.describe(train_set.image_size)
+        described = trainee.student.describe(train_set.image_size)
         trainee.distiller.task = self._task = train_set.task
         self._score = score_named(self._task.score)
         trainee.distiller.extend(trainee.student)
@@ -175,10 +175,7 @@ class Learner:
                 f"phases, only the first {len(self._restarts) + 1} have any; train more epochs",
                 stacklevel=2,
             )
-        self._balance: ClassBalance | None = None
-        if config.balances:
-            classes = trainee.student.describe(train_set.image_size).num_classes
-            self._balance = ClassBalance(train_set.targets, classes, config, device)
+        self._balance = ClassBalance(train_set.targets, described.num_classes, config, device)
         self._bias = bias_of(trainee.student, train_set.image_size) if config.adjust_after else None
         self._body = _body(trainee.student, train_set.image_size) if config.freeze_epochs else []
         of_body = [parameter for part in self._body for parameter in part.parameters(recurse=False)]
@@ -261,8 +258,8 @@ class Learner:
                 lr=state.optimizer.param_groups[0]["lr"],
                 soft=part.soft,
                 smoothing=self.config.label_smoothing,
-                prior=None if self._balance is None else self._balance.prior,
-                class_weights=None if self._balance is None else self._balance.weights(epochs),
+                prior=self._balance.prior,
+                class_weights=self._balance.weights(epochs),
             )
             inputs, distiller = part.inputs, self.trainee.distiller
             if callable(teacher):
@@ -501,7 +498,7 @@ class Learner:
         """Leave the student with the weights that were saved."""
         if self.state.average is not None:
             self.state.average.keep()
-        if self._bias is not None and self._balance is not None:
+        if self._bias is not None:
             self._balance.take_off(self._bias)
 
     @contextmanager
@@ -510,7 +507,7 @@ class Learner:
         with ExitStack() as stack:
             if self.state.average is not None:
                 stack.enter_context(self.state.average.shown())
-            if self._bias is not None and self._balance is not None:
+            if self._bias is not None:
                 stack.enter_context(self._balance.taken_off(self._bias))
             yield
 
