@@ -29,6 +29,13 @@ def logit_kd(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
     return tau**2 * stack(rows).mean()
 
 
+def standardized(row: Tensor) -> Tensor:
+    """(z - mean) / (unbiased deviation + 1e-7)"""
+    mean = row.sum() / len(row)
+    deviation = ((row - mean).square().sum() / (len(row) - 1)).sqrt()
+    return (row - mean) / (deviation + 1e-7)
+
+
 def info_nce(anchor: Tensor, positive: Tensor, tau: float, reduction: str = "mean") -> Tensor:
     """-log exp(cos(a_i, b_i) / tau) / sum_j exp(cos(a_i, b_j) / tau)"""
     rows = []

@@ -42,6 +42,15 @@ def test_a_run_is_what_its_files_say(tmp_path):
     assert run.history[-1]["test/top1"] == 51
 
 
+def test_methods_of_runs_before_and_after_a_later_option_are_the_same_where_it_is_off(tmp_path):
+    off, on = ({"class_path": "KD", "init_args": {"weight": 1.0, "standardize": value}} for value in (False, True))
+    runs = [
+        Run.read(write_run(tmp_path / str(i), distiller=each))
+        for i, each in enumerate([KD | {"class_path": "KD"}, off, on])
+    ]
+    assert runs[0].distiller == runs[1].distiller != runs[2].distiller
+
+
 def test_the_name_of_a_method_is_that_of_its_row(tmp_path):
     variant = write_run(tmp_path / "a", distiller=None, variants={"my KD": KD})
     joined = write_run(tmp_path / "b", methods=["SP+KD"])

@@ -27,6 +27,8 @@ LATER = (
     *("views", "round_teacher"),
     *("balanced_sampling", "logit_adjustment", "adjust_after", "effective_number", "deferred_epochs"),
 )
+# Options of every method that came later: False, a method is what it was before, and known without them.
+LATER_OF_METHODS = ("standardize",)
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {
     *(f"data.init_args.{name}" for name in READING),
@@ -46,7 +48,7 @@ class Run:
     Attributes:
         method: name of its row in a table.
         seed: of the training.
-        distiller: class path and options of the method.
+        distiller: class path and options of the method, see :func:`without_later`.
         history: the metrics of every epoch, those of an unfinished run so far.
         settings: of data, student and training, and of the teacher where the run has one; the data with the hash of
             what they held, ``digest``, where it was kept.
@@ -106,7 +108,7 @@ class Run:
         return cls(
             method=method,
             seed=config["seeds"][0],
-            distiller=distiller,
+            distiller=without_later(distiller),
             history=read_history(folder),
             settings={name: config[name] for name in (*_PARTS, "teacher") if name in config}
             | {"data": config["data"] | _read_digest(folder)},
@@ -208,6 +210,13 @@ def method_of(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     distiller = config["distiller"]
     given = config.get("methods")
     return (str(given[0]) if given else distiller["class_path"].rpartition(".")[2]), distiller
+
+
+def without_later(distiller: Mapping[str, Any]) -> dict[str, Any]:
+    """Return class path and options of a method by which it is told apart, without later options that are off."""
+    options = distiller.get("init_args") or {}
+    kept = {name: value for name, value in options.items() if value is not False or name not in LATER_OF_METHODS}
+    return {**distiller, "init_args": kept} if options else dict(distiller)
 
 
 def data_name(settings: Mapping[str, Any]) -> str:

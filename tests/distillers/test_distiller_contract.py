@@ -12,7 +12,7 @@ import torch
 import trg_pyg.distillers
 from experiments.benchmarks.losses import METHODS
 from trg_pyg._discover import subclasses
-from trg_pyg.distillers import KD, RKD, TRG, Distiller, Losses, TermDistiller
+from trg_pyg.distillers import KD, LSKD, RKD, TRG, Distiller, Losses, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -297,11 +297,14 @@ def test_impossible_weights_and_temperatures_are_named(cls, networks):
 
 
 @OF_TERMS
-def test_logit_distillation_is_that_of_kd(cls, networks, outputs, step):
-    distiller = made(cls, networks, kd_weight=2.0, tau=3.0)
+@pytest.mark.parametrize("standardize", [False, True])
+def test_logit_distillation_is_that_of_kd(cls, standardize, networks, outputs, step):
+    always = cls is LSKD
+    distiller = made(cls, networks, kd_weight=2.0, tau=3.0, **({} if always else {"standardize": standardize}))
     images = max(3, distiller.min_images)
     parts = distiller(*outputs(images), step(images)).parts
-    assert torch.equal(parts["kd"], KD(*networks, tau=3.0)(*outputs(images), step(images)).parts["kd"])
+    kd = KD(*networks, tau=3.0, standardize=standardize or always)
+    assert torch.equal(parts["kd"], kd(*outputs(images), step(images)).parts["kd"])
 
 
 @OF_ONE_WEIGHT

@@ -1,4 +1,5 @@
 import baseline_equations
+import loss_equations
 import pytest
 import relational_equations
 import torch
@@ -68,6 +69,17 @@ def test_only_the_decoupled_loss_is_warmed_up(networks, outputs, step, close):
     expected = relational_equations.cross_entropy(student.logits, step().target)
     expected = expected + relational_equations.logit_kd(student.logits, teacher.logits.detach(), 4.0)
     close(losses.total, expected, [student.logits])
+
+
+def test_standardised_both_its_own_loss_and_logit_distillation_are_those_of_z_scores(networks, outputs, step, close):
+    student, teacher = outputs(dtype=torch.float64)
+    scores = [
+        each._replace(logits=torch.stack([loss_equations.standardized(row) for row in each.logits]))
+        for each in (student, teacher)
+    ]
+    losses = DKD(*networks, kd_weight=1.0, standardize=True)(student, teacher, step())
+    expected = DKD(*networks, kd_weight=1.0, ce_weight=0.0)(*scores, step()).total
+    close(losses.total, expected + relational_equations.cross_entropy(student.logits, step().target), [student.logits])
 
 
 def test_nothing_but_logits_is_needed(networks, outputs, step):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trg_pyg.errors import InputError
-from trg_pyg.losses import LogitKD
+from trg_pyg.losses import LogitKD, standardized
 
 
 def logits(seed: int, *shape: int, scale: float = 3.0) -> torch.Tensor:
@@ -34,6 +34,40 @@ def test_equals_its_equation(close, batch, classes, tau, scale, seed):
     student = logits(seed, batch, classes, scale=scale).requires_grad_()
     teacher = logits(seed + 1, batch, classes, scale=scale)
     close(LogitKD(tau)(student, teacher), equations.logit_kd(student, teacher, tau), [student])
+
+
+@settings(max_examples=20)
+@given(
+    batch=st.integers(1, 4),
+    classes=st.integers(2, 7),
+    tau=st.sampled_from([0.5, 2.0]),
+    scale=st.sampled_from([1e-3, 30.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_standardised_it_is_that_of_the_z_scores_of_each_row(close, batch, classes, tau, scale, seed):
+    student = logits(seed, batch, classes, scale=scale).requires_grad_()
+    teacher = logits(seed + 1, batch, classes, scale=5.0)
+    rows = [torch.stack([equations.standardized(row) for row in each]) for each in (student, teacher)]
+    close(LogitKD(tau, standardize=True)(student, teacher), equations.logit_kd(*rows, tau), [student])
+
+
+def test_standardised_logits_are_compared_whatever_their_scale():
+    z = logits(0, 3, 5)
+    assert LogitKD(standardize=True)(7 * z - 2, z).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_row_of_equal_logits_is_zero_when_standardised_and_its_gradient_is_finite():
+    student = torch.full((1, 3), 4.0, requires_grad=True)
+    teacher = torch.tensor([[0.0, 0.0, 3.0]])
+    loss = LogitKD(1.0, standardize=True)(student, teacher)
+    loss.backward()
+    assert loss.item() == pytest.approx(LogitKD(1.0)(torch.zeros(1, 3), standardized(teacher)).item())
+    assert student.grad.isfinite().all()
+
+
+def test_one_class_cannot_be_standardised():
+    with pytest.raises(InputError, match=r"logits \(2, 1\): one class has no deviation"):
+        LogitKD(standardize=True)(torch.zeros(2, 1), torch.zeros(2, 1))
 
 
 def test_zero_where_the_logits_are_equal_up_to_a_constant():

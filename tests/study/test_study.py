@@ -110,6 +110,8 @@ def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_
     known = planned(study, study.choices.methods[0], 0).identity
     assert "validation" in known["data"]["init_args"]
     assert not {"heldout", "scaled_decoding"} & set(known["data"]["init_args"])
+    assert known["distiller"]["init_args"].keys() == {"ce_weight", "kd_weight", "tau"}
+    assert folder_of([*small, "--method_options.KD.standardize=true"]) != folder_of(small)
 
 
 def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):

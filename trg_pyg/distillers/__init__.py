@@ -15,6 +15,7 @@ from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
+from trg_pyg.distillers.lskd import LSKD
 from trg_pyg.distillers.lsp import LSP
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.pkt import PKT
@@ -38,6 +39,7 @@ __all__ = [
     "HKD",
     "IRG",
     "KD",
+    "LSKD",
     "LSP",
     "PKT",
     "RKD",

@@ -23,6 +23,8 @@ class DKD(TermDistiller):
         alpha: weight of the target class against the rest.
         beta: weight of the distribution among the others; published per pair, from 1 to 8.
         warmup: share of the training in which ``weight`` grows from 0; published as 20 of 240 epochs.
+        standardize: z-score each row of both networks' logits, see :func:`~trg_pyg.losses.logit.standardized`: for this
+            loss, and for logit distillation.
         **options: ce_weight and kd_weight of TermDistiller.
 
     Raises:
@@ -43,11 +45,13 @@ class DKD(TermDistiller):
         alpha: float = 1.0,
         beta: float = 8.0,
         warmup: float = 1 / 12,
+        standardize: bool = False,
         **options: Any,
     ) -> None:
         check_weights(weight=weight)
         require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
-        super().__init__(student, teacher, tau=tau, terms={"dkd": (weight, _Decoupled(alpha, beta, tau))}, **options)
+        terms: dict[str, tuple[float, Term]] = {"dkd": (weight, _Decoupled(DKDLoss(alpha, beta, tau, standardize)))}
+        super().__init__(student, teacher, tau=tau, standardize=standardize, terms=terms, **options)
         self.warmup = warmup
 
     def weight_of(self, name: str, step: Step) -> float:
@@ -57,9 +61,9 @@ class DKD(TermDistiller):
 
 
 class _Decoupled(Term):
-    def __init__(self, alpha: float, beta: float, tau: float) -> None:
+    def __init__(self, loss: DKDLoss) -> None:
         super().__init__()
-        self.loss = DKDLoss(alpha, beta, tau)
+        self.loss = loss
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the loss of the logits."""

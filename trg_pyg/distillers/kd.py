@@ -19,6 +19,8 @@ class KD(TermDistiller):
         ce_weight: weight of the cross-entropy on the labels.
         kd_weight: weight of the distillation term.
         tau: temperature of the logits.
+        standardize: z-score each row of both networks' logits first, see
+            :func:`~trg_pyg.losses.logit.standardized`; ``LSKD`` has the options published for it.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
@@ -35,5 +37,6 @@ class KD(TermDistiller):
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
         tau: float = 4.0,
+        standardize: bool = False,
     ) -> None:
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms={})
+        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, standardize=standardize)

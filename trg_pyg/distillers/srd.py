@@ -38,7 +38,7 @@ class SRD(TermDistiller):
         feature_weight: w.
         pooled: compare the means over maps; False compares maps place by place, as FitNet does, the control.
         unlabelled: take unlabelled images where there are some.
-        **options: ce_weight, kd_weight and tau of TermDistiller.
+        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or one

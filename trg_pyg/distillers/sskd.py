@@ -45,6 +45,7 @@ class SSKD(TermDistiller):
         ce_weight: weight of the cross-entropy on the labels.
         kd_weight: weight of logit distillation.
         tau: temperature of logits, upright and turned.
+        standardize: z-score the logits for logit distillation, see TermDistiller.
         turned_weight: weight of L_r.
         turned_share: of the rows that the teacher answers wrong, in L_r.
         similarity_weight: weight of the last term.
@@ -68,6 +69,7 @@ class SSKD(TermDistiller):
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
         tau: float = 4.0,
+        standardize: bool = False,
         turned_weight: float = 2.7,
         turned_share: float = 1.0,
         similarity_weight: float = 10.0,
@@ -88,7 +90,15 @@ class SSKD(TermDistiller):
             "turned": (turned_weight, _Turned(SelectedKL(tau, turned_share))),
             "similarity": (similarity_weight, similarity),
         }
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, terms=terms)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            standardize=standardize,
+            terms=terms,
+        )
         self.head_epochs, self.head_batch = head_epochs, head_batch
 
     def views(self, images: Tensor, step: Step) -> list[Tensor]:

@@ -69,6 +69,8 @@ class TermDistiller(Distiller):
         ce_weight: weight of the cross-entropy on the labels.
         kd_weight: weight of logit distillation; 0 leaves it out.
         tau: temperature of logit distillation.
+        standardize: z-score each row of both networks' logits for logit distillation, see
+            :func:`~trg_pyg.losses.logit.standardized`.
         terms: weight and term by name.
 
     Raises:
@@ -85,6 +87,7 @@ class TermDistiller(Distiller):
         ce_weight: float = 1.0,
         kd_weight: float = 0.0,
         tau: float = 4.0,
+        standardize: bool = False,
         terms: Mapping[str, tuple[float, Term]] = MappingProxyType({}),
     ) -> None:
         super().__init__(student, teacher)
@@ -95,7 +98,7 @@ class TermDistiller(Distiller):
         unfit = sorted(name for name in terms if not name or "." in name or hasattr(nn.ModuleDict(), name))
         require(not unfit, f"a term named {' and '.join(map(repr, unfit))}: PyTorch names no module so; rename it")
         self.ce_weight, self.kd_weight = ce_weight, kd_weight
-        self.logit = LogitKD(tau)
+        self.logit = LogitKD(tau, standardize)
         self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
         self.term_weights = {name: weight for name, (weight, _) in terms.items() if weight}
         self.labels = "smooth" if any(map(_needs_one_class, self.terms.modules())) else "mixed"

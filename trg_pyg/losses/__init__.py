@@ -14,7 +14,7 @@ from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
-from trg_pyg.losses.logit import LogitKD
+from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
@@ -44,4 +44,5 @@ __all__ = [
     "check_rows",
     "check_target",
     "decouple",
+    "standardized",
 ]

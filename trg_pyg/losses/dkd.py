@@ -7,6 +7,7 @@ from torch.nn.functional import kl_div, log_softmax, logsigmoid
 from trg_pyg.batch import check_target
 from trg_pyg.errors import check_positive, require
 from trg_pyg.losses.base import DistillationLoss, check_logits
+from trg_pyg.losses.logit import standardized
 from trg_pyg.tokens.normalize import full_precision
 
 
@@ -25,6 +26,7 @@ class DKDLoss(DistillationLoss):
         beta: weight of the distribution over the other classes. The authors' code has 8 for resnet32x4 -> resnet8x4 on
             CIFAR-100, and 2 for resnet56 -> resnet20.
         tau: temperature.
+        standardize: compare the logits behind :func:`~trg_pyg.losses.logit.standardized`.
 
     Shapes:
         - student and teacher logits ``[B, classes]``, ``target`` ``[B]``, int64
@@ -34,12 +36,12 @@ class DKDLoss(DistillationLoss):
             is one class only, or there is not one label an image.
     """
 
-    def __init__(self, alpha: float = 1.0, beta: float = 8.0, tau: float = 4.0) -> None:
+    def __init__(self, alpha: float = 1.0, beta: float = 8.0, tau: float = 4.0, standardize: bool = False) -> None:
         super().__init__()
         check_positive("tau", tau)
         for name, weight in (("alpha", alpha), ("beta", beta)):
             require(weight >= 0, f"{name}={weight}: a weight is 0 (off) or positive")
-        self.alpha, self.beta, self.tau = alpha, beta, tau
+        self.alpha, self.beta, self.tau, self.standardize = alpha, beta, tau, standardize
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         """Return the batch mean, 0 where the logits are equal up to a constant a row."""
@@ -49,8 +51,11 @@ class DKDLoss(DistillationLoss):
             f"logits {tuple(student.shape)}: with one class there are no others to distil; it needs 2 classes",
         )
         check_target(target, student)
-        binary_s, others_s = decouple(full_precision(student) / self.tau, target)
-        binary_t, others_t = decouple(full_precision(teacher.detach()) / self.tau, target)
+        student, teacher = full_precision(student), full_precision(teacher.detach())
+        if self.standardize:
+            student, teacher = standardized(student), standardized(teacher)
+        binary_s, others_s = decouple(student / self.tau, target)
+        binary_t, others_t = decouple(teacher / self.tau, target)
         target_class = kl_div(binary_s, binary_t, reduction="batchmean", log_target=True)
         other_classes = kl_div(others_s, others_t, reduction="batchmean", log_target=True)
         return self.tau**2 * (self.alpha * target_class + self.beta * other_classes)

@@ -32,7 +32,7 @@ from trg_pyg.models.published import sha256_of
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.weights import load_weights, not_finite
 from trg_pyg.models.zoo import build_model
-from trg_pyg.runs import PLACES, READING
+from trg_pyg.runs import PLACES, READING, without_later
 from trg_pyg.step import Step
 from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
@@ -325,6 +325,8 @@ def identity_of(settings: dict[str, Any], study: Study, taps: Taps, pools: Seque
         "data": _identity_of_data(settings["data"], study, pools),
         "train": without_off(settings["train"]),
     }
+    if "distiller" in settings:
+        known["distiller"] = without_later(settings["distiller"])
     for role in ("student", "teacher"):
         if role in settings:
             known[role] = _identity_of_network(settings[role], taps)
