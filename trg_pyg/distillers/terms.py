@@ -135,12 +135,15 @@ class TermDistiller(Distiller):
         """Return the task's parts (``ce``), ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
-        labels = self.task.supervised(student, step)
-        parts = {name: (self.ce_weight, value) for name, value in labels.items()}
+        parts = {name: (self.ce_weight, value) for name, value in self.supervised(student, step).items()}
         if self.kd_weight:
             rows = self.task.rows(student, step), self.task.rows(teacher, step)
             parts["kd"] = (self.kd_weight, self.logit(*rows))
         return parts | self.others(student, teacher, step)
+
+    def supervised(self, student: Outputs, step: Step) -> dict[str, Tensor]:
+        """Return the parts of the loss of the labels by name: those of the task."""
+        return self.task.supervised(student, step)
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, value)}`` of what is beside cross-entropy and logit distillation."""

@@ -1,0 +1,79 @@
+"""The equations of newer losses on logits, written out image by image in plain tensor arithmetic.
+
+Nothing here is shared with the library. Everything is differentiable, so gradients are compared with these too.
+"""
+
+from collections.abc import Sequence
+
+from loss_equations import kl, softmax_row
+from torch import Tensor, stack
+
+
+def without(row: Tensor, place: int) -> Tensor:
+    return stack([value for i, value in enumerate(row) if i != place])
+
+
+def normalised(row: Tensor) -> Tensor:
+    return row / row.sum()
+
+
+def nkd(student: Tensor, teacher: Tensor, target: Tensor, gamma: float, tau: float) -> Tensor:
+    """-p_T(y) log p_S(y) - gamma tau^2 sum_k p^_T(k) log p^_S(k), mean over the batch."""
+    losses = []
+    for s, t, y in zip(student, teacher, target.tolist(), strict=True):
+        of_label = -softmax_row(t)[y] * softmax_row(s)[y].log()
+        others_s, others_t = softmax_row(without(s, y) / tau), softmax_row(without(t, y) / tau)
+        losses.append(of_label - gamma * tau**2 * (others_t * others_s.log()).sum())
+    return stack(losses).mean()
+
+
+def wttm(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
+    """U KL(p_T^gamma / U || p_S) with U the sum of p_T^gamma, mean over the batch."""
+    losses = []
+    for s, t in zip(student, teacher, strict=True):
+        powers = softmax_row(t) ** gamma
+        losses.append(powers.sum() * kl(normalised(powers), softmax_row(s)))
+    return stack(losses).mean()
+
+
+def ltkd(
+    student: Tensor, teacher: Tensor, groups: Sequence[Sequence[int]], alpha: float, beta: float, tau: float
+) -> Tensor:
+    """tau^2 (alpha KL(q || g_S) + beta sum_G KL(p^_T || p^_S within G)), mean over the batch."""
+    rows_s, rows_t = ([softmax_row(row / tau) for row in logits] for logits in (student, teacher))
+    masses_s, masses_t = (
+        [stack([row[list(group)].sum() for group in groups]) for row in rows] for rows in (rows_s, rows_t)
+    )
+    total = stack(masses_t).sum(0)
+    losses = []
+    for p_s, p_t, g_s, g_t in zip(rows_s, rows_t, masses_s, masses_t, strict=True):
+        between = kl(normalised(g_t / total), g_s)
+        within = [kl(normalised(p_t[list(group)]), normalised(p_s[list(group)])) for group in groups if len(group)]
+        losses.append(alpha * between + beta * stack(within).sum())
+    return tau**2 * stack(losses).mean()
+
+
+def bkd(student: Tensor, teacher: Tensor, counts: Sequence[int], beta: float, tau: float) -> Tensor:
+    """tau^2 KL(p_T w, renormalised || p_S) with w = (1 - beta) / (1 - beta^n), mean over the batch."""
+    weights = student.new_tensor([(1 - beta) / (1 - beta**n) for n in counts])
+    rows = [
+        kl(normalised(softmax_row(t / tau) * weights), softmax_row(s / tau))
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    return tau**2 * stack(rows).mean()
+
+
+def dive(student: Tensor, teacher: Tensor, gamma: float, tau: float) -> Tensor:
+    """tau^2 KL(p_T^gamma, renormalised || p_S), mean over the batch."""
+    rows = [
+        kl(normalised(softmax_row(t / tau) ** gamma), softmax_row(s / tau))
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    return tau**2 * stack(rows).mean()
+
+
+def balanced_softmax(student: Tensor, target: Tensor, counts: Sequence[int]) -> Tensor:
+    """-log n_y exp(z_y) / sum_k n_k exp(z_k), mean over the batch."""
+    n = student.new_tensor(counts)
+    rows = [-(n[y] * z[y].exp() / (n * z.exp()).sum()).log() for z, y in zip(student, target.tolist(), strict=True)]
+    return stack(rows).mean()
