@@ -77,3 +77,27 @@ def balanced_softmax(student: Tensor, target: Tensor, counts: Sequence[int]) -> 
     n = student.new_tensor(counts)
     rows = [-(n[y] * z[y].exp() / (n * z.exp()).sum()).log() for z, y in zip(student, target.tolist(), strict=True)]
     return stack(rows).mean()
+
+
+def regions(scores: Tensor, grids: Sequence[int]) -> list[Tensor]:
+    """Means of ``[classes, H, W]`` over the cells of each grid, whose sides divide H and W."""
+    _, height, width = scores.shape
+    found = []
+    for side in grids:
+        h, w = height // side, width // side
+        for i in range(side):
+            found += [scores[:, i * h : (i + 1) * h, j * w : (j + 1) * w].mean((1, 2)) for j in range(side)]
+    return found
+
+
+def sdd(
+    student: Tensor, teacher: Tensor, target: Tensor, grids: Sequence[int], tau: float, complementary: float
+) -> Tensor:
+    """tau^2 w KL(p_T || p_S) of each region, mean over images and regions."""
+    losses = []
+    for s, t, y in zip(student, teacher, target.tolist(), strict=True):
+        whole = t.mean((1, 2)).argmax() == y
+        for z_s, z_t in zip(regions(s, grids), regions(t, grids), strict=True):
+            weight = 1.0 if (z_t.argmax() == y) == whole else complementary
+            losses.append(weight * kl(softmax_row(z_t / tau), softmax_row(z_s / tau)))
+    return tau**2 * stack(losses).mean()

@@ -25,6 +25,7 @@ from trg_pyg.distillers.nkd import NKD
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
+from trg_pyg.distillers.sdd import SDD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
@@ -51,6 +52,7 @@ __all__ = [
     "NKD",
     "PKT",
     "RKD",
+    "SDD",
     "SP",
     "SRD",
     "SSKD",

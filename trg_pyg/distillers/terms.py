@@ -154,5 +154,15 @@ class TermDistiller(Distiller):
         return self.term_weights[name]
 
 
+def warmed_up(step: Step, warmup: float) -> float:
+    """Return the share of its weight that a part has which grows linearly over the first ``warmup`` of a training."""
+    return min(step.progress / warmup, 1.0) if warmup else 1.0
+
+
+def check_warmup(warmup: float) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless a warm-up is a share of the training."""
+    require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
+
+
 def _needs_one_class(module: nn.Module) -> bool:
     return getattr(module, "one_class", False) or "target" in signature(module.forward).parameters

@@ -19,6 +19,7 @@ from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.ltkd import LTKDLoss
 from trg_pyg.losses.nkd import NKDLoss
 from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.losses.sdd import SDDLoss
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
 from trg_pyg.losses.vid import VIDLoss
@@ -41,6 +42,7 @@ __all__ = [
     "LogitKD",
     "NKDLoss",
     "RelationalLoss",
+    "SDDLoss",
     "SelectedKL",
     "TemperatureSchedule",
     "TokenContrast",
