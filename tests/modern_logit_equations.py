@@ -5,7 +5,7 @@ Nothing here is shared with the library. Everything is differentiable, so gradie
 
 from collections.abc import Sequence
 
-from loss_equations import kl, softmax_row
+from loss_equations import kl, logit_kd, softmax_row
 from torch import Tensor, stack
 
 
@@ -101,3 +101,22 @@ def sdd(
             weight = 1.0 if (z_t.argmax() == y) == whole else complementary
             losses.append(weight * kl(softmax_row(z_t / tau), softmax_row(z_s / tau)))
     return tau**2 * stack(losses).mean()
+
+
+def gram(student: Tensor, teacher: Tensor, between: str, tau: float) -> Tensor:
+    """Sum over all pairs of (p_T p_T' - p_S p_S')^2, over the number of images or classes."""
+    p_s, p_t = (stack([softmax_row(row / tau) for row in logits]) for logits in (student, teacher))
+    if between == "classes":
+        p_s, p_t = p_s.T, p_t.T
+    pairs = [(i, j) for i in range(len(p_s)) for j in range(len(p_s))]
+    squares = [((p_t[i] * p_t[j]).sum() - (p_s[i] * p_s[j]).sum()) ** 2 for i, j in pairs]
+    return stack(squares).sum() / len(p_s)
+
+
+def mlkd(weak: tuple[Tensor, Tensor], strong: tuple[Tensor, Tensor], taus: Sequence[float]) -> Tensor:
+    """Sum over tau of KD(weak) / 2 + KD(strong) + gram of images(weak) / 2 + gram of classes(weak) / 2."""
+    losses = [
+        (logit_kd(*weak, tau) + gram(*weak, "images", tau) + gram(*weak, "classes", tau)) / 2 + logit_kd(*strong, tau)
+        for tau in taus
+    ]
+    return stack(losses).sum()

@@ -21,6 +21,7 @@ from trg_pyg.distillers.lskd import LSKD
 from trg_pyg.distillers.lsp import LSP
 from trg_pyg.distillers.ltkd import LTKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.mlkd import MLKD
 from trg_pyg.distillers.nkd import NKD
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
@@ -49,6 +50,7 @@ __all__ = [
     "LSKD",
     "LSP",
     "LTKD",
+    "MLKD",
     "NKD",
     "PKT",
     "RKD",

@@ -12,6 +12,7 @@ from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.losses.crd import CRDLoss
 from trg_pyg.losses.dkd import DKDLoss, decouple
 from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
+from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
@@ -41,6 +42,7 @@ __all__ = [
     "LocalStructureLoss",
     "LogitKD",
     "NKDLoss",
+    "ProbabilityGram",
     "RelationalLoss",
     "SDDLoss",
     "SelectedKL",
