@@ -96,7 +96,7 @@ class SDD(TermDistiller):
         """
         for term in self.terms.values():
             assert isinstance(term, _Regions)
-            images = next(iter(batches())).inputs
+            images = next(iter(batches())).inputs[:2]
             with torch.no_grad(), networks.attacked():  # in evaluation mode, where nothing is dropped
                 _check_pooled("student", networks.student(images), term.student)
             _check_pooled("teacher", networks.teacher(images), term.teacher)
