@@ -11,7 +11,7 @@ from trg_pyg.step import Step
 
 CLASSES = 5
 # A convolutional student of 16x16 and 8x8 maps, a transformer teacher of a 4x4 grid behind a class token.
-STUDENT = NetworkInfo(CLASSES, (FeatureInfo("layer2", "map", 3, (16, 16)), FeatureInfo("layer3", "map", 6, (8, 8))), 7)
+STUDENT = NetworkInfo(CLASSES, (FeatureInfo("layer2", "map", 3, (16, 16)), FeatureInfo("layer3", "map", 6, (8, 8))), 6)
 TEACHER = NetworkInfo(
     CLASSES,
     (
@@ -58,7 +58,7 @@ def make_outputs(images: int = 3, seed: int = 0, dtype: torch.dtype = torch.floa
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
-    student = Outputs(draw(images, CLASSES), (draw(images, 3, 16, 16), draw(images, 6, 8, 8)), draw(images, 7))
+    student = Outputs(draw(images, CLASSES), (draw(images, 3, 16, 16), draw(images, 6, 8, 8)), draw(images, 6))
     return student, Outputs(draw(images, CLASSES), (draw(images, 17, 4), draw(images, 17, 4)), draw(images, 4))
 
 

@@ -119,7 +119,7 @@ def test_differences_need_two_images_and_kernels_do_not(networks, outputs, step)
         ({"form": "gaussian"}, "^form=gaussian: choose kernel or difference"),
         ({"gamma": 0}, "^gamma=0"),
         ({"order": -1}, "^order=-1"),
-        ({"dim": 0}, "from 7 to 0: widths must be at least 1"),
+        ({"dim": 0}, "from 6 to 0: widths must be at least 1"),
     ],
 )
 def test_impossible_options_are_named(options, message, networks):

@@ -319,7 +319,7 @@ def test_the_total_is_the_sum_of_the_parts_in_their_weights(cls, networks, outpu
 
 @OF_ONE_WEIGHT
 def test_a_weight_of_0_turns_the_method_off(cls, networks, outputs, step):
-    distiller = cls(*networks, weight=0, kd_weight=0)
+    distiller = made(cls, networks, weight=0, kd_weight=0)
     assert list(distiller(*outputs(1), step(1)).parts) == ["ce"]
     assert distiller.min_images == 1
     assert not list(distiller.parameters())
@@ -348,7 +348,7 @@ def apart(distiller: Distiller, student: Outputs, teacher: Outputs, step: Step, 
 @pytest.mark.parametrize("cls", [cls for cls in DISTILLERS if cls.per_image], ids=named)
 def test_the_loss_of_a_method_per_image_is_the_mean_over_parts_of_a_batch(cls, sizes, networks, outputs, step):
     torch.manual_seed(0)
-    distiller = cls(*networks, **({"kd_weight": 0.7} if "kd_weight" in options(cls) else {}))
+    distiller = made(cls, networks, **({"kd_weight": 0.7} if "kd_weight" in options(cls) else {}))
     student, teacher = outputs(sum(sizes))
     whole = distiller(student, teacher, step(sum(sizes)))
     shares = apart(distiller, student, teacher, step(sum(sizes)), sizes)

@@ -83,7 +83,7 @@ def test_of_a_network_without_an_embedding_the_last_map_is_averaged(networks, ou
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 0}, "from 7 to 0: widths must be at least 1"),
+        ({"dim": 0}, "from 6 to 0: widths must be at least 1"),
         ({"temperature": 0}, "^temperature=0"),
         ({"momentum": -0.1}, "^momentum=-0.1"),
         ({"negatives": 0}, "^negatives=0: choose at least 1, or auto"),
@@ -98,5 +98,5 @@ def test_the_published_defaults():
     options = {**inspect.signature(TermDistiller).parameters, **inspect.signature(CRD).parameters}
     assert {name: p.default for name, p in options.items() if p.default is not p.empty and name != "terms"} == {
         **{"ce_weight": 1, "kd_weight": 0, "tau": 4, "weight": 0.8, "dim": 128, "negatives": "auto"},
-        **{"temperature": 0.07, "momentum": 0.5},
+        **{"temperature": 0.07, "momentum": 0.5, "standardize": False},
     }

@@ -195,7 +195,7 @@ def test_in_a_small_batch_all_others_are_neighbours(networks, outputs):
     ("options", "message"),
     [
         ({"k": 0}, "^K=0"),
-        ({"dim": 0}, "from 7 to 0: widths must be at least 1"),
+        ({"dim": 0}, "from 6 to 0: widths must be at least 1"),
         ({"bank": "both"}, "^bank=both: choose other or own"),
         ({"temperature": 0}, "^temperature=0"),
         ({"momentum": 1.0}, "^momentum=1.0"),
@@ -213,5 +213,5 @@ def test_the_published_defaults():
     options = {**inspect.signature(TermDistiller).parameters, **inspect.signature(HKD).parameters}
     assert {name: p.default for name, p in options.items() if p.default is not p.empty and name != "terms"} == {
         **{"ce_weight": 1, "kd_weight": 1, "tau": 4, "weight": 3, "dim": 128, "k": 8, "negatives": "auto"},
-        **{"bank": "own", "temperature": 0.07, "momentum": 0.9, "smoothing": 0.75},
+        **{"bank": "own", "temperature": 0.07, "momentum": 0.9, "smoothing": 0.75, "standardize": False},
     }

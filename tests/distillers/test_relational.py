@@ -89,7 +89,7 @@ SENSIBLE = {
 def refusals(nodes: str, edges: str, relation: str, divergence: str) -> int:
     """For how many reasons these do not go together."""
     without_weights = relation == "given" and edges not in ("nearest", "joint", "grid")
-    of_two_widths = relation == "features" and nodes not in ("probabilities", "embedded", "embedded tokens")  # 7 and 4
+    of_two_widths = relation == "features" and nodes not in ("probabilities", "embedded", "embedded tokens")  # 6 and 4
     return without_weights + of_two_widths + (divergence not in SENSIBLE.get(relation, OF_EDGES))
 
 
@@ -193,7 +193,7 @@ class LearnedWeight(EdgeRelation):
         (
             (Instances, CompleteGraph(None), NodeFeatures(), InfoNCE()),
             {},
-            "Instances of width 7 and 4 are compared directly: bring them to one width with Embedded",
+            "Instances of width 6 and 4 are compared directly: bring them to one width with Embedded",
         ),
         ((Instances, CompleteGraph(None), Distance(), MSE()), {"on": "student"}, "on=student: choose teacher or own"),
         ((Tokens, KNNGraph(16, None), Distance(), MSE()), {}, "K=16 neighbours of each of 16 tokens"),

@@ -29,12 +29,15 @@ SIZES = {
     "teacher_dim": TEACHER_DIM,
     "student_channels": STUDENT_DIM,
     "teacher_channels": TEACHER_DIM,
+    "classes": STUDENT_DIM,
     "relation": Softmax(Cosine()),
     "divergence": KL(),
     "student_grid": STUDENT_GRID,
     "teacher_grid": TEACHER_GRID,
 }
 HALF = [torch.float16, torch.bfloat16]
+# Of which student and teacher are not compared as they are: another student is nearest.
+TRANSFORMED = {"NKDLoss", "WTTMLoss", "LTKDLoss"}
 LABELS = torch.arange(IMAGES * SIZE) % 3  # of a training set of as many images as a batch has rows
 
 
@@ -176,8 +179,8 @@ def test_autocast_gives_float32_near_full_precision(case, hard):
 
 def test_least_where_student_equals_teacher(case, hard):
     """Losses that compare directly are 0; losses with projections have no such point before training."""
-    if not case.same_widths:
-        pytest.skip("projections differ")
+    if not case.same_widths or type(case.loss).__name__ in TRANSFORMED:
+        pytest.skip("projections differ, or what is compared of the two")
     teacher, _ = case.inputs(hard, "random", torch.float64)
     assert case(teacher.clone(), teacher).item() == pytest.approx(0, abs=1e-12)
 

@@ -6,8 +6,10 @@ from trg_pyg.distillers.aekt import AEKT
 from trg_pyg.distillers.annealing_kd import AnnealingKD
 from trg_pyg.distillers.at import AT
 from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
+from trg_pyg.distillers.bkd import BKD
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
@@ -17,10 +19,14 @@ from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lskd import LSKD
 from trg_pyg.distillers.lsp import LSP
+from trg_pyg.distillers.ltkd import LTKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.mlkd import MLKD
+from trg_pyg.distillers.nkd import NKD
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
+from trg_pyg.distillers.sdd import SDD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
@@ -29,10 +35,12 @@ from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
+from trg_pyg.distillers.wttm import WTTM
 
 __all__ = [
     "AEKT",
     "AT",
+    "BKD",
     "CC",
     "CRD",
     "DKD",
@@ -41,16 +49,22 @@ __all__ = [
     "KD",
     "LSKD",
     "LSP",
+    "LTKD",
+    "MLKD",
+    "NKD",
     "PKT",
     "RKD",
+    "SDD",
     "SP",
     "SRD",
     "SSKD",
     "TRG",
     "VID",
+    "WTTM",
     "AdversarialKD",
     "AdversarialTraining",
     "AnnealingKD",
+    "DiVE",
     "Distiller",
     "FitNet",
     "GradientKD",

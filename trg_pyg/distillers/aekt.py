@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.distillers.base import Taps, check_weights
-from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.errors import InputError, require
 from trg_pyg.losses.aekt import Explicit, ExplicitKnowledgeLoss
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
@@ -65,7 +65,7 @@ class AEKT(TermDistiller):
         **options: Any,
     ) -> None:
         check_weights(weight=weight)
-        require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
+        check_warmup(warmup)
         require(
             not serial or student.embedding is not None,
             "serial: the student's classifier is not known; declare classifier_path in its class, or set serial false",
@@ -76,8 +76,7 @@ class AEKT(TermDistiller):
 
     def weight_of(self, name: str, step: Step) -> float:
         """Return the weight, which grows linearly during the warm-up."""
-        done = min(step.progress / self.warmup, 1.0) if self.warmup else 1.0
-        return done * super().weight_of(name, step)
+        return warmed_up(step, self.warmup) * super().weight_of(name, step)
 
     def extend(self, student: TappedModel) -> None:
         """Put the layer behind the student's classifier."""

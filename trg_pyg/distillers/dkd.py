@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from trg_pyg.distillers.base import Taps, check_weights
-from trg_pyg.distillers.terms import Term, TermDistiller
-from trg_pyg.errors import require
+from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.losses.dkd import DKDLoss
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
@@ -49,15 +48,14 @@ class DKD(TermDistiller):
         **options: Any,
     ) -> None:
         check_weights(weight=weight)
-        require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
+        check_warmup(warmup)
         terms: dict[str, tuple[float, Term]] = {"dkd": (weight, _Decoupled(DKDLoss(alpha, beta, tau, standardize)))}
         super().__init__(student, teacher, tau=tau, standardize=standardize, terms=terms, **options)
         self.warmup = warmup
 
     def weight_of(self, name: str, step: Step) -> float:
         """Return the weight, which grows linearly during the warm-up."""
-        done = min(step.progress / self.warmup, 1.0) if self.warmup else 1.0
-        return done * super().weight_of(name, step)
+        return warmed_up(step, self.warmup) * super().weight_of(name, step)
 
 
 class _Decoupled(Term):

@@ -135,12 +135,15 @@ class TermDistiller(Distiller):
         """Return the task's parts (``ce``), ``kd`` where its weight is positive, and the terms by name."""
         teacher = self.need(teacher)
         self.check_batch(student, teacher, step)
-        labels = self.task.supervised(student, step)
-        parts = {name: (self.ce_weight, value) for name, value in labels.items()}
+        parts = {name: (self.ce_weight, value) for name, value in self.supervised(student, step).items()}
         if self.kd_weight:
             rows = self.task.rows(student, step), self.task.rows(teacher, step)
             parts["kd"] = (self.kd_weight, self.logit(*rows))
         return parts | self.others(student, teacher, step)
+
+    def supervised(self, student: Outputs, step: Step) -> dict[str, Tensor]:
+        """Return the parts of the loss of the labels by name: those of the task."""
+        return self.task.supervised(student, step)
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, value)}`` of what is beside cross-entropy and logit distillation."""
@@ -149,6 +152,16 @@ class TermDistiller(Distiller):
     def weight_of(self, name: str, step: Step) -> float:
         """Return the weight of a term in a step; a method that warms up overrides it."""
         return self.term_weights[name]
+
+
+def warmed_up(step: Step, warmup: float) -> float:
+    """Return the share of its weight that a part has which grows linearly over the first ``warmup`` of a training."""
+    return min(step.progress / warmup, 1.0) if warmup else 1.0
+
+
+def check_warmup(warmup: float) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless a warm-up is a share of the training."""
+    require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
 
 
 def _needs_one_class(module: nn.Module) -> bool:

@@ -5,20 +5,26 @@ from trg_pyg.batch import check_target
 from trg_pyg.losses.aekt import ExplicitKnowledgeLoss
 from trg_pyg.losses.attention import AttentionLoss
 from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows
+from trg_pyg.losses.class_counts import class_counts
 from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.losses.crd import CRDLoss
 from trg_pyg.losses.dkd import DKDLoss, decouple
 from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
+from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD, standardized
+from trg_pyg.losses.ltkd import LTKDLoss
+from trg_pyg.losses.nkd import NKDLoss
 from trg_pyg.losses.relational import RelationalLoss
+from trg_pyg.losses.sdd import SDDLoss
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
 from trg_pyg.losses.vid import VIDLoss
+from trg_pyg.losses.wttm import WTTMLoss
 
 __all__ = [
     "AttentionLoss",
@@ -32,17 +38,23 @@ __all__ = [
     "FisherLogitLoss",
     "GraphMatch",
     "HintLoss",
+    "LTKDLoss",
     "LocalStructureLoss",
     "LogitKD",
+    "NKDLoss",
+    "ProbabilityGram",
     "RelationalLoss",
+    "SDDLoss",
     "SelectedKL",
     "TemperatureSchedule",
     "TokenContrast",
     "VIDLoss",
+    "WTTMLoss",
     "check_logits",
     "check_maps",
     "check_rows",
     "check_target",
+    "class_counts",
     "decouple",
     "standardized",
 ]
