@@ -8,6 +8,7 @@ from trg_pyg.distillers.at import AT
 from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.dist import DIST
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
@@ -34,6 +35,7 @@ __all__ = [
     "AT",
     "CC",
     "CRD",
+    "DIST",
     "DKD",
     "HKD",
     "IRG",

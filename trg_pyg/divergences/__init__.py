@@ -1,4 +1,4 @@
-"""How far a student's relations are from its teacher's: squared error, KL, InfoNCE, memory banks."""
+"""How far a student's relations are from its teacher's: squared error, KL, correlation, InfoNCE, memory banks."""
 
 import trg_pyg._pyg  # noqa: F401
 from trg_pyg.divergences.bank_info_nce import BankInfoNCE, bank_info_nce
@@ -8,6 +8,7 @@ from trg_pyg.divergences.info_nce import InfoNCE, info_nce
 from trg_pyg.divergences.kl import KL
 from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory, Recall
+from trg_pyg.divergences.pearson import Pearson
 from trg_pyg.divergences.pointwise import MSE, PointwiseDivergence, SmoothL1
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "InfoNCE",
     "MemoryBank",
     "PairMemory",
+    "Pearson",
     "PointwiseDivergence",
     "Recall",
     "Related",

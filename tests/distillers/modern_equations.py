@@ -1,0 +1,28 @@
+"""The equations of relational and feature methods of 2021 to 2025, in loops and plain tensor arithmetic, in float64.
+
+Nothing here is shared with the library. B images, z their logits ``[B, C]``, f their embeddings, F their maps
+``[B, C, H, W]``. Everything is differentiable, so gradients are compared with these too.
+"""
+
+from baseline_equations import softmax
+from torch import Tensor, stack
+
+
+def length(x: Tensor) -> Tensor:
+    """Its gradient at 0 is 0."""
+    square = (x * x).sum()
+    return square * 0 if square.item() == 0 else square**0.5
+
+
+def pearson(first: Tensor, second: Tensor) -> Tensor:
+    """Of two vectors, 1e-8 beside the product of their lengths."""
+    a, b = first - first.sum() / len(first), second - second.sum() / len(second)
+    return (a * b).sum() / (length(a) * length(b) + 1e-8)
+
+
+def dist(student: Tensor, teacher: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+    """tau^2 (1 - rho), mean over images; and mean over classes."""
+    p, q = (stack([softmax(row / tau) for row in z]) for z in (student, teacher))
+    of_images = stack([1 - pearson(s, t) for s, t in zip(p, q, strict=True)]).mean()
+    of_classes = stack([1 - pearson(p[:, c], q[:, c]) for c in range(p.shape[1])]).mean()
+    return tau**2 * of_images, tau**2 * of_classes
