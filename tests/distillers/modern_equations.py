@@ -4,8 +4,10 @@ Nothing here is shared with the library. B images, z their logits ``[B, C]``, f 
 ``[B, C, H, W]``. Everything is differentiable, so gradients are compared with these too.
 """
 
-from baseline_equations import softmax
+from baseline_equations import batch_normalised, convolution, softmax, unit
 from torch import Tensor, stack
+
+from trg_pyg.nn import ConvNorm
 
 
 def length(x: Tensor) -> Tensor:
@@ -26,3 +28,21 @@ def dist(student: Tensor, teacher: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     of_images = stack([1 - pearson(s, t) for s, t in zip(p, q, strict=True)]).mean()
     of_classes = stack([1 - pearson(p[:, c], q[:, c]) for c in range(p.shape[1])]).mean()
     return tau**2 * of_images, tau**2 * of_classes
+
+
+def projected(maps: Tensor, layer: ConvNorm) -> Tensor:
+    """Convolution and batch norm, by the batch's statistics."""
+    kernel = layer.conv.kernel_size[0]
+    zero = layer.norm.bias.new_zeros(layer.conv.out_channels)
+    x = batch_normalised(convolution(maps, layer.conv.weight, zero, 1, kernel // 2))
+    return x * layer.norm.weight[:, None, None] + layer.norm.bias[:, None, None]
+
+
+def ickd(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared differences of F F^T with rows of unit length, over C and B."""
+    errors = []
+    for a, b in zip(student.flatten(2), teacher.flatten(2), strict=True):
+        for i in range(len(a)):
+            row_s, row_t = (unit(stack([(x[i] * other).sum() for other in x])) for x in (a, b))
+            errors.append(((row_s - row_t) ** 2).sum())
+    return stack(errors).sum() / (student.shape[0] * student.shape[1])

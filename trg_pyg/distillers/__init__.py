@@ -14,6 +14,7 @@ from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
 from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
+from trg_pyg.distillers.ickd import ICKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lsp import LSP
@@ -38,6 +39,7 @@ __all__ = [
     "DIST",
     "DKD",
     "HKD",
+    "ICKD",
     "IRG",
     "KD",
     "LSP",

@@ -10,10 +10,12 @@ from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory, Recall
 from trg_pyg.divergences.pearson import Pearson
 from trg_pyg.divergences.pointwise import MSE, PointwiseDivergence, SmoothL1
+from trg_pyg.divergences.sse import SSE
 
 __all__ = [
     "KL",
     "MSE",
+    "SSE",
     "BankInfoNCE",
     "ClassNegatives",
     "Divergence",
