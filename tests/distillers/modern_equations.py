@@ -5,7 +5,7 @@ Nothing here is shared with the library. B images, z their logits ``[B, C]``, f 
 """
 
 from baseline_equations import batch_normalised, convolution, softmax, unit
-from torch import Tensor, stack
+from torch import Tensor, nn, stack
 
 from trg_pyg.nn import ConvNorm
 
@@ -46,3 +46,17 @@ def ickd(student: Tensor, teacher: Tensor) -> Tensor:
             row_s, row_t = (unit(stack([(x[i] * other).sum() for other in x])) for x in (a, b))
             errors.append(((row_s - row_t) ** 2).sum())
     return stack(errors).sum() / (student.shape[0] * student.shape[1])
+
+
+def embedded(f: Tensor, layer: nn.Linear) -> Tensor:
+    return stack([unit(layer.weight @ row + layer.bias) for row in f])
+
+
+def rrd(student: Tensor, teacher: Tensor, queue: Tensor, tau_s: float, tau_t: float) -> Tensor:
+    """Cross-entropy of the softmaxes of similarities to a queue, mean over images."""
+    rows = []
+    for s, t in zip(student, teacher, strict=True):
+        q = softmax(stack([(s * key).sum() for key in queue]) / tau_s)
+        p = softmax(stack([(t * key).sum() for key in queue]) / tau_t)
+        rows.append(-(p * q.log()).sum())
+    return stack(rows).mean()

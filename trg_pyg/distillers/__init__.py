@@ -22,6 +22,7 @@ from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
+from trg_pyg.distillers.rrd import RRD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
@@ -45,6 +46,7 @@ __all__ = [
     "LSP",
     "PKT",
     "RKD",
+    "RRD",
     "SP",
     "SRD",
     "SSKD",

@@ -10,6 +10,7 @@ from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory, Recall
 from trg_pyg.divergences.pearson import Pearson
 from trg_pyg.divergences.pointwise import MSE, PointwiseDivergence, SmoothL1
+from trg_pyg.divergences.queue import VectorQueue, queue_cross_entropy
 from trg_pyg.divergences.sse import SSE
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "Recall",
     "Related",
     "SmoothL1",
+    "VectorQueue",
     "bank_info_nce",
     "info_nce",
+    "queue_cross_entropy",
     "reduce",
 ]
