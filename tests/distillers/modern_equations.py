@@ -60,3 +60,23 @@ def rrd(student: Tensor, teacher: Tensor, queue: Tensor, tau_s: float, tau_t: fl
         p = softmax(stack([(t * key).sum() for key in queue]) / tau_t)
         rows.append(-(p * q.log()).sum())
     return stack(rows).mean()
+
+
+def mean_square(student: list[tuple[Tensor, Tensor]], teacher: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Mean squared difference of the cosines of pairs of tokens."""
+    cosines = [[(unit(a) * unit(b)).sum() for a, b in pairs] for pairs in (student, teacher)]
+    return stack([(s - t) ** 2 for s, t in zip(*cosines, strict=True)]).mean()
+
+
+def manifold(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of tokens ``[B, N, D]``: within images, at one place of all images, and of all."""
+
+    def within(x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [(one, other) for image in x for one in image for other in image]
+
+    both = student, teacher
+    return (
+        mean_square(*(within(x) for x in both)),
+        mean_square(*(within(x.transpose(0, 1)) for x in both)),
+        mean_square(*(within(x.flatten(0, 1)[None]) for x in both)),
+    )

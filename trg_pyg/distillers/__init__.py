@@ -18,6 +18,7 @@ from trg_pyg.distillers.ickd import ICKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lsp import LSP
+from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
@@ -61,6 +62,7 @@ __all__ = [
     "GraphSize",
     "HintDynamic",
     "Losses",
+    "ManifoldKD",
     "MapTerm",
     "Relational",
     "TRGPaper",

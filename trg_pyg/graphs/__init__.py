@@ -21,6 +21,7 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.label import LabelGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.neighbours import nearest_neighbours
+from trg_pyg.graphs.place import PlaceGraph
 from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 
@@ -32,6 +33,7 @@ __all__ = [
     "KNNGraph",
     "LabelGraph",
     "LayerGraph",
+    "PlaceGraph",
     "TokenGraphs",
     "chance_recall",
     "corrected_recall",
