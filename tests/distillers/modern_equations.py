@@ -80,3 +80,17 @@ def manifold(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean_square(*(within(x.transpose(0, 1)) for x in both)),
         mean_square(*(within(x.flatten(0, 1)[None]) for x in both)),
     )
+
+
+def huber(x: Tensor) -> Tensor:
+    return stack([0.5 * v * v if abs(v.item()) < 1 else v.abs() - 0.5 for v in x]).sum()
+
+
+def directions(student: Tensor, teacher: Tensor, views: int, left_out: int) -> Tensor:
+    """Mean of Huber's error of unit(x_i - y_j), x of the first view and y of the second, without the largest errors."""
+    errors = []
+    for i in range(views):
+        for j in range(views, 2 * views):
+            errors.append(huber(unit(student[i] - student[j]) - unit(teacher[i] - teacher[j])))
+    kept = sorted(errors, key=lambda error: error.item())[: len(errors) - left_out]
+    return stack(kept).mean()

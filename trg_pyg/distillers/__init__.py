@@ -32,6 +32,7 @@ from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
+from trg_pyg.distillers.vrm import VRM
 
 __all__ = [
     "AEKT",
@@ -53,6 +54,7 @@ __all__ = [
     "SSKD",
     "TRG",
     "VID",
+    "VRM",
     "AdversarialKD",
     "AdversarialTraining",
     "AnnealingKD",

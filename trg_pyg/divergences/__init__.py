@@ -12,6 +12,7 @@ from trg_pyg.divergences.pearson import Pearson
 from trg_pyg.divergences.pointwise import MSE, PointwiseDivergence, SmoothL1
 from trg_pyg.divergences.queue import VectorQueue, queue_cross_entropy
 from trg_pyg.divergences.sse import SSE
+from trg_pyg.divergences.trimmed import Trimmed
 
 __all__ = [
     "KL",
@@ -28,6 +29,7 @@ __all__ = [
     "Recall",
     "Related",
     "SmoothL1",
+    "Trimmed",
     "VectorQueue",
     "bank_info_nce",
     "info_nce",

@@ -14,6 +14,7 @@ from trg_pyg.graphs.batch import (
     set_layout,
     with_features,
 )
+from trg_pyg.graphs.bipartite import BipartiteGraph
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.graphs.given import GivenGraph
 from trg_pyg.graphs.grid import GridGraph
@@ -26,6 +27,7 @@ from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 
 __all__ = [
+    "BipartiteGraph",
     "CompleteGraph",
     "GivenGraph",
     "GraphBuilder",
