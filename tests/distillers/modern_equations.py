@@ -4,10 +4,10 @@ Nothing here is shared with the library. B images, z their logits ``[B, C]``, f 
 ``[B, C, H, W]``. Everything is differentiable, so gradients are compared with these too.
 """
 
-from baseline_equations import batch_normalised, convolution, softmax, unit
-from torch import Tensor, nn, stack
+from baseline_equations import batch_normalised, convolution, pooled, softmax, unit
+from torch import Tensor, cat, nn, stack
 
-from trg_pyg.nn import ConvNorm
+from trg_pyg.nn import AttentionFusion, ConvNorm
 
 
 def length(x: Tensor) -> Tensor:
@@ -94,3 +94,41 @@ def directions(student: Tensor, teacher: Tensor, views: int, left_out: int) -> T
             errors.append(huber(unit(student[i] - student[j]) - unit(teacher[i] - teacher[j])))
     kept = sorted(errors, key=lambda error: error.item())[: len(errors) - left_out]
     return stack(kept).mean()
+
+
+def repeated(maps: Tensor, height: int, width: int) -> Tensor:
+    """Cell (i, j) of a new grid is the old one that lies there."""
+    _, _, h, w = maps.shape
+    rows = [stack([maps[:, :, i * h // height, j * w // width] for j in range(width)], 2) for i in range(height)]
+    return stack(rows, 2)
+
+
+def fused(maps: Tensor, deeper: Tensor | None, layer: AttentionFusion, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    x = projected(maps, layer.enter)
+    if deeper is not None:
+        y = repeated(deeper, *x.shape[2:])
+        weight, bias = layer.attend.weight, layer.attend.bias
+        a = 1 / (1 + (-convolution(cat([x, y], 1), weight, bias, 1, 0)).exp())
+        x = a[:, :1] * x + a[:, 1:] * y
+    x = repeated(x, *grid)
+    return projected(x, layer.leave), x
+
+
+def pyramid(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared differences, full and on grids of 4, 2 and 1 that are smaller, each half the weight of the last."""
+    values = [((student - teacher) ** 2).sum() / student.numel()]
+    for side in (4, 2, 1):
+        if side < min(student.shape[2:]):
+            s, t = (stack([pooled(image, side, side) for image in maps]) for maps in (student, teacher))
+            values.append(((s - t) ** 2).sum() / s.numel())
+    weights = [0.5**level for level in range(len(values))]
+    return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
+
+
+def review(student: list[Tensor], teacher: list[Tensor], layers: list[AttentionFusion]) -> Tensor:
+    """From the deepest map on, the last of the lists."""
+    losses, deeper = [], None
+    for own, goal, layer in zip(student[::-1], teacher[::-1], layers[::-1], strict=True):
+        out, deeper = fused(own, deeper, layer, goal.shape[2:])
+        losses.append(pyramid(out, goal))
+    return stack(losses).sum()

@@ -22,6 +22,7 @@ from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.review_kd import ReviewKD
 from trg_pyg.distillers.rkd import RKD
 from trg_pyg.distillers.rrd import RRD
 from trg_pyg.distillers.sp import SP
@@ -67,6 +68,7 @@ __all__ = [
     "ManifoldKD",
     "MapTerm",
     "Relational",
+    "ReviewKD",
     "TRGPaper",
     "Term",
     "TermDistiller",

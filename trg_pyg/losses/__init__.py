@@ -15,6 +15,7 @@ from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD
+from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
@@ -34,6 +35,7 @@ __all__ = [
     "HintLoss",
     "LocalStructureLoss",
     "LogitKD",
+    "PyramidLoss",
     "RelationalLoss",
     "SelectedKL",
     "TemperatureSchedule",
