@@ -22,7 +22,7 @@ from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.zoo import build_model
 from trg_pyg.step import Step
 
-METHODS = ("TRG", "TRGPaper", "RKD", "IRG", "LSP", "HKD", "SP", "PKT", "CC")
+METHODS = ("TRG", "TRGPaper", "RKD", "IRG", "LSP", "HKD", "SP", "PKT", "CC", "DIST", "ICKD", "RRD", "ManifoldKD")
 
 
 @dataclass(frozen=True)

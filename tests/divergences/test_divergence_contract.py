@@ -9,9 +9,9 @@ import trg_pyg.divergences
 from trg_pyg._discover import subclasses
 from trg_pyg.divergences import Divergence
 from trg_pyg.errors import InputError
-from trg_pyg.relations import Angle, Cosine, NodeFeatures, Softmax
+from trg_pyg.relations import Angle, Cosine, Direction, NodeFeatures, Softmax
 
-PLACES = {"edges": Softmax(Cosine()), "triples": Angle(), "nodes": NodeFeatures()}
+PLACES = {"edges": Softmax(Cosine()), "triples": Angle(), "nodes": NodeFeatures(), "vectors": Direction()}
 
 
 def needs_nothing(cls: type) -> bool:

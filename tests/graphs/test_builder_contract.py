@@ -16,7 +16,7 @@ from trg_pyg.step import Share
 
 HEIGHT, WIDTH = 4, 4
 RING = torch.stack([torch.arange(16), torch.arange(16).roll(1)])
-ARGUMENTS = {"k": 3, "height": HEIGHT, "width": WIDTH, "edge_index": RING, "num_nodes": 16}
+ARGUMENTS = {"k": 3, "height": HEIGHT, "width": WIDTH, "edge_index": RING, "num_nodes": 16, "places": 16}
 
 
 def call(builder: GraphBuilder, tokens: Tensor) -> Batch:

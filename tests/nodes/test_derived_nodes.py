@@ -46,3 +46,9 @@ def test_embedded_nodes_keep_labels_of_their_own(networks, step):
 def test_an_embedding_without_width_is_refused_when_built(networks):
     with pytest.raises(InputError, match="projection from 7 to 0: widths must be at least 1"):
         Embedded(Instances(*networks), dim=0)
+
+
+def test_an_embedding_of_the_teacher_that_does_not_learn_leaves_it_frozen(networks, outputs, step):
+    nodes = Embedded(Instances(*networks), learn_teacher=False).double()
+    assert nodes.frozen_teacher
+    assert not nodes(*outputs(), step).teacher.requires_grad

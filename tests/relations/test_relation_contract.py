@@ -95,6 +95,7 @@ def test_values_are_where_the_relation_says(relation, builder, hard):
         "edges": (graph.num_edges,),
         "triples": (int(degrees.square().sum()),),
         "nodes": (8, WIDTH),
+        "vectors": (graph.num_edges, WIDTH),
     }[relation.on]
     value = relation(graph)
     assert (value.shape, value.dtype) == (shape, x.dtype)

@@ -9,23 +9,28 @@ from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks
 from trg_pyg.distillers.bkd import BKD
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.dist import DIST
 from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
 from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
+from trg_pyg.distillers.ickd import ICKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lskd import LSKD
 from trg_pyg.distillers.lsp import LSP
 from trg_pyg.distillers.ltkd import LTKD
+from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.mlkd import MLKD
 from trg_pyg.distillers.nkd import NKD
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
+from trg_pyg.distillers.review_kd import ReviewKD
 from trg_pyg.distillers.rkd import RKD
+from trg_pyg.distillers.rrd import RRD
 from trg_pyg.distillers.sdd import SDD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
@@ -35,6 +40,7 @@ from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
+from trg_pyg.distillers.vrm import VRM
 from trg_pyg.distillers.wttm import WTTM
 
 __all__ = [
@@ -43,8 +49,10 @@ __all__ = [
     "BKD",
     "CC",
     "CRD",
+    "DIST",
     "DKD",
     "HKD",
+    "ICKD",
     "IRG",
     "KD",
     "LSKD",
@@ -54,12 +62,14 @@ __all__ = [
     "NKD",
     "PKT",
     "RKD",
+    "RRD",
     "SDD",
     "SP",
     "SRD",
     "SSKD",
     "TRG",
     "VID",
+    "VRM",
     "WTTM",
     "AdversarialKD",
     "AdversarialTraining",
@@ -71,8 +81,10 @@ __all__ = [
     "GraphSize",
     "HintDynamic",
     "Losses",
+    "ManifoldKD",
     "MapTerm",
     "Relational",
+    "ReviewKD",
     "TRGPaper",
     "Term",
     "TermDistiller",

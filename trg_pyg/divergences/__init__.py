@@ -1,4 +1,4 @@
-"""How far a student's relations are from its teacher's: squared error, KL, InfoNCE, memory banks."""
+"""How far a student's relations are from its teacher's: squared error, KL, correlation, InfoNCE, memory banks."""
 
 import trg_pyg._pyg  # noqa: F401
 from trg_pyg.divergences.bank_info_nce import BankInfoNCE, bank_info_nce
@@ -8,22 +8,31 @@ from trg_pyg.divergences.info_nce import InfoNCE, info_nce
 from trg_pyg.divergences.kl import KL
 from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory, Recall
+from trg_pyg.divergences.pearson import Pearson
 from trg_pyg.divergences.pointwise import MSE, PointwiseDivergence, SmoothL1
+from trg_pyg.divergences.queue import VectorQueue, queue_cross_entropy
+from trg_pyg.divergences.sse import SSE
+from trg_pyg.divergences.trimmed import Trimmed
 
 __all__ = [
     "KL",
     "MSE",
+    "SSE",
     "BankInfoNCE",
     "ClassNegatives",
     "Divergence",
     "InfoNCE",
     "MemoryBank",
     "PairMemory",
+    "Pearson",
     "PointwiseDivergence",
     "Recall",
     "Related",
     "SmoothL1",
+    "Trimmed",
+    "VectorQueue",
     "bank_info_nce",
     "info_nce",
+    "queue_cross_entropy",
     "reduce",
 ]

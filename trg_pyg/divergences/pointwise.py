@@ -21,7 +21,7 @@ class PointwiseDivergence(Divergence):
     in the backward pass: no more than one block exists at a time.
     """
 
-    accepts: ClassVar[tuple[Place, ...]] = ("edges", "triples", "nodes")
+    accepts: ClassVar[tuple[Place, ...]] = ("edges", "triples", "nodes", "vectors")
 
     @abstractmethod
     def each(self, student: Tensor, teacher: Tensor) -> Tensor:

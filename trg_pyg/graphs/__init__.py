@@ -14,6 +14,7 @@ from trg_pyg.graphs.batch import (
     set_layout,
     with_features,
 )
+from trg_pyg.graphs.bipartite import BipartiteGraph
 from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.graphs.given import GivenGraph
 from trg_pyg.graphs.grid import GridGraph
@@ -21,10 +22,12 @@ from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.label import LabelGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.neighbours import nearest_neighbours
+from trg_pyg.graphs.place import PlaceGraph
 from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs
 
 __all__ = [
+    "BipartiteGraph",
     "CompleteGraph",
     "GivenGraph",
     "GraphBuilder",
@@ -32,6 +35,7 @@ __all__ = [
     "KNNGraph",
     "LabelGraph",
     "LayerGraph",
+    "PlaceGraph",
     "TokenGraphs",
     "chance_recall",
     "corrected_recall",

@@ -19,6 +19,7 @@ from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.ltkd import LTKDLoss
 from trg_pyg.losses.nkd import NKDLoss
+from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.losses.sdd import SDDLoss
 from trg_pyg.losses.selected import SelectedKL
@@ -43,6 +44,7 @@ __all__ = [
     "LogitKD",
     "NKDLoss",
     "ProbabilityGram",
+    "PyramidLoss",
     "RelationalLoss",
     "SDDLoss",
     "SelectedKL",

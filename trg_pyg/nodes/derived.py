@@ -15,15 +15,15 @@ class Embedded(Nodes):
     Args:
         nodes: the nodes to embed.
         dim: width of the embeddings.
+        learn_teacher: let the teacher's embedding learn; False leaves it at random, as it begins.
     """
 
-    frozen_teacher = False
-
-    def __init__(self, nodes: Nodes, dim: int = 128) -> None:
+    def __init__(self, nodes: Nodes, dim: int = 128, learn_teacher: bool = True) -> None:
         super().__init__()
         self.nodes = nodes
         self.embed_student = Projection(nodes.student_dim, dim)
-        self.embed_teacher = Projection(nodes.teacher_dim, dim)
+        self.embed_teacher = Projection(nodes.teacher_dim, dim).requires_grad_(learn_teacher)
+        self.frozen_teacher = not learn_teacher
         self.student_dim = self.teacher_dim = dim
         self.per_image, self.num_tokens, self.layers = nodes.per_image, nodes.num_tokens, nodes.layers
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from trg_pyg.errors import InputError
+from trg_pyg.errors import InputError, check_positive
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.nodes.stages import at_stage
@@ -73,16 +73,21 @@ class Probabilities(Nodes):
         student: the student's classes.
         teacher: the teacher's.
         softmax: probabilities; False for the logits themselves.
+        tau: temperature, which divides the logits.
+
+    Raises:
+        InputError: tau is not positive.
     """
 
-    def __init__(self, student: NetworkInfo, teacher: NetworkInfo, softmax: bool = True) -> None:
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo, softmax: bool = True, tau: float = 1.0) -> None:
         super().__init__()
+        check_positive("tau", tau)
         self.student_dim, self.teacher_dim = student.num_classes, teacher.num_classes
-        self.softmax = softmax
+        self.softmax, self.tau = softmax, tau
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[1, B, classes]`` of each network."""
-        logits = full_precision(student.logits), full_precision(teacher.logits.detach())
+        logits = full_precision(student.logits) / self.tau, full_precision(teacher.logits.detach()) / self.tau
         if self.softmax:
             logits = logits[0].softmax(1), logits[1].softmax(1)
         return NodePair(logits[0][None], logits[1][None])

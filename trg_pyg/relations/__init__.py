@@ -18,6 +18,7 @@ from trg_pyg.relations.base import (
     with_attributes,
 )
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
+from trg_pyg.relations.direction import Direction
 from trg_pyg.relations.edges import absolute_distances, dot_products, squared_distances
 from trg_pyg.relations.kernels import Cosine, Distance, DotProduct, Gaussian, Laplace, TaylorGaussian
 from trg_pyg.relations.scaled import Scaled
@@ -26,6 +27,7 @@ from trg_pyg.relations.softmax import Softmax, SparseRows, segment_log_softmax
 __all__ = [
     "Angle",
     "Cosine",
+    "Direction",
     "Distance",
     "DotProduct",
     "EdgeRelation",

@@ -13,7 +13,7 @@ from trg_pyg._transfer import can_look
 from trg_pyg.errors import InputError, require
 from trg_pyg.tokens.normalize import full_precision
 
-Place = Literal["edges", "triples", "nodes"]
+Place = Literal["edges", "triples", "nodes", "vectors"]
 
 
 class Layout(NamedTuple):
@@ -78,7 +78,8 @@ class Relation(nn.Module, ABC):
     """A differentiable function of a graph, the same for student and teacher: what a divergence compares.
 
     Attributes:
-        on: what a value belongs to: an edge, a triple of nodes (an anchor and two of its neighbours), or a node.
+        on: what a value belongs to: an edge, a triple of nodes (an anchor and two of its neighbours), or a node; or an
+            edge has a whole vector.
         nonnegative: whether no value is below 0.
         distribution: whether the values of the edges into a node, or along a row, are probabilities that sum to 1.
     """

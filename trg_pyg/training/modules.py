@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory
+from trg_pyg.divergences.queue import VectorQueue
 from trg_pyg.errors import require
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.step import Share, Step
@@ -225,7 +226,7 @@ def check_loss_scope(distiller: Distiller, world: World, loss_scope: LossScope) 
 
     Memory banks of several processes would each remember another part of the training set.
     """
-    banks = any(isinstance(module, MemoryBank | PairMemory) for module in distiller.modules())
+    banks = any(isinstance(module, MemoryBank | PairMemory | VectorQueue) for module in distiller.modules())
     require(
         world.size == 1 or loss_scope == "global" or not banks,
         f"train.loss_scope = local on {world.size} processes: {type(distiller).__name__} keeps a memory bank, and each "
