@@ -19,6 +19,7 @@ from trg_pyg._program import program
 from trg_pyg.config.messages import class_at, one_line
 from trg_pyg.config.methods import Method, read_methods
 from trg_pyg.config.parser import build_parser
+from trg_pyg.config.recipes import recipe
 from trg_pyg.config.schema import LOADING_ARGS, Config, TeacherConfig
 from trg_pyg.config.strict import check_none, check_numbers
 from trg_pyg.errors import InputError, near, require
@@ -87,6 +88,7 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
+    _take_recipes(parser, argv)
     given = parser.parse_args(argv)
     for key in ("student", "teacher", "train", "teacher.train"):
         value = given[key]
@@ -141,6 +143,20 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         quiet=given.quiet,
         command=" ".join([program("run"), *map(shlex.quote, argv)]),
     )
+
+
+def _take_recipes(parser: ArgumentParser, argv: list[str]) -> None:
+    """Make the recipes that are named the defaults of a parser, which whatever else was chosen comes before."""
+    # As for the name of the teacher below: epochs were chosen where they are not what stands for none.
+    asking = build_parser()
+    asking.set_defaults({"train.epochs": None, "teacher.train.epochs": None})
+    # Printing the configuration would end the program.
+    chosen = asking.parse_args([argument for argument in argv if not argument.startswith("--print_config")])
+    of_student, of_teacher = chosen.recipe, chosen.teacher_recipe or chosen.recipe
+    for part, name, place in (("train", of_student, "recipe"), ("teacher.train", of_teacher, "teacher_recipe")):
+        if name is not None:
+            options = recipe(name, chosen.get(f"{part}.epochs"), place)
+            parser.set_defaults({f"{part}.{option}": value for option, value in options.items()})
 
 
 def _take_over(study: Namespace) -> None:
