@@ -37,7 +37,7 @@ RECIPES = {
 }
 
 
-def recipe(name: str, epochs: int | None = None, place: str = "recipe") -> dict[str, Any]:
+def recipe_options(name: str, epochs: int | None = None, place: str = "recipe") -> dict[str, Any]:
     """Return the options of a recipe by the names of :class:`~trg_pyg.training.config.TrainConfig`.
 
     Args:
