@@ -54,6 +54,14 @@ TABLE = {
     "resnet50": Row(
         23_705_252, 320, "conv1.weight", "linear.bias", layers((256, 32), (512, 16), (1024, 8), (2048, 4)), 2048
     ),
+    "mobilenetv1": Row(
+        3_309_476,
+        164,
+        "stem.0.weight",
+        "fc.bias",
+        (("blocks.2", 128, 8), ("blocks.4", 256, 4), ("blocks.10", 512, 2), ("blocks.12", 1024, 1)),
+        1024,
+    ),
     "mobilenetv2": Row(
         812_836,
         320,

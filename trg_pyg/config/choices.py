@@ -19,6 +19,7 @@ from trg_pyg._program import program
 from trg_pyg.config.messages import class_at, one_line
 from trg_pyg.config.methods import Method, read_methods
 from trg_pyg.config.parser import build_parser
+from trg_pyg.config.recipes import recipe_options
 from trg_pyg.config.schema import LOADING_ARGS, Config, TeacherConfig
 from trg_pyg.config.strict import check_none, check_numbers
 from trg_pyg.errors import InputError, near, require
@@ -87,7 +88,7 @@ def read_choices(argv: Sequence[str] | None = None) -> Choices:
 
 
 def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
-    given = parser.parse_args(argv)
+    given = _parse(parser, argv)
     for key in ("student", "teacher", "train", "teacher.train"):
         value = given[key]
         require(isinstance(value, Namespace), f"{key}={value}: it has keys of its own, which --help shows; set those")
@@ -141,6 +142,26 @@ def _read(parser: ArgumentParser, argv: list[str]) -> Choices:
         quiet=given.quiet,
         command=" ".join([program("run"), *map(shlex.quote, argv)]),
     )
+
+
+def _parse(parser: ArgumentParser, argv: list[str]) -> Namespace:
+    """Return what was chosen; the recipes that are named are defaults, which whatever else was chosen comes before."""
+    # Printing the configuration ends the program.
+    silent = [argument for argument in argv if not argument.startswith("--print_config")]
+    given = parser.parse_args(silent)
+    recipes = {"train": (given.recipe, "recipe"), "teacher.train": (given.recipe, "recipe")}
+    if given.teacher_recipe is not None:
+        recipes["teacher.train"] = given.teacher_recipe, "teacher_recipe"
+    named = {part: recipe for part, recipe in recipes.items() if recipe[0] is not None}
+    if named:
+        # As for the name of the teacher below: epochs were chosen where they are not what stands for none.
+        asking = build_parser()
+        asking.set_defaults({f"{part}.epochs": None for part in named})
+        chosen = asking.parse_args(silent)
+        for part, (name, place) in named.items():
+            options = recipe_options(name, chosen.get(f"{part}.epochs"), place)
+            parser.set_defaults({f"{part}.{option}": value for option, value in options.items()})
+    return parser.parse_args(argv) if named or silent != argv else given
 
 
 def _take_over(study: Namespace) -> None:

@@ -29,6 +29,8 @@ _VALUES = {
     "methods": "KD TRG",
     "seeds": "0 1 2",
     "config": "study.yaml",
+    "recipe": "crd",
+    "teacher_recipe": "crd",
     "table": "table.md",
     "data": "CIFAR100",
     "distiller": "TRG",

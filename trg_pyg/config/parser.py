@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser
 from trg_pyg._discover import subclasses
 from trg_pyg._program import program
 from trg_pyg.config.messages import BASES, NETWORKS, class_at
+from trg_pyg.config.recipes import RECIPES
 from trg_pyg.config.schema import Config, MethodsConfig
 from trg_pyg.config.strict import Parser
 from trg_pyg.data.digits import Digits
@@ -30,29 +31,35 @@ START: dict[tuple[str, ...], dict[str, Any]] = {
         "help": "distillers by class name, RKD+KD for RKD with kd_weight 1; each with the options that distiller or "
         "method_options give its class, else its defaults; or names of variants",
     },
+    ("--recipe",): {
+        "type": str,
+        "help": f"a published training ({', '.join(RECIPES)}); it fills in what train and teacher.train leave open, "
+        "milestones and warm-up in proportion where epochs is set",
+    },
+    ("--teacher_recipe",): {"type": str, "help": "the teacher's; without it that of the student"},
     ("--seeds",): {"nargs": "+", "type": int, "default": [0], "help": "one run of every method for each"},
     ("--table",): {
         "type": Path,
-        "help": "file of the table, by default table.md in the folder of the pair; beside it, as .jsonl, all epochs",
+        "help": "file of the table; by default table.md in the folder of the pair; beside it, as .jsonl, all epochs",
     },
     ("--resume", "--auto_resume"): {
         "action": "store_true",
-        "help": "continue runs that stopped, keep those that finished, start the others",
+        "help": "continue runs that stopped; keep those that finished, start the others",
     },
     ("--overwrite",): {
         "action": "store_true",
         "help": "train runs anew that are finished, or stopped, in place of them",
     },
-    ("--dry_run",): {"action": "store_true", "help": "say what would be done, and stop before anything is written"},
+    ("--dry_run",): {"action": "store_true", "help": "say what would be done, and stop; nothing is written"},
     ("--quiet",): {"action": "store_true", "help": "nothing but warnings, errors and the table at the end"},
 }
 # Subject by the beginning of an option's name; the first that fits counts.
 _SUBJECTS = {
     "data": ("data",),
     "student": ("student",),
-    "teacher": ("teacher",),
+    "teacher": ("teacher", "teacher_recipe"),
     "method": ("methods", *(each.name for each in fields(MethodsConfig))),
-    "training of the student": ("train",),
+    "training of the student": ("recipe", "train"),
     "tracking": tuple(each.name for each in fields(Config) if each.name.startswith("wandb")),
     "run": ("",),
 }
@@ -120,7 +127,7 @@ def overview() -> str:
     options = [
         _Option("help", "these lines"),
         _Option("help_all", "the whole text of every option"),
-        _Option("print_config", "print the configuration after applying all other arguments, and end"),
+        _Option("print_config", "print the configuration that results, and end"),
         *(_Option(names[0][2:], about["help"], about.get("default")) for names, about in START.items()),
         *_options(MethodsConfig()),
         *_options(Config(data=Digits())),
@@ -206,6 +213,6 @@ _NOTES = {
     ),
 }
 _END = (
-    "Values come from defaults, in brackets, then --config, then the command line. --help_all has the whole text of "
-    "every option, and the types of values."
+    "Values come from defaults, in brackets, then --recipe, then --config, then the command line. --help_all has the "
+    "whole text of every option, and the types of values."
 )

@@ -67,15 +67,15 @@ class TeacherConfig(NetworkConfig):
         name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable; by default that
             of the published weights, if any.
         args: further keyword arguments of the network.
-        weights: file to use, or of timm's networks hf-hub:NAME or local-dir:FOLDER, or a name of teachers.yaml, such as
-            repdistiller/resnet56_cifar100, which is downloaded once. A file of that name comes first.
+        weights: file to use, or a name of teachers.yaml, such as repdistiller/resnet56_cifar100; that is downloaded
+            once, and a file of that name comes first. Of timm's networks also hf-hub:NAME or local-dir:FOLDER.
         trained: of weights, and of args that load some (weights of torchvision, pretrained of timm): true uses the
             network as it is, false trains it further on these data, with a head for their classes; null uses weights
             as they are, trains a new network without, and refuses args that load some.
         train: recipe by which the teacher is trained where it does not come trained.
         seed: of the teacher's training.
-        accuracy_tolerance: points by which the measured test accuracy may differ from what comes with the weights
-            before the run is refused; null only reports it.
+        accuracy_tolerance: points that its accuracy may differ by from the stated one; where it differs by more on the
+            test images, the run is refused. null only reports it.
     """
 
     name: str = "resnet20"
@@ -132,11 +132,11 @@ class Config:
         store_gb: 10^9 bytes that auto may fill. Counted for all views of all images.
         fill_store: store the logits of all views at first. Else each is stored when a training needs it.
         checkpoint_minutes: age of a checkpoint at which the next is written within an epoch; null: after epochs only.
-        wait_minutes: how long one of several processes waits for another that still lives, such as the main one that
-            downloads the data, before the training is given up; one that dies ends it at once.
+        wait_minutes: how long one of several processes waits for another that lives; such as the main one that
+            downloads the data. Then the training is given up; one that dies ends it at once.
         keep: checkpoints of a run that are kept; should the last be damaged, the one before it is used.
-        graph_metrics: after each evaluation, measure how many edges of the teacher's token graphs the student has, on
-            64 of the evaluated images, for methods with token graphs; changes nothing else.
+        graph_metrics: after each evaluation, measure how many edges of the teacher's token graphs the student has; on
+            64 of the evaluated images, for methods with token graphs. Changes nothing else.
         output: folder of all runs and trained teachers.
         wandb: offline needs neither network nor account; wandb sync uploads later.
         wandb_project: project of the runs in wandb.

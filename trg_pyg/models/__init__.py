@@ -22,6 +22,7 @@ from trg_pyg.models.cifar.vgg import CifarVGG, vgg8, vgg11, vgg13, vgg16, vgg19
 from trg_pyg.models.cifar.wrn import WideBlock, WideResNet, WideStage, wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
 from trg_pyg.models.cost import Cost, cost
 from trg_pyg.models.image_classifier import ImageClassifier
+from trg_pyg.models.mobilenetv1 import MobileNetV1, mobilenetv1
 from trg_pyg.models.networks import Networks, statistics_kept
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.pretrained import Pretrained, is_hub, pretrained, structure, torchvision_weights
@@ -54,6 +55,7 @@ __all__ = [
     "ImageClassifier",
     "InvertedResidual",
     "LoadedWeights",
+    "MobileNetV1",
     "NetworkInfo",
     "Networks",
     "Normalize",
@@ -76,6 +78,7 @@ __all__ = [
     "is_hub",
     "is_verified",
     "load_weights",
+    "mobilenetv1",
     "mobilenetv2",
     "not_finite",
     "pgd",
