@@ -35,7 +35,7 @@ from trg_pyg.distillers.sdd import SDD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
-from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
@@ -90,8 +90,10 @@ __all__ = [
     "TermDistiller",
     "Vanilla",
     "check_networks",
+    "check_warmup",
     "check_weights",
     "default_token_graphs",
     "graph_size",
     "stage_pairs",
+    "warmed_up",
 ]

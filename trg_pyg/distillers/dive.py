@@ -68,7 +68,7 @@ class DiVE(TermDistiller):
 
     def supervised(self, student: Outputs, step: Step) -> dict[str, Tensor]:
         """Return the task's parts, of logits to which the log prior is added where the recipe adds none."""
-        if getattr(step, "prior", None) is None:
+        if step.prior is None:
             if self.log_prior is None:
                 raise InputError("how many images each class has is not known: call bind(targets, generator)")
             student = student._replace(logits=full_precision(student.logits) + self.log_prior)

@@ -2,6 +2,7 @@
 
 from trg_pyg.training.calibration import Calibration, calibration
 from trg_pyg.training.checkpoint import CheckpointNotWritten, has_checkpoint, load_checkpoint, save_checkpoint
+from trg_pyg.training.class_balance import ClassBalance, bias_of
 from trg_pyg.training.compiled import CompiledLosses, CompiledNetwork, convolutions_channels_last
 from trg_pyg.training.config import TrainConfig, autocast, without_off
 from trg_pyg.training.confusion import among, class_accuracy, confusion_matrix
@@ -34,6 +35,7 @@ __all__ = [
     "Buffers",
     "Calibration",
     "CheckpointNotWritten",
+    "ClassBalance",
     "CompiledLosses",
     "CompiledNetwork",
     "DistillationModule",
@@ -65,6 +67,7 @@ __all__ = [
     "autocast",
     "average_buffers",
     "bad_images",
+    "bias_of",
     "build_optimizer",
     "build_schedule",
     "calibration",
