@@ -82,7 +82,7 @@ def test_outputs_of_one_view_are_refused(outputs, step):
 
 
 def test_images_that_randaugment_does_not_know_are_refused(step):
-    with pytest.raises(InputError, match="images of 2 channels, and RandAugment knows grey and colour only"):
+    with pytest.raises(InputError, match="images of 2 channels, and RandAugment knows grey and colour"):
         VRM(INFO, INFO).views(torch.zeros(3, 2, 8, 8, dtype=torch.uint8), step())
 
 

@@ -35,6 +35,7 @@ from trg_pyg.distillers.sdd import SDD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
+from trg_pyg.distillers.strong_view import check_magnitude, strong_view
 from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
@@ -89,11 +90,13 @@ __all__ = [
     "Term",
     "TermDistiller",
     "Vanilla",
+    "check_magnitude",
     "check_networks",
     "check_warmup",
     "check_weights",
     "default_token_graphs",
     "graph_size",
     "stage_pairs",
+    "strong_view",
     "warmed_up",
 ]

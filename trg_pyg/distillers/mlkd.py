@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.distillers.base import Taps, check_weights
+from trg_pyg.distillers.strong_view import check_magnitude, strong_view
 from trg_pyg.distillers.terms import Term, TermDistiller
-from trg_pyg.errors import require
 from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -67,7 +67,7 @@ class MLKD(TermDistiller):
         **options: Any,
     ) -> None:
         check_weights(weight=weight)
-        require(0 <= magnitude <= 30, f"magnitude={magnitude}: RandAugment has 0 to 30")
+        check_magnitude(magnitude)
         terms: dict[str, tuple[float, Term]] = {
             "instances": (weight, _Instances(taus, standardize)),
             "images": (weight, _Weak(ProbabilityGram("images", taus))),
@@ -78,7 +78,7 @@ class MLKD(TermDistiller):
 
     def views(self, images: Tensor, step: Step) -> list[Tensor]:
         """Return the images and their strong views, which depend on the step and each image's position."""
-        return [images, _strong(images, (step.noise(()) * 2**24).long().tolist(), self.magnitude)]
+        return [images, strong_view(images, self.magnitude, step, "MLKD")]
 
     def supervised(self, student: Outputs, step: Step) -> dict[str, Tensor]:
         """Return the task's parts, each the sum over both views."""
@@ -106,21 +106,3 @@ class _Weak(Term):
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return half of the loss of the images as they are."""
         return self.loss(step.labelled(student.logits), step.labelled(teacher.logits)) / 2
-
-
-@torch.no_grad()
-def _strong(images: Tensor, seeds: list[int], magnitude: int) -> Tensor:
-    require(
-        images.shape[1] in (1, 3),
-        f"MLKD: images of {images.shape[1]} channels, and RandAugment knows grey and colour; choose another method",
-    )
-    from torchvision.transforms import v2  # takes seconds to import
-
-    change = v2.RandAugment(magnitude=magnitude)
-    # What torchvision draws, it draws from the global generator, which is put back.
-    with torch.random.fork_rng(devices=[]):
-        changed = []
-        for image, seed in zip(images, seeds, strict=True):
-            torch.default_generator.manual_seed(seed)
-            changed.append(change(image))
-    return torch.stack(changed)

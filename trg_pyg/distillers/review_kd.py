@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import stage_pairs
-from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.errors import require
 from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
@@ -55,15 +55,14 @@ class ReviewKD(TermDistiller):
     ) -> None:
         check_weights(weight=weight)
         require(width >= 1, f"width={width}: maps are fused in at least 1 channel")
-        require(0 <= warmup <= 1, f"warmup={warmup}: it is a share of the training, from 0 to 1")
+        check_warmup(warmup)
         term = _Review(student, check_networks(student, teacher), width)
         super().__init__(student, teacher, terms={"review": (weight, term)}, **options)
         self.warmup = warmup
 
     def weight_of(self, name: str, step: Step) -> float:
         """Return the weight, which grows linearly during the warm-up."""
-        done = min(step.progress / self.warmup, 1.0) if self.warmup else 1.0
-        return done * super().weight_of(name, step)
+        return warmed_up(step, self.warmup) * super().weight_of(name, step)
 
 
 class _Review(Term):

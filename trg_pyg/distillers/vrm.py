@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trg_pyg.distillers.base import GraphSize, Taps, check_networks, check_weights, graph_size
+from trg_pyg.distillers.strong_view import check_magnitude, strong_view
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.divergences.pointwise import SmoothL1
 from trg_pyg.divergences.trimmed import Trimmed
@@ -69,7 +70,7 @@ class VRM(TermDistiller):
     ) -> None:
         check_weights(image_weight=image_weight, class_weight=class_weight)
         require(0 <= pruned < 1, f"pruned={pruned}: the share of edges that are left out is at least 0 and less than 1")
-        require(0 <= magnitude <= 30, f"magnitude={magnitude}: RandAugment has magnitudes from 0 to 30")
+        check_magnitude(magnitude)
         classes = check_networks(student, teacher).num_classes
         terms: dict[str, tuple[float, Term]] = {
             "image": (image_weight, _Directions("images", classes, pruned)),
@@ -80,21 +81,7 @@ class VRM(TermDistiller):
 
     def views(self, images: Tensor, step: Step) -> list[Tensor]:
         """Return the images, and the same changed by RandAugment."""
-        return [images, _changed(images, self.magnitude, step)]
-
-
-def _changed(images: Tensor, magnitude: int, step: Step) -> Tensor:
-    from torchvision.transforms import v2  # takes seconds to import
-
-    channels = images.shape[1]
-    require(channels in (1, 3), f"VRM: images of {channels} channels, and RandAugment knows grey and colour only")
-    change, changed = v2.RandAugment(magnitude=magnitude), []
-    # What torchvision draws, it draws from the global generator, which is put back.
-    with torch.random.fork_rng(devices=[]):
-        for image, seed in zip(images, (2**24 * step.noise(())).tolist(), strict=True):
-            torch.default_generator.manual_seed(int(seed))
-            changed.append(change(image))
-    return torch.stack(changed)
+        return [images, strong_view(images, self.magnitude, step, "VRM")]
 
 
 class _Directions(Term):

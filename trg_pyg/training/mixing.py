@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from trg_pyg._seeded import changed_by_seed
 from trg_pyg.batch import Batch
 from trg_pyg.data._views import seeds_of
 from trg_pyg.errors import require
@@ -70,7 +71,7 @@ class Mixing:
                 seeds = seeds_of(batch.slot, 2)
             else:
                 seeds = self._world.share(torch.randint(2**62, (batch.whole,), generator=generator))
-            images = _changed(images, self._change, seeds.tolist())
+            images = changed_by_seed(images, self._change, seeds.tolist())
         if not config.mixes:
             return replace(batch, inputs=images, slot=batch.slot if config.views else None)
         if config.views:
@@ -153,13 +154,3 @@ def _transform(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:
     steps += [v2.RandomErasing(config.erasing)] if config.erasing else []
     transform: Callable[[Tensor], Tensor] = v2.Compose(steps)
     return transform
-
-
-def _changed(images: Tensor, change: Callable[[Tensor], Tensor], seeds: Sequence[int]) -> Tensor:
-    # What torchvision draws, it draws from the global generator, which is put back.
-    with torch.random.fork_rng(devices=[]):
-        changed = []
-        for image, seed in zip(images, seeds, strict=True):
-            torch.default_generator.manual_seed(seed)
-            changed.append(change(image))
-    return torch.stack(changed)
