@@ -9,6 +9,7 @@ from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks
 from trg_pyg.distillers.bkd import BKD
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.ctkd import CTKD
 from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
@@ -30,7 +31,7 @@ from trg_pyg.distillers.sdd import SDD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
-from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
@@ -43,6 +44,7 @@ __all__ = [
     "BKD",
     "CC",
     "CRD",
+    "CTKD",
     "DKD",
     "HKD",
     "IRG",
@@ -78,8 +80,10 @@ __all__ = [
     "TermDistiller",
     "Vanilla",
     "check_networks",
+    "check_warmup",
     "check_weights",
     "default_token_graphs",
     "graph_size",
     "stage_pairs",
+    "warmed_up",
 ]
