@@ -21,7 +21,7 @@ from trg_pyg.tokens.normalize import full_precision
 
 
 class SDD(TermDistiller):
-    """What the networks' classifiers say of regions of the image (Luo, arXiv 2403.13512): SD-KD, or SD-DKD.
+    """What the networks' classifiers say of regions of the image (Wei et al., arXiv 2403.13512): SD-KD, or SD-DKD.
 
     Each network's own classifier reads the mean of its last map over each region, so that it has to be linear and
     what it takes of the image the mean over that map: networks that end in other layers need another tap, such as
