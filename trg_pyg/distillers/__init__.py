@@ -10,6 +10,7 @@ from trg_pyg.distillers.bkd import BKD
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
 from trg_pyg.distillers.dist import DIST
+from trg_pyg.distillers.ctkd import CTKD
 from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
@@ -51,6 +52,7 @@ __all__ = [
     "CC",
     "CRD",
     "DIST",
+    "CTKD",
     "DKD",
     "HKD",
     "ICKD",

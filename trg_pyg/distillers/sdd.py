@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from trg_pyg.batch import Batch
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
@@ -20,7 +21,7 @@ from trg_pyg.tokens.normalize import full_precision
 
 
 class SDD(TermDistiller):
-    """What the networks' classifiers say of regions of the image (Luo, arXiv 2403.13512): SD-KD, or SD-DKD.
+    """What the networks' classifiers say of regions of the image (Wei et al., arXiv 2403.13512): SD-KD, or SD-DKD.
 
     Each network's own classifier reads the mean of its last map over each region, so that it has to be linear and
     what it takes of the image the mean over that map: networks that end in other layers need another tap, such as
@@ -137,7 +138,10 @@ def _scores(layer: nn.Module, owner: str, outputs: Outputs, info: FeatureInfo) -
         raise InputError(f"SDD: the classifier of the {owner} is {type(layer).__name__}, not one linear layer")
     places = full_precision(as_map(outputs.features[-1], info))
     with torch.autocast(places.device.type, enabled=False):
-        return layer(places.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, places.shape[2:])
+        weight, bias = (None if each is None else each.to(places.dtype) for each in (layer.weight, layer.bias))
+        assert weight is not None
+        scores = linear(places.flatten(2).transpose(1, 2), weight, bias)
+    return scores.transpose(1, 2).unflatten(2, places.shape[2:])
 
 
 def _check_pooled(owner: str, outputs: Outputs, info: FeatureInfo) -> None:

@@ -14,7 +14,7 @@ from trg_pyg.tokens.normalize import full_precision
 
 
 class SDDLoss(DistillationLoss):
-    r"""Scale decoupled distillation (Luo, arXiv 2403.13512).
+    r"""Scale decoupled distillation (Wei et al., arXiv 2403.13512).
 
     .. math:: L = \frac{\tau^2}{B R} \sum_{b, r} w_{br} \, D(z^T_{br} / \tau, z^S_{br} / \tau)
 
