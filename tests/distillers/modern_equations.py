@@ -132,3 +132,12 @@ def review(student: list[Tensor], teacher: list[Tensor], layers: list[AttentionF
         out, deeper = fused(own, deeper, layer, goal.shape[2:])
         losses.append(pyramid(out, goal))
     return stack(losses).sum()
+
+
+def bottleneck(maps: Tensor, layers: nn.Sequential) -> Tensor:
+    """Three times a convolution, batch norm and ReLU."""
+    for conv, norm in zip(layers[::3], layers[1::3], strict=True):
+        zero = norm.bias.new_zeros(conv.out_channels)
+        x = batch_normalised(convolution(maps, conv.weight, zero, 1, conv.kernel_size[0] // 2))
+        maps = (x * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
+    return maps

@@ -25,6 +25,7 @@ from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.review_kd import ReviewKD
 from trg_pyg.distillers.rkd import RKD
 from trg_pyg.distillers.rrd import RRD
+from trg_pyg.distillers.simkd import SimKD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
@@ -69,6 +70,7 @@ __all__ = [
     "MapTerm",
     "Relational",
     "ReviewKD",
+    "SimKD",
     "TRGPaper",
     "Term",
     "TermDistiller",
