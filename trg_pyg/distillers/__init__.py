@@ -8,6 +8,7 @@ from trg_pyg.distillers.at import AT
 from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks, check_weights, graph_size
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.dcd import DCD
 from trg_pyg.distillers.dist import DIST
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
@@ -20,7 +21,9 @@ from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lsp import LSP
 from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.pefd import PEFD
 from trg_pyg.distillers.pkt import PKT
+from trg_pyg.distillers.psrd import PSRD
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.review_kd import ReviewKD
 from trg_pyg.distillers.rkd import RKD
@@ -41,6 +44,7 @@ __all__ = [
     "AT",
     "CC",
     "CRD",
+    "DCD",
     "DIST",
     "DKD",
     "HKD",
@@ -48,7 +52,9 @@ __all__ = [
     "IRG",
     "KD",
     "LSP",
+    "PEFD",
     "PKT",
+    "PSRD",
     "RKD",
     "RRD",
     "SP",

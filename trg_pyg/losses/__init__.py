@@ -9,12 +9,14 @@ from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.losses.crd import CRDLoss
+from trg_pyg.losses.dcd import DCDLoss
 from trg_pyg.losses.dkd import DKDLoss, decouple
 from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD
+from trg_pyg.losses.projector_ensemble import ProjectorEnsembleLoss
 from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.losses.selected import SelectedKL
@@ -26,6 +28,7 @@ __all__ = [
     "CRDLoss",
     "ContextualLoss",
     "CorrelationLoss",
+    "DCDLoss",
     "DKDLoss",
     "DistillationLoss",
     "ExplicitKnowledgeLoss",
@@ -35,6 +38,7 @@ __all__ = [
     "HintLoss",
     "LocalStructureLoss",
     "LogitKD",
+    "ProjectorEnsembleLoss",
     "PyramidLoss",
     "RelationalLoss",
     "SelectedKL",
