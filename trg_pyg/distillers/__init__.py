@@ -21,6 +21,7 @@ from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lsp import LSP
 from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
+from trg_pyg.distillers.ofakd import OFAKD
 from trg_pyg.distillers.pefd import PEFD
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.psrd import PSRD
@@ -52,6 +53,7 @@ __all__ = [
     "IRG",
     "KD",
     "LSP",
+    "OFAKD",
     "PEFD",
     "PKT",
     "PSRD",
