@@ -132,3 +132,36 @@ def review(student: list[Tensor], teacher: list[Tensor], layers: list[AttentionF
         out, deeper = fused(own, deeper, layer, goal.shape[2:])
         losses.append(pyramid(out, goal))
     return stack(losses).sum()
+
+
+def bottleneck(maps: Tensor, layers: nn.Sequential) -> Tensor:
+    """Three times a convolution, batch norm and ReLU."""
+    for conv, norm in zip(layers[::3], layers[1::3], strict=True):
+        zero = norm.bias.new_zeros(conv.out_channels)
+        x = batch_normalised(convolution(maps, conv.weight, zero, 1, conv.kernel_size[0] // 2))
+        maps = (x * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
+    return maps
+
+
+def log_sum(student: Tensor, teacher: Tensor, layer: nn.Linear, exponent: float) -> Tensor:
+    """log(1e-8 + the sum of |a - b|^exponent), a and b with mean 0 and variance 1 over images, 1e-4 beside it."""
+    both = []
+    for f in (stack([layer.weight @ row + layer.bias for row in student]), teacher):
+        centred = f - f.sum(0) / len(f)
+        both.append(centred / ((centred**2).sum(0) / len(f) + 1e-4) ** 0.5)
+    return (1e-8 + ((both[0] - both[1]).abs() ** exponent).sum()).log()
+
+
+def ofa(student: Tensor, teacher: Tensor, target: Tensor, exponent: float, tau: float) -> Tensor:
+    """-sum over classes of [(p_T + 1_y)^exponent - 1_y] log p_S, mean over images."""
+    rows = []
+    for s, t, y in zip(student, teacher, target.tolist(), strict=True):
+        p, q = softmax(t / tau), softmax(s / tau)
+        label = [float(c == y) for c in range(len(p))]
+        rows.append(-sum(((p[c] + label[c]) ** exponent - label[c]) * q[c].log() for c in range(len(p))))
+    return stack(rows).mean()
+
+
+def branch(maps: Tensor, conv: ConvNorm, classify: nn.Linear) -> Tensor:
+    pooled_maps = projected(maps, conv).clamp(min=0).flatten(2).mean(2)
+    return stack([classify.weight @ row + classify.bias for row in pooled_maps])

@@ -12,7 +12,7 @@ import torch
 import trg_pyg.distillers
 from experiments.benchmarks.losses import METHODS
 from trg_pyg._discover import subclasses
-from trg_pyg.distillers import KD, LSKD, RKD, TRG, Distiller, Losses, TermDistiller
+from trg_pyg.distillers import KD, LSKD, RKD, TRG, Distiller, Losses, SimKD, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -180,7 +180,7 @@ def test_every_parameter_and_the_student_receive_a_gradient(distiller, outputs, 
     distiller(student, teacher, step(images)).total.backward()
     trained = [p for p in distiller.parameters() if p.requires_grad]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
-    assert student.logits.grad.abs().sum() > 0
+    assert student.logits.grad.abs().sum() > 0 or isinstance(distiller, SimKD)  # whose published weights of them are 0
     assert teacher.logits.grad is None
     assert all(feature.grad is None for feature in (*teacher.features, teacher.embedding))
 

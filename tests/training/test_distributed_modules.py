@@ -124,7 +124,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "HKD": [{"bank": "other", "negatives": 6, "k": 3}],
     "IRG": [{"layers": (-1,), "kd_weight": 1.0}],
     "LSP": [{"edges": "knn", "k": 4}],
+    "ManifoldKD": [{"layers": (-2, -1)}],
     "RKD": [{"angle_weight": 0.0}],
+    "RRD": [{"queue": 16, "kd_weight": 0.5}],
     "TRG": [
         {"scope": "image", "propagation": "gnn", "symmetric": True, "sigma": "auto"},
         {"scope": "image", "reduction": "sum"},
@@ -282,6 +284,7 @@ KEPT = {
     "HKD": "memory.teacher.vectors",
     "Banks": "memory.student.vectors",
     "FitNet": "running_mean",
+    "RRD": "queue.vectors",
 }
 
 
@@ -354,7 +357,7 @@ def test_a_share_that_is_none_is_refused(found) -> None:
         assert f"a batch of 1 for {size} processes: each needs an image" in each["refused"]["small"]
 
 
-@pytest.mark.parametrize("name", ["CRD", "HKD", "Banks"])
+@pytest.mark.parametrize("name", ["CRD", "HKD", "RRD", "Banks"])
 def test_a_memory_bank_needs_the_whole_batch(name) -> None:
     method = Banks if name == "Banks" else getattr(trg_pyg.distillers, name)
     module, _ = build(Case(method, {}), World())

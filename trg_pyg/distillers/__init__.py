@@ -9,6 +9,7 @@ from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks
 from trg_pyg.distillers.bkd import BKD
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.dcd import DCD
 from trg_pyg.distillers.dist import DIST
 from trg_pyg.distillers.ctkd import CTKD
 from trg_pyg.distillers.dive import DiVE
@@ -27,12 +28,16 @@ from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.mlkd import MLKD
 from trg_pyg.distillers.nkd import NKD
+from trg_pyg.distillers.ofakd import OFAKD
+from trg_pyg.distillers.pefd import PEFD
 from trg_pyg.distillers.pkt import PKT
+from trg_pyg.distillers.psrd import PSRD
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.review_kd import ReviewKD
 from trg_pyg.distillers.rkd import RKD
 from trg_pyg.distillers.rrd import RRD
 from trg_pyg.distillers.sdd import SDD
+from trg_pyg.distillers.simkd import SimKD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
@@ -51,6 +56,7 @@ __all__ = [
     "BKD",
     "CC",
     "CRD",
+    "DCD",
     "DIST",
     "CTKD",
     "DKD",
@@ -63,7 +69,10 @@ __all__ = [
     "LTKD",
     "MLKD",
     "NKD",
+    "OFAKD",
+    "PEFD",
     "PKT",
+    "PSRD",
     "RKD",
     "RRD",
     "SDD",
@@ -88,6 +97,7 @@ __all__ = [
     "MapTerm",
     "Relational",
     "ReviewKD",
+    "SimKD",
     "TRGPaper",
     "Term",
     "TermDistiller",

@@ -10,6 +10,7 @@ from trg_pyg.losses.contextual import ContextualLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.losses.correlation import CorrelationLoss
 from trg_pyg.losses.crd import CRDLoss
+from trg_pyg.losses.dcd import DCDLoss
 from trg_pyg.losses.dkd import DKDLoss, decouple
 from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
 from trg_pyg.losses.gram import ProbabilityGram
@@ -19,6 +20,8 @@ from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.ltkd import LTKDLoss
 from trg_pyg.losses.nkd import NKDLoss
+from trg_pyg.losses.logit import LogitKD
+from trg_pyg.losses.projector_ensemble import ProjectorEnsembleLoss
 from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.losses.sdd import SDDLoss
@@ -32,6 +35,7 @@ __all__ = [
     "CRDLoss",
     "ContextualLoss",
     "CorrelationLoss",
+    "DCDLoss",
     "DKDLoss",
     "DistillationLoss",
     "ExplicitKnowledgeLoss",
@@ -44,6 +48,7 @@ __all__ = [
     "LogitKD",
     "NKDLoss",
     "ProbabilityGram",
+    "ProjectorEnsembleLoss",
     "PyramidLoss",
     "RelationalLoss",
     "SDDLoss",

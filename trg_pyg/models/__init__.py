@@ -35,6 +35,7 @@ from trg_pyg.models.published import (
     record,
     sha256_of,
 )
+from trg_pyg.models.reused import Projected, make_projector, restore_projector, widen
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.vit import vit_tiny_patch4_32
 from trg_pyg.models.weights import LoadedWeights, digest_of, load_weights, not_finite, save_weights, take_over
@@ -61,6 +62,7 @@ __all__ = [
     "Normalize",
     "Outputs",
     "Pretrained",
+    "Projected",
     "PublishedTeacher",
     "ShuffleDownV2",
     "ShuffleUnitV1",
@@ -79,6 +81,7 @@ __all__ = [
     "is_verified",
     "load_weights",
     "mobilenetv1",
+    "make_projector",
     "mobilenetv2",
     "not_finite",
     "pgd",
@@ -95,6 +98,7 @@ __all__ = [
     "resnet50",
     "resnet56",
     "resnet110",
+    "restore_projector",
     "save_weights",
     "sha256_of",
     "shufflenet_v1",
@@ -109,6 +113,7 @@ __all__ = [
     "vgg16",
     "vgg19",
     "vit_tiny_patch4_32",
+    "widen",
     "wrn_16_1",
     "wrn_16_2",
     "wrn_40_1",

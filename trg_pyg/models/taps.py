@@ -11,6 +11,7 @@ from trg_pyg._size import Size, sides, size_of
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, grid_of, is_channels_last, undisturbed
 from trg_pyg.models.normalize import Normalize
+from trg_pyg.models.reused import Projected
 
 
 class Outputs(NamedTuple):
@@ -262,7 +263,8 @@ class TappedModel(nn.Module):
         return modules[path]
 
     def _tap(self, paths: Sequence[str]) -> None:
-        modules = [self._module("tap", path) for path in paths]
+        found = [self._module("tap", path) for path in paths]
+        modules = [module.tapped if isinstance(module, Projected) else module for module in found]
         self.taps = tuple(paths)
         self._readers = [_Reader() for _ in modules]
         pairs = zip(modules, self._readers, strict=True)

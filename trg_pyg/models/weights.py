@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from trg_pyg._files import replaced_whole
 from trg_pyg.errors import InputError, count, few, require
+from trg_pyg.models.reused import restore_projector
 
 _WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and its kin; torch.compile
 _COMPILED = "_orig_mod."  # of a part that was compiled alone it stands in the middle of a name
@@ -64,7 +65,8 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
     under another name. What is beside the weights does not matter. Neither do the prefixes of DataParallel and of
     ``torch.compile``, nor any other prefix, as long as the names under one of them are those of the network: a
     Lightning module, an averaged model, or a whole distiller, where that of the network that fits is taken. Counters of
-    batch norms that a file lacks, as those of PyTorch before 0.4.1 do, keep their value.
+    batch norms that a file lacks, as those of PyTorch before 0.4.1 do, keep their value. A network whose file has a
+    projector (:mod:`~trg_pyg.models.reused`) is given one.
 
     Args:
         model: network with the names and shapes of the weights.
@@ -85,6 +87,7 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
         state, claimed = _read_torch(path)
         metadata = {}
     accuracy = _accuracy(claimed, path)
+    restore_projector(model, state)
     fitted = _fitted(state, model.state_dict(), path, head)
     model.load_state_dict(fitted.state)
     with path.open("rb") as file:
