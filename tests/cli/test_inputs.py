@@ -110,6 +110,7 @@ CASES["a key of a group is known"] = configured("train: {epoch: 1}")
 CASES["an option of a method or data set is known"] = typed("--distiller=TRG", "--distiller.alfa=1")
 CASES["a value has its type"] = typed("--train.epochs=many")
 CASES["a class is known"] = typed("--data=CIFAR1000")
+CASES["there is one of that name"] = typed("--recipe=crt")
 CASES["a method is known"] = typed("--methods", "KD", "TGR")
 CASES["a method is there once"] = typed("--methods", "KD", "KD")
 CASES["a seed fits in 64 bits"] = typed("--seeds", str(2**64))
@@ -298,6 +299,7 @@ def second_run(place: Place) -> int:
     return exit_code_of(work, "run")
 
 
+CASES["there are figures of the pair"] = lambda place: table.main(["--published", str(place.run)])
 CASES["it holds results"] = lambda place: table.main([str(place.file("table.jsonl", '{"study": "x"}'))])
 
 

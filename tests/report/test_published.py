@@ -93,7 +93,7 @@ def test_a_long_tail_has_figures_of_its_own(table):
     pair = ("--data=CIFAR100", "--teacher.name=resnet32", "--student.name=resnet32", "--recipe=lt")
     _, rows = table(results(*pair, "--data.imbalance=100", methods={"Vanilla": (38.0,)}))
     assert rows[-1][:5] == ["Vanilla", "0", "38.00", "38.32", "-0.32"]
-    with pytest.raises(InputError, match="CIFAR100-LT20/resnet32-resnet32: no published figures of these pairs"):
+    with pytest.raises(InputError, match="CIFAR100-LT20/resnet32-resnet32: no published figures of that pair"):
         table(results(*pair, "--data.imbalance=20"))
 
 
@@ -110,7 +110,7 @@ def test_held_out_images_are_not_compared_and_studies_without_figures_are_named(
     with pytest.raises(InputError, match="CIFAR100-val/resnet56-resnet20: no published figures"):
         table(results(*PAIR, "--data.validation=0.1"))
     text, _ = table(results(*PAIR), results("--data=Digits"))
-    assert "\n\nDigits/resnet20-resnet8: no published figures of these pairs" in text
+    assert "\n\nDigits/resnet20-resnet8: no published figures of that pair" in text
 
 
 def test_the_command_prints_it_of_folders_too(tmp_path, capsys):

@@ -9,9 +9,9 @@ from trg_pyg.distillers.base import Distiller, GraphSize, Losses, check_networks
 from trg_pyg.distillers.bkd import BKD
 from trg_pyg.distillers.cc import CC
 from trg_pyg.distillers.crd import CRD
+from trg_pyg.distillers.ctkd import CTKD
 from trg_pyg.distillers.dcd import DCD
 from trg_pyg.distillers.dist import DIST
-from trg_pyg.distillers.ctkd import CTKD
 from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
@@ -56,9 +56,9 @@ __all__ = [
     "BKD",
     "CC",
     "CRD",
+    "CTKD",
     "DCD",
     "DIST",
-    "CTKD",
     "DKD",
     "HKD",
     "ICKD",

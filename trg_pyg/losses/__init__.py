@@ -20,7 +20,6 @@ from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.ltkd import LTKDLoss
 from trg_pyg.losses.nkd import NKDLoss
-from trg_pyg.losses.logit import LogitKD
 from trg_pyg.losses.projector_ensemble import ProjectorEnsembleLoss
 from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.losses.relational import RelationalLoss

@@ -83,9 +83,9 @@ def published_report(paths: Sequence[Path]) -> str:
             tables.append(_table(study, of_pair))
         else:
             without.append(study.title)
-    data = few(list(dict.fromkeys(figure.data for figure in known)))
-    none = f"{few(without)}: no published figures of these pairs on these data; there are some of {data}"
-    require(bool(tables), none)
+    none = f"{few(without)}: no published figures of that pair and these data"
+    of_data = few(list(dict.fromkeys(figure.data for figure in known)))
+    require(bool(tables), f"{none}, there are some of {of_data}; leave --published out for the table alone")
     return "\n\n".join([*tables, *([f"{none}."] if without else []), *found.notes])
 
 
