@@ -16,18 +16,6 @@ ORDER = [
 # To the left of everything.
 BASE = {"batch", "errors", "metrics", "runs"}
 BASE |= {"_discover", "_files", "_program", "_pyg", "_seeded", "_size", "_transfer"}
-    "batch",
-    "errors",
-    "metrics",
-    "runs",
-    "_discover",
-    "_files",
-    "_program",
-    "_pyg",
-    "_seeded",
-    "_size",
-    "_transfer",
-}
 # What the pieces must not import, and where in the laboratory it may be.
 FORBIDDEN: dict[str, set[str]] = {
     "experiments": set(),

@@ -55,9 +55,9 @@ class TrainConfig:
         gamma: factor at each milestone, in (0, 1].
         warmup_epochs: epochs of linear warm-up, fractions allowed, below ``epochs``; 0 for none. With ``"onecycle"``
             it is the length of the rise, and 0 stands for PyTorch's default share of 0.3.
-        grad_clip: largest gradient norm over all trained parameters, above 0; None leaves gradients as they are.
+        grad_clip: largest norm of all gradients together, above 0; None leaves gradients as they are.
         precision: of both networks' forward passes; losses and weights are float32 always.
-        nonfinite: what to do with a step whose losses or gradients are NaN or infinite, which is never taken:
+        nonfinite: what follows a step of NaN or infinite losses or gradients, which is never taken:
             ``"stop"`` the training, or ``"skip"`` the step, which leaves no trace in weights, running statistics and
             memory banks. With fp16, infinite gradients lower the loss scale instead.
         max_skipped: steps of a training to skip before it is stopped after all, at least 0.
@@ -78,10 +78,12 @@ class TrainConfig:
         balanced_sampling: how far an epoch evens classes out, in [0, 1]. Its images are drawn with replacement, so
             that a class of n has a share of them proportional to n^(1 - balanced_sampling): 1 is class-balanced
             sampling, 0.5 square-root sampling; 0 takes every image once.
-        logit_adjustment: cross-entropy is that of logits + logit_adjustment log(share of each class), so that small
-            classes are not put last. 1 is balanced softmax. Terms of distillation compare logits as they are.
-        adjust_after: train without, and take it off the logits of the trained network, by its classifier's bias.
-        effective_number: beta of the weight of each class in cross-entropy, in [0, 1). It is proportional to
+        logit_adjustment: weight of log class shares in cross-entropy. It is that of z + weight log(share of
+            each class), so that small classes are not put last; 1 is balanced softmax. Terms of distillation compare
+            logits as they are.
+        adjust_after: take them off the trained network's logits instead. Cross-entropy is as ever, and the bias of the
+            classifier that is evaluated and saved is less by them.
+        effective_number: beta of class weights in cross-entropy, in [0, 1). They are proportional to
             (1 - beta) / (1 - beta^n) for n images, and 1 in the mean over images; published as 0.9999.
         deferred_epochs: epochs before these weights begin; published as 160 of 200.
         ema: decay of a running mean of the student's weights. In [0, 1), and smaller in the first steps. The mean is
