@@ -40,6 +40,7 @@ TABLE = {
     "resnet44": Row(667_188, 272, "conv1.weight", "fc.bias", NARROW, 64),
     "resnet56": Row(861_620, 344, "conv1.weight", "fc.bias", NARROW, 64),
     "resnet110": Row(1_736_564, 668, "conv1.weight", "fc.bias", NARROW, 64),
+    "resnet8x2": Row(320_260, 56, "conv1.weight", "fc.bias", layers((32, 32), (64, 16), (128, 8)), 128),
     "resnet8x4": Row(1_233_540, 62, "conv1.weight", "fc.bias", WIDE, 256),
     "resnet32x4": Row(7_433_860, 206, "conv1.weight", "fc.bias", WIDE, 256),
     "wrn_16_1": Row(180_916, 82, "conv1.weight", "fc.bias", WRN1, 64),

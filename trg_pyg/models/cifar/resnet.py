@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from trg_pyg.errors import InputError
 
 _NARROW = (16, 16, 32, 64)
+_TWICE = (32, 32, 64, 128)
 _WIDE = (32, 64, 128, 256)
 
 
@@ -120,6 +121,11 @@ def resnet56(num_classes: int = 10) -> CifarResNet:
 def resnet110(num_classes: int = 10) -> CifarResNet:
     """ResNet-110, last map ``[B, 64, 8, 8]``."""
     return CifarResNet(110, _NARROW, num_classes)
+
+
+def resnet8x2(num_classes: int = 10) -> CifarResNet:
+    """ResNet-8, twice as wide, last map ``[B, 128, 8, 8]``."""
+    return CifarResNet(8, _TWICE, num_classes)
 
 
 def resnet8x4(num_classes: int = 10) -> CifarResNet:
