@@ -23,7 +23,7 @@ from trg_pyg.distillers.lsp import LSP
 from trg_pyg.distillers.ltkd import LTKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.mlkd import MLKD
-from trg_pyg.distillers.nkd import NKD
+from trg_pyg.distillers.nkd import NKD, Normalised
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.relational import Relational
 from trg_pyg.distillers.rkd import RKD
@@ -36,6 +36,7 @@ from trg_pyg.distillers.trg import TRG, default_token_graphs
 from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
+from trg_pyg.distillers.wkd import WKD
 from trg_pyg.distillers.wttm import WTTM
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "SSKD",
     "TRG",
     "VID",
+    "WKD",
     "WTTM",
     "AdversarialKD",
     "AdversarialTraining",
@@ -74,6 +76,7 @@ __all__ = [
     "HintDynamic",
     "Losses",
     "MapTerm",
+    "Normalised",
     "Relational",
     "TRGPaper",
     "Term",

@@ -24,6 +24,7 @@ from trg_pyg.losses.sdd import SDDLoss
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
 from trg_pyg.losses.vid import VIDLoss
+from trg_pyg.losses.wkd import WKDLoss
 from trg_pyg.losses.wttm import WTTMLoss
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "TemperatureSchedule",
     "TokenContrast",
     "VIDLoss",
+    "WKDLoss",
     "WTTMLoss",
     "check_logits",
     "check_maps",
