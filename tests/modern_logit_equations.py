@@ -120,3 +120,23 @@ def mlkd(weak: tuple[Tensor, Tensor], strong: tuple[Tensor, Tensor], taus: Seque
         for tau in taus
     ]
     return stack(losses).sum()
+
+
+def wkd(
+    student: Tensor, teacher: Tensor, target: Tensor, prototypes: Tensor, tau: float, smoothness: float, iterations: int
+) -> Tensor:
+    """Transport between p^_T and p^_S by Sinkhorn's iteration on the other classes alone, mean over the batch."""
+    rows = [row / row.norm() for row in prototypes]
+    whole = stack([stack([(1 - (a * b).sum()).clamp(min=0) + 1e-8 for b in rows]) for a in rows])
+    losses = []
+    for s, t, y in zip(student, teacher, target.tolist(), strict=True):
+        others = [k for k in range(len(s)) if k != y]
+        cost = whole[others][:, others]
+        kernel = (-cost / smoothness).exp()
+        p_s, p_t = softmax_row(without(s, y) / tau), softmax_row(without(t, y) / tau)
+        u = p_s * 0 + 1 / len(others)
+        for _ in range(iterations):
+            v = p_t / (kernel.T @ u + 1e-8)
+            u = p_s / (kernel @ v + 1e-8)
+        losses.append((u[:, None] * kernel * v[None, :] * cost).sum())
+    return stack(losses).mean()

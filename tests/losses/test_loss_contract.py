@@ -37,7 +37,7 @@ SIZES = {
 }
 HALF = [torch.float16, torch.bfloat16]
 # Of which student and teacher are not compared as they are: another student is nearest.
-TRANSFORMED = {"NKDLoss", "WTTMLoss", "LTKDLoss"}
+TRANSFORMED = {"NKDLoss", "WKDLoss", "WTTMLoss", "LTKDLoss"}
 LABELS = torch.arange(IMAGES * SIZE) % 3  # of a training set of as many images as a batch has rows
 
 
@@ -85,6 +85,7 @@ class Case:
             "index": torch.arange(items),
             "generator": torch.Generator().manual_seed(0),  # the same draws in every call
             "logits": torch.arange(3.0 * items).view(items, 3).sin(),  # of a teacher with this classifier
+            "prototypes": torch.arange(2.0 * STUDENT_DIM).view(-1, 2).cos(),
             "weight": torch.arange(3.0 * teacher.shape[1]).view(3, -1).cos(),
         }
         return self.loss(student, teacher, **{name: known[name] for name in self.extra})

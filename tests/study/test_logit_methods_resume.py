@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from trg_pyg.cli.run import main
 
-METHODS = ["LSKD", "NKD", "CTKD", "WTTM", "SDD", "MLKD", "BKD", "DiVE", "LTKD"]
+METHODS = ["LSKD", "NKD", "CTKD", "WKD", "WTTM", "SDD", "MLKD", "BKD", "DiVE", "LTKD"]
 
 
 def results(folder):

@@ -30,6 +30,7 @@ from trg_pyg.distillers.mlkd import MLKD
 from trg_pyg.distillers.nkd import NKD
 from trg_pyg.distillers.ofakd import OFAKD
 from trg_pyg.distillers.pefd import PEFD
+from trg_pyg.distillers.nkd import NKD, Normalised
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.psrd import PSRD
 from trg_pyg.distillers.relational import Relational
@@ -48,6 +49,7 @@ from trg_pyg.distillers.trg_paper import TRGPaper
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
 from trg_pyg.distillers.vrm import VRM
+from trg_pyg.distillers.wkd import WKD
 from trg_pyg.distillers.wttm import WTTM
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "TRG",
     "VID",
     "VRM",
+    "WKD",
     "WTTM",
     "AdversarialKD",
     "AdversarialTraining",
@@ -95,6 +98,7 @@ __all__ = [
     "Losses",
     "ManifoldKD",
     "MapTerm",
+    "Normalised",
     "Relational",
     "ReviewKD",
     "SimKD",

@@ -43,11 +43,17 @@ class NKD(TermDistiller):
         **options: Any,
     ) -> None:
         check_weights(weight=weight)
-        terms: dict[str, tuple[float, Term]] = {"nkd": (weight, _Normalised(NKDLoss(gamma, tau)))}
+        terms: dict[str, tuple[float, Term]] = {"nkd": (weight, Normalised(NKDLoss(gamma, tau)))}
         super().__init__(student, teacher, tau=tau, terms=terms, **options)
 
 
-class _Normalised(Term):
+class Normalised(Term):
+    """The loss of the logits, of images of one class each.
+
+    Args:
+        loss: of logits and labels.
+    """
+
     def __init__(self, loss: NKDLoss) -> None:
         super().__init__()
         self.loss = loss

@@ -27,6 +27,7 @@ from trg_pyg.losses.sdd import SDDLoss
 from trg_pyg.losses.selected import SelectedKL
 from trg_pyg.losses.temperature import TemperatureSchedule
 from trg_pyg.losses.vid import VIDLoss
+from trg_pyg.losses.wkd import WKDLoss
 from trg_pyg.losses.wttm import WTTMLoss
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "TemperatureSchedule",
     "TokenContrast",
     "VIDLoss",
+    "WKDLoss",
     "WTTMLoss",
     "check_logits",
     "check_maps",
