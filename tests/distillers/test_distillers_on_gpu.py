@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,6 @@ import trg_pyg.distillers
 from trg_pyg._discover import subclasses
 from trg_pyg.distillers import TRG, Distiller
 from trg_pyg.models import Outputs
-from trg_pyg.step import Step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,9 +30,12 @@ def test_a_gpu_gives_the_losses_and_gradients_of_the_cpu(method, networks, outpu
     images = max(3, distiller.min_images)
     results = {}
     for name, device in (("cpu", "cpu"), ("gpu", "cuda")):
-        student, teacher = outputs(images)
-        here = step(images)
-        there = Step(here.target.to(device), here.progress, here.generator, here.index.to(device))
+        black = torch.zeros(images, 3, 16, 16, dtype=torch.uint8)
+        rows, here = distiller.see(black, step(images))[1], step(images)
+        student, teacher = outputs(sum(rows or (images,)))
+        for network in (here.networks._student, here.networks._teacher):
+            network.to(device)
+        there = replace(here, target=here.target.to(device), index=here.index.to(device), rows=rows)
         losses = copy.deepcopy(distiller).to(device)(moved(student, device), moved(teacher, device), there)
         losses.total.backward()
         grads = [x.grad for x in (student.logits, *student.features, student.embedding) if x.grad is not None]

@@ -13,6 +13,7 @@ from trg_pyg.distillers import (
     DKD,
     HKD,
     KD,
+    OFAKD,
     SSKD,
     TRG,
     AdversarialKD,
@@ -131,7 +132,7 @@ class _OfClasses(TermDistiller):
         super().__init__(student, teacher, terms={"graph": (1.0, Relational(nodes, LabelGraph(), Cosine(), MSE()))})
 
 
-NEEDS_ONE = [DKD, AEKT, CRD, HKD, SSKD, _OfClasses, AdversarialKD, AdversarialTraining]
+NEEDS_ONE = [DKD, AEKT, CRD, HKD, OFAKD, SSKD, _OfClasses, AdversarialKD, AdversarialTraining]
 
 
 @pytest.mark.parametrize("method", [*NEEDS_ONE, KD, Vanilla, AnnealingKD, TRG])

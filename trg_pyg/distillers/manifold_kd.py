@@ -16,7 +16,7 @@ from trg_pyg.relations.kernels import Cosine
 
 
 class ManifoldKD(TermDistiller):
-    r"""Cosines of tokens: within images, at one place of all images, and of a few at random (Hao et al., 2107.01378).
+    r"""Cosines of tokens within images, at one place of all, and of a few at random (Hao et al., arXiv 2107.01378).
 
     .. math:: L = L_{CE} + \frac{1}{\lvert \mathcal{L} \rvert} \sum_{l \in \mathcal{L}} \big(
         w_i \, \mathrm{MSE}_{b, n, m}(\cos_{bn, bm}) + w_p \, \mathrm{MSE}_{n, a, b}(\cos_{an, bn})
