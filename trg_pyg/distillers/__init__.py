@@ -27,10 +27,9 @@ from trg_pyg.distillers.ltkd import LTKD
 from trg_pyg.distillers.manifold_kd import ManifoldKD
 from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.mlkd import MLKD
-from trg_pyg.distillers.nkd import NKD
+from trg_pyg.distillers.nkd import NKD, Normalised
 from trg_pyg.distillers.ofakd import OFAKD
 from trg_pyg.distillers.pefd import PEFD
-from trg_pyg.distillers.nkd import NKD, Normalised
 from trg_pyg.distillers.pkt import PKT
 from trg_pyg.distillers.psrd import PSRD
 from trg_pyg.distillers.relational import Relational
