@@ -167,9 +167,9 @@ class Relational(Term):
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
         classes = step.classes
         labels = None if classes is None else self.nodes.labels(classes, nodes_t.shape[1])
-        graph_t = self.edges(seen_t, labels)
+        graph_t = self.edges.plain(seen_t, labels)
         if self.on == "own":
-            graph_s = self.edges(seen_s, labels)
+            graph_s = self.edges.plain(seen_s, labels)
         else:
             graph_s = graph_t if self.edges.weight is None else self.edges.reweight(graph_t, seen_s)
         if self.edge_nodes is not None or graph_s is graph_t:
