@@ -63,6 +63,8 @@ class CC(TermDistiller):
         weight = published if weight is None else weight
         check_weights(weight=weight)
         super().__init__(student, teacher, terms={"correlation": (weight, term)}, **options)
+        # Consecutive images of other processes would have to be gathered for their differences.
+        self.by_rows = form == "kernel"
         self.min_images = 2 if form == "difference" and weight else 1
 
 

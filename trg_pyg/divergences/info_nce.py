@@ -57,9 +57,7 @@ def info_nce(
         "both must be [items, width], at least one of each",
     )
     anchor, positive = l2_normalize(anchor), l2_normalize(positive)
-    return info_nce_of_cosines(
-        anchor, positive, temperature, reduction=reduction, chunk_bytes=chunk_bytes, share=share
-    )
+    return info_nce_of_cosines(anchor, positive, temperature, reduction=reduction, chunk_bytes=chunk_bytes, share=share)
 
 
 def info_nce_of_cosines(

@@ -96,9 +96,10 @@ class KL(Divergence):
         if self.reduction == "entries":
             return per_edge.sum() / max(per_edge.numel(), 1)
         if (degree := degree_of(first.graph)) is not None:
-            per_node = per_edge.view(-1, degree).sum(1)
-        else:
-            per_node = scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum")
+            # Nodes without edges are those of other processes.
+            mean = per_edge.sum() * (degree / per_edge.numel())
+            return mean if self.reduction == "mean" else mean * nodes
+        per_node = scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum")
         return reduce(per_node, self.reduction, share)
 
 

@@ -10,7 +10,15 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.batch import forget_parts, join_graphs, make_batch, plain_batch, replace_nodes, set_edges, set_layout
+from trg_pyg.graphs.batch import (
+    forget_parts,
+    join_graphs,
+    make_batch,
+    plain_batch,
+    replace_nodes,
+    set_edges,
+    set_layout,
+)
 from trg_pyg.relations.base import (
     EdgeRelation,
     check_kind,
@@ -156,7 +164,8 @@ class GraphBuilder(BaseTransform):
             edge_index,
             self._weigh(features, edge_index, graphs.shape[0]),
             num_graphs=graphs.shape[0],
-            degree=self._degree(graphs.shape[1]) if share is None else None,
+            degree=self._degree(graphs.shape[1]),
+            share=None if every else share,
         )
 
     def _as_batch(self, graph: Batch, share: Share | None) -> Batch:

@@ -21,6 +21,7 @@ from trg_pyg.relations.base import (
     layout_of,
     with_attributes,
 )
+from trg_pyg.step import Share
 
 
 def make_batch(
@@ -74,12 +75,13 @@ def plain_batch(
     *,
     num_graphs: int,
     degree: int | None = None,
+    share: Share | None = None,
 ) -> Batch:
-    """Make a :class:`~trg_pyg.relations.base.PlainGraph` of what :func:`make_batch` takes."""
+    """Make a :class:`~trg_pyg.relations.base.PlainGraph` of what :func:`make_batch` takes, and whose share it is."""
     x = node_attributes["x"]
     numbers = _numbers(x, num_graphs)
     layout = Layout(edge_index, numbers, num_graphs, degree)
-    return cast(Batch, PlainGraph(x, edge_index, numbers, layout, edge_weight, node_attributes.get("image")))
+    return cast(Batch, PlainGraph(x, edge_index, numbers, layout, edge_weight, node_attributes.get("image"), share))
 
 
 def _numbers(x: Tensor, num_graphs: int) -> Tensor:

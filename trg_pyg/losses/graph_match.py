@@ -13,7 +13,15 @@ from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
-from trg_pyg.relations.base import PlainGraph, check_graph, equal_graphs, features_of, graph_numbers, layout_of, weights_of
+from trg_pyg.relations.base import (
+    PlainGraph,
+    check_graph,
+    equal_graphs,
+    features_of,
+    graph_numbers,
+    layout_of,
+    weights_of,
+)
 from trg_pyg.step import Share
 
 

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from trg_pyg._transfer import can_look
 from trg_pyg.errors import InputError, require
+from trg_pyg.step import Share
 from trg_pyg.tokens.normalize import full_precision
 
 Place = Literal["edges", "triples", "nodes"]
@@ -25,7 +26,7 @@ class Layout(NamedTuple):
         edge_index: the edges, sorted by target; none joins two graphs.
         batch: number of the graph of each node, in ascending order.
         graphs: number of graphs, all of as many nodes.
-        degree: edges into each node, where all nodes have as many.
+        degree: edges into each node that has any, where all these have as many.
     """
 
     edge_index: Tensor
@@ -48,6 +49,8 @@ class PlainGraph:
     layout: Layout
     edge_weight: Tensor | None = None
     image: Tensor | None = None
+    # Where other processes have the edges of the same graph into other nodes.
+    share: Share | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -74,7 +77,7 @@ def _trusted(graph: Data | PlainGraph) -> Layout | None:
 
 
 def degree_of(graph: Data | PlainGraph) -> int | None:
-    """Return how many edges run into each node, one node's after another's; ``None`` where that is not known."""
+    """Return how many edges run into each node that has any, one's after another's; ``None`` where it is not known."""
     layout = layout_of(graph)
     return None if layout is None else layout.degree or None
 

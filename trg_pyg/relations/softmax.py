@@ -66,7 +66,8 @@ class Softmax(Relation):
             return rows.logit - rows.log_z[rows.row] - _log(graph.num_nodes, rows.logit)
         logits = self._logits(graph)
         if (degree := degree_of(graph)) is not None:
-            return logits.view(-1, degree).log_softmax(1).flatten()
+            # A processor takes many short rows fastest side by side.
+            return logits.view(-1, degree).T.log_softmax(0).T.flatten()
         return segment_log_softmax(logits, graph.edge_index[1], graph.num_nodes)
 
     def rows(self, graph: Data) -> SparseRows:
