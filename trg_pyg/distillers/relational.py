@@ -136,7 +136,7 @@ class Relational(Term):
         if self.nodes.per_image or self.one_class or not all(map(_of_rows, (*relations, *self._weights()))):
             return False
         if self.nodes.layers > 1:
-            return isinstance(divergence, PointwiseDivergence)
+            return isinstance(self.edges, LayerGraph) and isinstance(divergence, PointwiseDivergence)
         regular = self.edges.regular and self.edges.num_edges(64) is not None
         if relations[0].on == "nodes":
             return isinstance(divergence, PointwiseDivergence | InfoNCE) and isinstance(self.edges, CompleteGraph)
