@@ -1,5 +1,4 @@
-"""What the losses of TRG, or of another method by rows, cost on several processes,
-CPU time of all together, over that of one process on the same batch.
+"""What a method's losses cost on several processes, CPU time of all together, over one process on the same batch.
 
     python experiments/benchmarks/shares.py --json runs/shares.json
 
