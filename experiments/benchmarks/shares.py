@@ -1,4 +1,4 @@
-"""What TRG's losses cost on several processes, CPU time of all together, over that of one process on the same batch.
+"""What a method's losses cost on several processes, CPU time of all together, over one process on the same batch.
 
     python experiments/benchmarks/shares.py --json runs/shares.json
 
@@ -20,9 +20,10 @@ from typing import cast
 import torch
 from torch import Tensor, distributed, nn
 
+import trg_pyg.distillers
 from experiments.benchmarks._measure import Work, ms, ratio, show
 from experiments.benchmarks.allocation import keep_freed_memory
-from trg_pyg.distillers.trg import TRG
+from trg_pyg.distillers.base import Distiller
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.step import Step
 from trg_pyg.training.distributed import World
@@ -48,11 +49,7 @@ class Row:
     over_one: float
 
 
-class Whole(TRG):
-    """TRG whose rows are not shared out: a subclass does not inherit that they can be."""
-
-
-METHODS: dict[str, type[TRG]] = {"rows": TRG, "whole": Whole}
+_WAYS = ("rows", "whole")
 
 
 class _Maps(nn.Module):
@@ -72,6 +69,7 @@ class _Maps(nn.Module):
 def measure(
     tokens: int = 4096,
     processes: tuple[int, ...] = (2, 4),
+    method: str = "TRG",
     repeats: int = 3,
     rounds: int = 7,
     device: str = "cpu",
@@ -81,13 +79,14 @@ def measure(
     Args:
         tokens: of a batch, 16 an image.
         processes: numbers of them, beside one.
+        method: whose losses; one with ``by_rows``.
         repeats: calls in a turn.
         rounds: turns that count, after one that does not.
         device: cpu.
     """
-    ways = [(1, "rows"), *((size, way) for size in processes for way in METHODS)]
+    ways = [(1, "rows"), *((size, way) for size in processes for way in _WAYS)]
     with ExitStack() as stack:
-        crews = {size: stack.enter_context(_crew(size, tokens // _PER_IMAGE)) for size in (1, *processes)}
+        crews = {size: stack.enter_context(_crew(method, size, tokens // _PER_IMAGE)) for size in (1, *processes)}
 
         def turn(size: int, way: str) -> float:
             for member in crews[size]:
@@ -100,14 +99,14 @@ def measure(
 
 
 @contextmanager
-def _crew(size: int, images: int) -> Iterator[list[Connection]]:
+def _crew(method: str, size: int, images: int) -> Iterator[list[Connection]]:
     """Start processes that share a batch, and wait where it is not their turn."""
     context = multiprocessing.get_context("forkserver")  # which makes the slow imports once
     context.set_forkserver_preload(["experiments.benchmarks._measure", "trg_pyg.training.modules"])
     with tempfile.TemporaryDirectory() as folder:
         pipes = [context.Pipe() for _ in range(size)]
         crew = [
-            context.Process(target=_work, args=(rank, size, images, folder, pipe[1]), daemon=True)
+            context.Process(target=_work, args=(method, rank, size, images, folder, pipe[1]), daemon=True)
             for rank, pipe in enumerate(pipes)
         ]
         for member, pipe in zip(crew, pipes, strict=True):
@@ -120,12 +119,12 @@ def _crew(size: int, images: int) -> Iterator[list[Connection]]:
             member.join()
 
 
-def _work(rank: int, size: int, images: int, folder: str, orders: Connection) -> None:
+def _work(method: str, rank: int, size: int, images: int, folder: str, orders: Connection) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()  # as the command does
     distributed.init_process_group("gloo", f"file://{folder}/meeting", world_size=size, rank=rank)
     world = World.current()
-    works = {way: prepare(way, images, world) for way in METHODS}
+    works = {way: prepare(method, way, images, world) for way in _WAYS}
     with suppress(EOFError):
         while True:
             way, repeats = orders.recv()
@@ -137,12 +136,14 @@ def _work(rank: int, size: int, images: int, folder: str, orders: Connection) ->
     distributed.destroy_process_group()
 
 
-def prepare(way: str, images: int, world: World) -> Work:
+def prepare(method: str, way: str, images: int, world: World) -> Work:
     """Return a function that computes the losses of this process's share, forward and backward."""
     own = world.part(images)[world.rank]
     network = NetworkInfo(_CLASSES, (FeatureInfo("layer", "map", _WIDTH, _GRID),))
     torch.manual_seed(0)
-    distiller = METHODS[way](network, network, tokens_per_image=_PER_IMAGE)
+    cls: type[Distiller] = getattr(trg_pyg.distillers, method)
+    # A subclass does not inherit that its rows can be shared out.
+    distiller = (cls if way == "rows" else type("Whole", (cls,), {}))(network, network)
     student, teacher = _Maps(own, world.rank), _Maps(own, world.size + world.rank)(None)
     module = DistillationModule(cast(TappedModel, student), distiller, world=world)
     step = Step(torch.arange(own) % _CLASSES, 0.5, torch.Generator().manual_seed(0))

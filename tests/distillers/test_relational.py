@@ -1,18 +1,21 @@
 """Methods put together by hand, of all pieces that go together, and the reasons why others do not."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import loss_equations
 import pytest
 import torch
 from pairs import pairs_among
-from torch import nn
+from torch import Tensor, nn
 
 from trg_pyg.distillers import RKD, Relational, TermDistiller
 from trg_pyg.divergences import KL, MSE, BankInfoNCE, Divergence, InfoNCE, SmoothL1
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph, GridGraph, KNNGraph, LabelGraph, LayerGraph
-from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes import Embedded, FlattenedMaps, Instances, Probabilities, StageMaps, Tokens, UnitLength
 from trg_pyg.relations import (
     Angle,
@@ -28,7 +31,7 @@ from trg_pyg.relations import (
     Softmax,
     TaylorGaussian,
 )
-from trg_pyg.step import Step
+from trg_pyg.step import Share, Step
 
 NODES = {
     "instances": Instances,
@@ -119,6 +122,62 @@ def test_what_goes_together_works(nodes, edges, relation, divergence, networks, 
 def test_the_rest_is_refused(nodes, edges, relation, divergence, networks):
     with pytest.raises(InputError):
         Relational(NODES[nodes](*networks), EDGES[edges](), RELATIONS[relation](), DIVERGENCES[divergence]())
+
+
+def can_be_cut(nodes: str, edges: str, relation: str, divergence: str) -> bool:
+    """Whether an image's values are of its own edges, or of a size that processes find together."""
+    if nodes not in IMAGE_NODES or edges == "same class" or relation == "softmax over all":
+        return False
+    if nodes == "layers":
+        return edges == "between layers" and divergence in OF_EDGES
+    return relation != "features" or edges == "complete"
+
+
+@pytest.mark.parametrize(("nodes", "edges", "relation", "divergence"), pairs_among(WORKING))
+def test_only_what_can_be_cut_is_computed_by_rows(nodes, edges, relation, divergence, networks, outputs, step):
+    term = Relational(NODES[nodes](*networks), EDGES[edges](), RELATIONS[relation](), DIVERGENCES[divergence]())
+    assert term.by_rows == can_be_cut(nodes, edges, relation, divergence)
+    if not term.by_rows:
+        with pytest.raises(InputError, match="leave by_rows"):
+            term(*outputs(6), replace(step(6), share=Share(0, 6, 7, lambda rows: rows)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "relation", "divergence"), pairs_among([row for row in WORKING if can_be_cut(*row)])
+)
+def test_the_mean_of_shares_is_the_loss_of_the_batch(
+    nodes, edges, relation, divergence, networks, outputs, step, close
+):
+    torch.manual_seed(0)
+    term = Relational(
+        NODES[nodes](*networks), EDGES[edges](), RELATIONS[relation](), DIVERGENCES[divergence]()
+    ).double()
+    student, teacher = outputs(7, dtype=torch.float64)
+    leaves = [x for x in (student.logits, *student.features, student.embedding) if x.requires_grad]
+    places, whole = [(0, 3), (3, 7)], step(7)
+    meeting, given = threading.Barrier(len(places)), {}
+
+    def work(place: tuple[int, int]) -> Tensor:
+        def gather(rows: Tensor) -> Tensor:
+            given[place] = rows
+            meeting.wait(20)
+            found = torch.cat([given[each] for each in places])
+            meeting.wait(20)
+            return found
+
+        own = slice(*place)
+        step = replace(whole, target=whole.target[own], index=None, share=Share(*place, 7, gather))
+        return term(_images(student, own), _images(teacher, own), step)
+
+    with ThreadPoolExecutor(len(places)) as threads:
+        parts = list(threads.map(work, places))
+    mean = sum((last - first) / 7 * part for (first, last), part in zip(places, parts, strict=True))
+    close(mean, term(student, teacher, whole), [*leaves, *term.parameters()])
+
+
+def _images(outputs: Outputs, own: slice) -> Outputs:
+    logits, features, embedding = outputs
+    return Outputs(logits[own], tuple(each[own] for each in features), embedding[own])
 
 
 # Two embeddings of their own differ even where the networks do not.

@@ -12,6 +12,7 @@ import trg_pyg.graphs
 from trg_pyg._discover import subclasses
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder, KNNGraph, LabelGraph
+from trg_pyg.relations import layout_of
 from trg_pyg.step import Share
 
 HEIGHT, WIDTH = 4, 4
@@ -76,6 +77,19 @@ def test_a_share_has_the_edges_into_its_own_nodes_and_all_where_asked(builder, k
     share = Share(1, 3, 3, lambda own: neighbours)
     assert torch.equal(builder(tokens, share=share).edge_index, whole[:, whole[1] >= 16])
     assert torch.equal(builder(tokens, share=share, every=True).edge_index, whole)
+
+
+@INPUTS
+def test_a_plain_graph_is_the_batch_without_its_bookkeeping(builder, kind):
+    tokens = make_tokens(kind, 3)
+    labels = torch.arange(48).view(3, 16) % 3
+    batch, plain = builder(tokens, labels), builder.plain(tokens, labels)
+    for name in ("x", "edge_index", "edge_weight", "batch", "image"):
+        one, other = getattr(batch, name, None), getattr(plain, name)
+        assert (one is None) == (other is None)
+        assert one is None or torch.equal(one, other)
+    known = layout_of(plain)
+    assert (known.graphs, known.degree) == (batch.num_graphs, layout_of(batch).degree)
 
 
 def test_graphs_of_images_are_no_share():

@@ -328,22 +328,21 @@ def test_a_local_loss_is_the_mean_of_the_shares_weighted_by_their_images(found, 
 
 def test_a_method_sends_what_it_reads_and_nothing_else(found) -> None:
     rows = -(-10 // len(found))
-    step, logits = [rows, 2], [rows, CLASSES]
-    embeddings = [[rows, 8], [rows, 10]]
-    maps = [[rows, 8, 4, 4], [rows, 10, 4, 4]]
     for each in found:
         assert all(each["sent"][method.__name__] == [] for method in METHODS if method.per_image)
         assert each["sent locally"] == []
-        assert each["sent"]["RKD"] == [step, logits, *embeddings]
-        assert each["sent"]["SP"] == [step, logits, *maps]
-        # Tokens of both, and in the width of the projections those of L_global and the images of L_graph.
-        assert each["sent"]["TRG"] == [[rows, 16, 8], [rows, 16, 10], [rows * 16, 128], [rows, 128]]
+        assert each["sent"]["CRD"] == [[rows, 2], [rows, CLASSES], [rows, 8], [rows, 10]]
+        # Embeddings of both, and sum and number of the distances; the angles gather for themselves.
+        assert each["sent"]["RKD"] == [*[[rows, 8], [rows, 10], [rows, 2], [rows, 2]], [rows, 8], [rows, 10]]
+        assert each["sent"]["SP"] == [[rows, 8 * 4 * 4], [rows, 10 * 4 * 4]]
+        # Tokens of both, the teacher's as L_global compares them, and the projections of L_graph.
+        assert each["sent"]["TRG"] == [[rows, 16, 8], [rows, 16, 10], [rows * 16, 11], [rows, 128]]
         assert each["sent"]["TRGPaper"] == [
             [rows, 16, 8],
             [rows, 16, 10],
             [rows * 16, 8],
             [rows * 16, 8],
-            [rows * 16, 128],
+            [rows * 16, 11],
         ]
 
 

@@ -63,7 +63,13 @@ class CC(TermDistiller):
         weight = published if weight is None else weight
         check_weights(weight=weight)
         super().__init__(student, teacher, terms={"correlation": (weight, term)}, **options)
+        self.form = form
         self.min_images = 2 if form == "difference" and weight else 1
+
+    @property
+    def by_rows(self) -> bool:  # type: ignore[override]
+        """Whether processes can share its rows out: those of the kernel, while differences have no rows."""
+        return self.form == "kernel"
 
 
 class _Differences(Term):

@@ -48,6 +48,7 @@ class IRG(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    by_rows = True
 
     def __init__(
         self,

@@ -11,19 +11,26 @@ from trg_pyg.distillers.base import GraphSize, graph_size
 from trg_pyg.distillers.terms import Term
 from trg_pyg.divergences.bank_info_nce import BankInfoNCE
 from trg_pyg.divergences.base import Divergence
+from trg_pyg.divergences.info_nce import InfoNCE
+from trg_pyg.divergences.kl import KL
+from trg_pyg.divergences.pointwise import PointwiseDivergence
 from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.batch import replace_nodes
+from trg_pyg.graphs.complete import CompleteGraph
 from trg_pyg.graphs.layers import LayerGraph
 from trg_pyg.graphs.token_graphs import TokenGraphs
 from trg_pyg.losses.relational import RelationalLoss
 from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.nodes.tokens import Tokens
-from trg_pyg.relations.base import Relation
+from trg_pyg.relations.angle import Angle
+from trg_pyg.relations.base import EdgeRelation, Relation
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
+from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.relations.scaled import Scaled
-from trg_pyg.step import Step
+from trg_pyg.relations.softmax import Softmax
+from trg_pyg.step import Share, Step
 
 
 class Relational(Term):
@@ -119,6 +126,31 @@ class Relational(Term):
         self.nodes, self.edges, self.edge_nodes, self.on = nodes, edges, edge_nodes, on
 
     @property
+    def by_rows(self) -> bool:
+        """Whether it reads ``step.share``: given the images of a share, it compares those with all of the batch.
+
+        It can where images are nodes and each has as many values, which depend on its own edges, or on a size that
+        processes find together. Edges of classes need the labels of all, and memory banks all images.
+        """
+        relations, divergence = (self.loss.relation_student, self.loss.relation_teacher), self.loss.divergence
+        if self.nodes.per_image or self.one_class or not all(map(_of_rows, (*relations, *self._weights()))):
+            return False
+        if self.nodes.layers > 1:
+            return isinstance(self.edges, LayerGraph) and isinstance(divergence, PointwiseDivergence)
+        regular = self.edges.regular and self.edges.num_edges(64) is not None
+        if relations[0].on == "nodes":
+            return isinstance(divergence, PointwiseDivergence | InfoNCE) and isinstance(self.edges, CompleteGraph)
+        return isinstance(divergence, PointwiseDivergence | KL) and regular
+
+    @property
+    def _among_images(self) -> bool:
+        """Whether an image's values are of other images too."""
+        return self.nodes.layers == 1 and self.loss.relation_student.on != "nodes"
+
+    def _weights(self) -> list[Relation]:
+        return [] if self.edges.weight is None else [self.edges.weight]
+
+    @property
     def one_class(self) -> bool:  # type: ignore[override]
         """Whether its edges depend on the classes of the images."""
         return type(self.edges).connect_labelled is not GraphBuilder.connect_labelled
@@ -152,6 +184,10 @@ class Relational(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the divergence of the batch's graphs."""
+        require(
+            step.share is None or self.by_rows,
+            "a share of a batch, of whose rows this composition has none: leave by_rows of the method at False",
+        )
         seen = None
         if self.edge_nodes is not None:
             # Tokens that are sampled are the same ones where both draw the same random numbers.
@@ -162,23 +198,48 @@ class Relational(Term):
 
     def compare(self, nodes: NodePair, seen: NodePair, step: Step) -> Tensor:
         """Return the divergence of nodes that are joined as others are."""
+        share = step.share
+        if share is not None and self._among_images:
+            same = seen is nodes
+            nodes = _gathered(nodes, share)
+            seen = nodes if same else _gathered(seen, share)
         (nodes_s, nodes_t), (seen_s, seen_t) = nodes, seen
         if seen_t.shape[:2] != nodes_t.shape[:2]:
             raise InputError(f"edges between {tuple(seen_t.shape[:2])} nodes, relations of {tuple(nodes_t.shape[:2])}")
-        classes = step.classes
+        classes = step.classes if self.one_class else None
         labels = None if classes is None else self.nodes.labels(classes, nodes_t.shape[1])
-        graph_t = self.edges(seen_t, labels)
+        of = share if self._among_images else None
+        graph_t = self.edges.plain(seen_t, labels, share=of)
         if self.on == "own":
-            graph_s = self.edges(seen_s, labels)
+            graph_s = self.edges.plain(seen_s, labels, share=of)
         else:
             graph_s = graph_t if self.edges.weight is None else self.edges.reweight(graph_t, seen_s)
         if self.edge_nodes is not None or graph_s is graph_t:
             graph_s, graph_t = _with(graph_s, nodes_s), _with(graph_t, nodes_t)
+        if share is not None and self.nodes.layers > 1:
+            # Edges join nodes of one image, but a size may be that of the edges of all.
+            graph_s, graph_t = (replace(graph, share=share) for graph in (graph_s, graph_t))
+            step = replace(step, share=None)
         return self.loss(graph_s, graph_t, step)
 
 
 def _scaled_to_sum(relations: tuple[Relation, Relation]) -> bool:
     return any(isinstance(relation, Scaled) and relation.distribution for relation in relations)
+
+
+def _of_rows(relation: Relation) -> bool:
+    """Whether the values of an image's edges are known where these are."""
+    if isinstance(relation, Softmax):
+        return relation.support == "neighbors" and _of_rows(relation.of)
+    if isinstance(relation, Scaled):
+        return _of_rows(relation.of)
+    if isinstance(relation, Gaussian):
+        return relation.sigma != "auto"
+    return isinstance(relation, EdgeRelation | GivenWeight | NodeFeatures | Angle)
+
+
+def _gathered(nodes: NodePair, share: Share) -> NodePair:
+    return NodePair(*(share.gather(each[0])[None] for each in nodes))
 
 
 def _with(graph: Batch, nodes: Tensor) -> Batch:

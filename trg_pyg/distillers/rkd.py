@@ -31,6 +31,8 @@ class RKD(TermDistiller):
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
     """
 
+    by_rows = True
+
     def __init__(
         self,
         student: NetworkInfo,

@@ -29,6 +29,8 @@ class SP(TermDistiller):
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
     """
 
+    by_rows = True
+
     def __init__(
         self,
         student: NetworkInfo,

@@ -8,7 +8,7 @@ from torch_geometric.utils import scatter
 
 from trg_pyg.divergences.base import Divergence, Related, reduce
 from trg_pyg.errors import check_choice, require
-from trg_pyg.relations.base import Relation
+from trg_pyg.relations.base import Relation, degree_of
 from trg_pyg.relations.softmax import Softmax, SparseRows
 from trg_pyg.step import Step
 
@@ -87,11 +87,18 @@ class KL(Divergence):
             return reduce(per_node, "sum" if self.reduction == "sum" else "mean", share)
         if isinstance(p, Softmax) and isinstance(q, Softmax) and self.eps == 0:
             log_p, log_q = p.log_probability(first.graph), q.log_probability(second.graph)
-            per_edge = _with_value(log_p.exp() * (log_p - log_q), _terms(log_p, log_q, log_p - log_q))
+            difference = log_p - log_q
+            with torch.no_grad():
+                value = _terms(log_p, log_q, difference)
+            per_edge = _with_value(log_p.exp() * difference, value)
         else:
             per_edge = _with_eps(first.values(), second.values(), first.graph.edge_index[1], nodes, self.eps)
         if self.reduction == "entries":
             return per_edge.sum() / max(per_edge.numel(), 1)
+        if (degree := degree_of(first.graph)) is not None:
+            # Nodes without edges are those of other processes.
+            mean = per_edge.sum() * (degree / per_edge.numel())
+            return mean if self.reduction == "mean" else mean * nodes
         per_node = scatter(per_edge, first.graph.edge_index[1], dim_size=nodes, reduce="sum")
         return reduce(per_node, self.reduction, share)
 

@@ -10,7 +10,15 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from trg_pyg.errors import require
-from trg_pyg.graphs.batch import forget_parts, join_graphs, make_batch, replace_nodes, set_edges, set_layout
+from trg_pyg.graphs.batch import (
+    forget_parts,
+    join_graphs,
+    make_batch,
+    plain_batch,
+    replace_nodes,
+    set_edges,
+    set_layout,
+)
 from trg_pyg.relations.base import (
     EdgeRelation,
     check_kind,
@@ -112,11 +120,22 @@ class GraphBuilder(BaseTransform):
             every: with ``share``, make all edges all the same, but let each process look for its own ones alone.
         """
         if isinstance(data, Tensor):
-            return self._from_tokens(data, labels, share, every)
+            graph = self.plain(data, labels, share=share, every=every)
+            return graph if torch.compiler.is_compiling() else self._as_batch(graph, share)
         require(labels is None, "labels beside a graph: give the class of each node as the graph's attribute y")
         return self.forward(with_attributes(data))
 
-    def _from_tokens(self, tokens: Tensor, labels: Tensor | None, share: Share | None, every: bool) -> Batch:
+    def plain(
+        self, tokens: Tensor, labels: Tensor | None = None, *, share: Share | None = None, every: bool = False
+    ) -> Batch:
+        """Build the graph that a call builds, as a :class:`~trg_pyg.relations.base.PlainGraph`: what losses need of it.
+
+        Args:
+            tokens: ``[B, N, D]``.
+            labels: as for a call.
+            share: as for a call.
+            every: as for a call.
+        """
         require(
             tokens.dim() == 3 and tokens.numel() > 0 and tokens.is_floating_point(),
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
@@ -137,18 +156,30 @@ class GraphBuilder(BaseTransform):
         placed = features.detach().view_as(graphs)
         if share is None:
             edge_index = self._connect(placed, labels)
-            edges_per_graph = self._edges_per_graph(edge_index, graphs.shape[0], graphs.shape[1])
         else:
             require(len(graphs) == 1, f"{len(graphs)} graphs of a share: choose scope=batch, or give no share")
             edge_index = self.connect_share(placed, share, every)
-            edges_per_graph = [edge_index.shape[1]]
-        return make_batch(
+        return plain_batch(
             nodes,
             edge_index,
             self._weigh(features, edge_index, graphs.shape[0]),
             num_graphs=graphs.shape[0],
-            edges_per_graph=edges_per_graph,
-            degree=self._degree(graphs.shape[1]) if share is None else None,
+            degree=self._degree(graphs.shape[1]),
+            share=None if every else share,
+        )
+
+    def _as_batch(self, graph: Batch, share: Share | None) -> Batch:
+        graphs, edge_index = graph.layout.graphs, graph.edge_index
+        counts = [edge_index.shape[1]]
+        if share is None:
+            counts = self._edges_per_graph(edge_index, graphs, graph.num_nodes // graphs)
+        return make_batch(
+            {"x": graph.x} | ({} if graph.image is None else {"image": graph.image}),
+            edge_index,
+            graph.edge_weight,
+            num_graphs=graphs,
+            edges_per_graph=counts,
+            degree=graph.layout.degree,
         )
 
     def forward(self, data: Data) -> Data:

@@ -4,6 +4,7 @@
 """
 
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from trg_pyg.relations.base import (
     layout_of,
     with_attributes,
 )
+from trg_pyg.step import Share
 
 
 def make_batch(
@@ -44,12 +46,11 @@ def make_batch(
     Returns:
         A batch of which ``batch[i]``, ``to_data_list()``, ``to``, copies and pickles work.
     """
+    if torch.compiler.is_compiling():
+        return plain_batch(node_attributes, edge_index, edge_weight, num_graphs=num_graphs, degree=degree)
     x = node_attributes["x"]
     nodes = x.shape[0] // num_graphs
-    numbers = torch.arange(num_graphs, device=x.device).repeat_interleave(nodes, output_size=num_graphs * nodes)
-    layout = Layout(edge_index, numbers, num_graphs, degree)
-    if torch.compiler.is_compiling():
-        return PlainGraph(x, edge_index, numbers, layout, edge_weight, node_attributes.get("image"))
+    numbers = _numbers(x, num_graphs)
     batch = Batch(_base_cls=Data)
     for name, value in node_attributes.items():
         batch[name] = value
@@ -62,9 +63,29 @@ def make_batch(
         batch.edge_weight = edge_weight
     _write_down(batch, torch.tensor([0, *accumulate(edges_per_graph)]), starts[:-1])
     batch.batch = numbers
-    set_layout(batch, layout)
+    set_layout(batch, Layout(edge_index, numbers, num_graphs, degree))
     batch.ptr = torch.arange(0, (num_graphs + 1) * nodes, nodes, device=x.device)
     return batch
+
+
+def plain_batch(
+    node_attributes: dict[str, Tensor],
+    edge_index: Tensor,
+    edge_weight: Tensor | None,
+    *,
+    num_graphs: int,
+    degree: int | None = None,
+    share: Share | None = None,
+) -> Batch:
+    """Make a :class:`~trg_pyg.relations.base.PlainGraph` of what :func:`make_batch` takes, and whose share it is."""
+    x = node_attributes["x"]
+    numbers = _numbers(x, num_graphs)
+    layout = Layout(edge_index, numbers, num_graphs, degree)
+    return cast(Batch, PlainGraph(x, edge_index, numbers, layout, edge_weight, node_attributes.get("image"), share))
+
+
+def _numbers(x: Tensor, num_graphs: int) -> Tensor:
+    return torch.arange(num_graphs, device=x.device).repeat_interleave(len(x) // num_graphs, output_size=len(x))
 
 
 def set_edges(

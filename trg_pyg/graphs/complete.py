@@ -8,6 +8,7 @@ from torch import Tensor
 from trg_pyg.graphs.base import GraphBuilder, Scope
 from trg_pyg.relations.base import EdgeRelation
 from trg_pyg.relations.kernels import Gaussian
+from trg_pyg.step import Share
 
 
 class CompleteGraph(GraphBuilder):
@@ -39,13 +40,19 @@ class CompleteGraph(GraphBuilder):
         """Return all edges of B graphs of N nodes each."""
         graphs, nodes, _ = x.shape
         first = torch.arange(0, graphs * nodes, nodes, device=x.device)
-        local = torch.arange(nodes, device=x.device)
-        source = local.expand(nodes, -1)
+        return (self._into(nodes, slice(0, nodes), x.device).unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
+
+    def connect_share(self, x: Tensor, share: Share, every: bool) -> Tensor:
+        """Return all edges of one graph into a process's own nodes, or into all."""
+        nodes = x.shape[1]
+        return self.connect(x) if every else self._into(nodes, share.rows(nodes), x.device)
+
+    def _into(self, nodes: int, rows: slice, device: torch.device) -> Tensor:
+        target = torch.arange(rows.start, rows.stop, device=device).unsqueeze(1)
+        source = torch.arange(nodes, device=device).expand(len(target), -1)
         if not self.self_loops:
-            source = source[:, :-1] + (source[:, :-1] >= local.view(-1, 1))
-        target = local.view(-1, 1).expand_as(source)
-        edge_index = torch.stack([source.flatten(), target.flatten()])
-        return (edge_index.unsqueeze(1) + first.view(1, -1, 1)).flatten(1)
+            source = source[:, :-1] + (source[:, :-1] >= target)
+        return torch.stack([source.flatten(), target.expand_as(source).flatten()])
 
     def num_edges(self, nodes: int) -> int:
         """Return N (N - 1), or N^2 with loops."""

@@ -14,9 +14,9 @@ from trg_pyg.tokens.normalize import full_precision
 # Points that a processor compares with at once: they stay in its cache for all rows of a chunk. A GPU wants large
 # products.
 _TILE = {"cpu": 1024}
-# From so many points on, a processor does well to make each product once, in tiles of about this side, and to turn the
-# tile round for the other half.
-_HALVES, _SIDE = 512, 256
+# From so many points on, and coordinates of all together, a processor does well to make each product once, in tiles of
+# about this side, and to turn the tile round for the other half.
+_HALVES, _COORDINATES, _SIDE = 512, 1 << 18, 256
 # Distances that are looked at at once: as many as stay in a cache, and few enough for the cost of a call to disappear.
 _ENTRIES = 1 << 20
 # Columns that share a minimum: vectors reduce them fast, and they are copied as a whole.
@@ -108,7 +108,8 @@ def _tiles_of_block(x: Tensor, k: int, chunk_bytes: int) -> int:
     """Return how many tiles of products fit in a row of a square block; 0 where chunks of rows are better."""
     points, width = x.shape[1], isqrt(chunk_bytes // x.element_size())
     # The last block may be of a single tile.
-    if x.device.type != "cpu" or min(points, width) < _HALVES or k > _SIDE // 4:
+    few = min(points, width) < _HALVES or x[0].numel() < _COORDINATES
+    if x.device.type != "cpu" or few or k > _SIDE // 4:
         return 0
     tiles = -(-points // _SIDE)
     blocks = -(-tiles // (width // _SIDE))

@@ -1,13 +1,15 @@
 """TRG's global loss: token contrast across all images of the batch."""
 
+import torch
 from torch import Tensor
 
 from trg_pyg.divergences.base import Reduction
-from trg_pyg.divergences.info_nce import info_nce
+from trg_pyg.divergences.info_nce import info_nce_of_cosines
 from trg_pyg.errors import check_choice, check_positive
 from trg_pyg.losses.base import DistillationLoss, check_rows
 from trg_pyg.nn.projection import Projection
 from trg_pyg.step import Share
+from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 
 class TokenContrast(DistillationLoss):
@@ -57,11 +59,42 @@ class TokenContrast(DistillationLoss):
         """
         check_positive("temperature", temperature)
         check_rows(student, teacher)
-        return info_nce(
-            self.project_student(student),
-            self.project_teacher(teacher.detach()),
+        student, teacher = full_precision(student), full_precision(teacher.detach())
+        anchor, positive = self.project_student(student), self.project_teacher(teacher)
+        dim = anchor.shape[1]
+        if teacher.shape[1] + 1 < dim:
+            anchor, positive = _narrowed(anchor, positive, teacher, self.project_teacher)
+        elif student.shape[1] + 1 < dim:
+            positive, anchor = _narrowed(positive, anchor, student, self.project_student)
+        else:
+            anchor, positive = l2_normalize(anchor), l2_normalize(positive)
+        return info_nce_of_cosines(
+            anchor,
+            positive,
             temperature,
             reduction=self.reduction,
             chunk_bytes=self.chunk_bytes,
             share=share,
         )
+
+
+def _narrowed(others: Tensor, projected: Tensor, tokens: Tensor, projection: Projection) -> tuple[Tensor, Tensor]:
+    r"""Return vectors of the width of tokens that are narrower than their projections, with the same cosines.
+
+    .. math:: \hat a^\top \frac{W t + c}{\lVert W t + c \rVert}
+        = \big(\hat a^\top [W \, c]\big) \frac{[t \, 1]}{\lVert W t + c \rVert}
+
+    The products of all with all are then of that width, D + 1.
+
+    Args:
+        others: projections of the other network, ``[M, d]``.
+        projected: of this one, ``[M, d]``.
+        tokens: that they are of, ``[M, D]``.
+        projection: that they are by.
+    """
+    with torch.autocast(tokens.device.type, enabled=False):
+        others = l2_normalize(others) @ torch.cat([projection.weight, projection.bias.unsqueeze(1)], dim=1)
+    # The length, whose gradient is the direction; that of a vector without one has no inverse.
+    length = (projected * l2_normalize(projected).detach()).sum(1, keepdim=True)
+    homogeneous = torch.cat([tokens, torch.ones_like(length)], dim=1)
+    return others, homogeneous / length.masked_fill(length == 0, torch.inf)

@@ -13,7 +13,15 @@ from trg_pyg.graphs.batch import detach_graph
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.nn.gnn import Propagation, Readout, TokenGNN
 from trg_pyg.nn.projection import Projection
-from trg_pyg.relations.base import PlainGraph, check_graph, equal_graphs, features_of, graph_numbers, weights_of
+from trg_pyg.relations.base import (
+    PlainGraph,
+    check_graph,
+    equal_graphs,
+    features_of,
+    graph_numbers,
+    layout_of,
+    weights_of,
+)
 from trg_pyg.step import Share
 
 
@@ -82,7 +90,7 @@ class GraphMatch(DistillationLoss):
         passed = propagate(*nodes, equal_graphs(graph)) if isinstance(propagate, Propagation) else propagate(*nodes)
         numbers, graphs = graph_numbers(graph)
         assert numbers is not None  # of a Batch
-        if can_look(numbers):
+        if layout_of(graph) is None and can_look(numbers):
             empty = (torch.bincount(numbers, minlength=graphs) == 0).nonzero().flatten().tolist()
             require(not empty, f"graph {empty[:1]} of the batch has no node to read out: leave it out of both batches")
         return self.readout(passed, numbers, graphs)

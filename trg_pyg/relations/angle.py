@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import to_dense_batch
 
 from trg_pyg.errors import require
-from trg_pyg.relations.base import Place, Relation, check_graph, features_of, graph_numbers, layout_of
+from trg_pyg.relations.base import Place, Relation, check_graph, degree_of, features_of, graph_numbers, layout_of
 from trg_pyg.tokens.normalize import l2_normalize
 
 
@@ -35,30 +35,31 @@ class Angle(Relation):
         self.block_bytes = block_bytes
 
     def blocks(self, graph: Data) -> list[Any]:
-        """Return the anchors of each block, as slices of all nodes."""
+        """Return the anchors of each block, as slices of all nodes, or of those with edges of a process's share."""
         check_graph(graph)
         _check_size(graph)
         # The rows of a block are as long as its longest, so that of the node with most neighbours is the measure.
-        layout = layout_of(graph)
-        if layout is None or layout.degree is None:
-            degree = int(torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).max())
+        anchors, degree = graph.num_nodes, degree_of(graph)
+        if degree is None:
+            degree = int(torch.bincount(graph.edge_index[1], minlength=anchors).max())
         else:
-            degree = layout.degree
+            anchors = graph.edge_index.shape[1] // degree
         row_bytes = features_of(graph).element_size() * max(1, degree) * (degree + graph.x.shape[1])
         step = max(1, self.block_bytes // row_bytes)
-        return [slice(start, start + step) for start in range(0, graph.num_nodes, step)]
+        return [slice(start, start + step) for start in range(0, anchors, step)]
 
     def forward(self, graph: Data, block: Any = None) -> Tensor:
         """Return the cosines of all triples of the block's anchors, ``[T]``, anchor by anchor."""
         check_graph(graph)
         x = features_of(graph)
         _check_size(graph)
-        first, last, _ = (block or slice(None)).indices(graph.num_nodes)
-        layout = layout_of(graph)
-        if layout is None or layout.degree is None:
+        block, degree = block or slice(None), degree_of(graph)
+        if degree is None:
+            first, last, _ = block.indices(graph.num_nodes)
             return _of_unequal_degrees(x, graph.edge_index, first, last)
-        source, anchor = graph.edge_index[:, first * layout.degree : last * layout.degree]
-        unit = l2_normalize(x[source] - x[anchor]).unflatten(0, (last - first, layout.degree))
+        first, last, _ = block.indices(graph.edge_index.shape[1] // degree)
+        source, anchor = graph.edge_index[:, first * degree : last * degree]
+        unit = l2_normalize(x[source] - x[anchor]).unflatten(0, (last - first, degree))
         with torch.autocast(x.device.type, enabled=False):
             return (unit @ unit.transpose(1, 2)).flatten()
 

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from trg_pyg._transfer import can_look
 from trg_pyg.errors import InputError, require
+from trg_pyg.step import Share
 from trg_pyg.tokens.normalize import full_precision
 
 Place = Literal["edges", "triples", "nodes", "vectors"]
@@ -25,7 +26,7 @@ class Layout(NamedTuple):
         edge_index: the edges, sorted by target; none joins two graphs.
         batch: number of the graph of each node, in ascending order.
         graphs: number of graphs, all of as many nodes.
-        degree: edges into each node, where all nodes have as many.
+        degree: edges into each node that has any, where all these have as many.
     """
 
     edge_index: Tensor
@@ -36,7 +37,11 @@ class Layout(NamedTuple):
 
 @dataclass
 class PlainGraph:
-    """Graphs in code that is being compiled, where compilers cannot follow PyG's objects: with the same attributes."""
+    """Graphs of a training step: the attributes of PyG's ``Batch`` without its bookkeeping.
+
+    That costs more than what a loss computes of a small graph, and compilers cannot follow it. A builder made the
+    edges and nobody changes the tensors in place, so that nobody need look whether they are right.
+    """
 
     x: Tensor
     edge_index: Tensor
@@ -44,6 +49,8 @@ class PlainGraph:
     layout: Layout
     edge_weight: Tensor | None = None
     image: Tensor | None = None
+    # Where other processes have the edges of the same graph into other nodes.
+    share: Share | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -61,6 +68,18 @@ def layout_of(graph: Data | PlainGraph) -> Layout | None:
         and len(layout.batch) == graph.num_nodes
     )
     return layout if same else None
+
+
+def _trusted(graph: Data | PlainGraph) -> Layout | None:
+    """Return what a builder knew of a graph where nobody looks whether it is still so."""
+    layout = layout_of(graph)
+    return layout if layout and (isinstance(graph, PlainGraph) or not can_look(layout.batch)) else None
+
+
+def degree_of(graph: Data | PlainGraph) -> int | None:
+    """Return how many edges run into each node that has any, one's after another's; ``None`` where it is not known."""
+    layout = layout_of(graph)
+    return None if layout is None else layout.degree or None
 
 
 def with_attributes(graph: Data, **changed: Tensor | None) -> Data:
@@ -185,7 +204,7 @@ def check_graph(graph: Data, *, edges: bool = True) -> None:
     )
     nodes = int(graph.num_nodes)
     require(nodes > 0, "a graph without nodes: give at least 1")
-    if edge_index.numel() > 0 and can_look(edge_index):
+    if edge_index.numel() > 0 and can_look(edge_index) and not isinstance(graph, PlainGraph):
         low, high = (int(bound) for bound in edge_index.aminmax())
         require(
             low >= 0 and high < nodes,
@@ -220,7 +239,7 @@ def graph_numbers(graph: Data) -> tuple[Tensor | None, int]:
     Raises:
         InputError: it is not one whole number a node, at least 0; or a ``Batch`` has neither.
     """
-    if (layout := layout_of(graph)) and not can_look(layout.batch):
+    if layout := _trusted(graph):
         return layout.batch, layout.graphs
     nodes, numbers, known = int(graph.num_nodes), graph.batch, int(getattr(graph, "_num_graphs", 0))
     if numbers is None:
@@ -264,7 +283,7 @@ def graph_starts(graph: Data) -> Tensor | None:
     in a subgraph. The bookkeeping lies on the CPU, so that asking does not wait for a GPU.
     """
     starts: Tensor | None = getattr(graph, "_slice_dict", {}).get("x")
-    if (layout := layout_of(graph)) and not can_look(layout.batch):
+    if _trusted(graph):
         return starts
     if not isinstance(graph, Batch) or starts is None or int(starts[-1]) != graph.num_nodes:
         return None
@@ -281,7 +300,7 @@ def equal_graphs(graph: Data) -> int:
 
     Where it costs no wait it is seen that no edge joins two of them.
     """
-    if (layout := layout_of(graph)) and not can_look(layout.edge_index):
+    if layout := _trusted(graph):
         return layout.graphs
     starts = graph_starts(graph)
     if starts is None or len(starts) < 3:

@@ -70,7 +70,7 @@ def dot_products(x: Tensor, edge_index: Tensor, num_graphs: int = 1) -> Tensor:
     graphs = x.reshape(num_graphs, x.shape[0] // num_graphs, x.shape[1])
     with torch.autocast(x.device.type, enabled=False):
         products = graphs @ graphs.transpose(1, 2)
-    return products.view(-1)[pair_index(edge_index, graphs.shape[1])]
+    return products.view(-1).index_select(0, pair_index(edge_index, graphs.shape[1]))
 
 
 @one_operation(lambda x, edge_index, squared: x.new_empty(edge_index.shape[1]))
@@ -123,7 +123,7 @@ class _DenseSquaredDistances(torch.autograd.Function):
             pairs = torch.baddbmm(both, centred, centred.transpose(1, 2), alpha=-2)
         pairs = torch.where(pairs > _ROUNDING * both, pairs, 0.0)
         ctx.save_for_backward(centred, place, pairs > 0)
-        return pairs.view(-1)[place].to(x.dtype)
+        return pairs.view(-1).index_select(0, place).to(x.dtype)
 
     @staticmethod
     @once_differentiable

@@ -9,6 +9,7 @@ from torch_geometric.utils import scatter
 
 from trg_pyg.errors import check_choice, require
 from trg_pyg.relations.base import Relation, graph_numbers
+from trg_pyg.step import Share
 
 
 class Scaled(Relation):
@@ -42,10 +43,15 @@ class Scaled(Relation):
         else:
             numbers, groups = graph_numbers(graph)
             group = torch.zeros_like(target) if numbers is None else numbers[target]
+        share: Share | None = getattr(graph, "share", None)
         if self.by == "mean":
             positive = value > 0
             count = scatter(positive.to(value.dtype), group, dim_size=groups, reduce="sum")
-            size = scatter(value * positive, group, dim_size=groups, reduce="sum") / count.clamp_min(1)
+            total = scatter(value * positive, group, dim_size=groups, reduce="sum")
+            if share is not None:
+                images = share.last - share.first
+                total, count = _of_shares(torch.cat([total, count]) / images, share).sum(0).split(1)
+            size = total / count.clamp_min(1)
         elif self.by == "norm":
             # Over the largest value of the group, whose square would overflow or underflow long before itself.
             largest = scatter(value.detach().abs(), group, dim_size=groups, reduce="max")
@@ -55,8 +61,15 @@ class Scaled(Relation):
             size = largest * torch.where(square == 0, 1.0, square).sqrt()
         else:
             size = scatter(value, group, dim_size=groups, reduce=self.by)
+            if share is not None and self.by == "max":
+                size = _of_shares(size, share).amax(0)
         size = size[group]
         # What underflows has no digits left, and the gradient of its reciprocal overflows: that of each value, or the
         # sum of up to a million of them.
         zero = size.abs() < 2**20 * torch.finfo(size.dtype).tiny
         return torch.where(zero, 0.0, value / torch.where(zero, 1.0, size))
+
+
+def _of_shares(found: Tensor, share: Share) -> Tensor:
+    """Return what each process found of one graph, ``[n]``, once for each image of its own, ``[images, n]``."""
+    return share.gather(found.expand(share.last - share.first, -1))

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from trg_pyg.errors import check_choice, check_positive, require
-from trg_pyg.relations.base import Relation
+from trg_pyg.relations.base import Relation, degree_of
 
 
 class SparseRows(NamedTuple):
@@ -64,7 +64,11 @@ class Softmax(Relation):
         if self.support == "all":
             rows = self.rows(graph)
             return rows.logit - rows.log_z[rows.row] - _log(graph.num_nodes, rows.logit)
-        return segment_log_softmax(self._logits(graph), graph.edge_index[1], graph.num_nodes)
+        logits = self._logits(graph)
+        if (degree := degree_of(graph)) is not None:
+            # A processor takes many short rows fastest side by side.
+            return logits.view(-1, degree).T.log_softmax(0).T.flatten()
+        return segment_log_softmax(logits, graph.edge_index[1], graph.num_nodes)
 
     def rows(self, graph: Data) -> SparseRows:
         """Return what the softmax over all nodes needs: the entries that are not 0, and each row's partition sum."""

@@ -44,6 +44,9 @@ def tell_of_zeros(tokens: Tensor, of: str = "") -> None:
     """
     if of in _told:
         return
+    # The length of nearly all is seen at once, that of very short vectors underflows to 0.
+    if torch.linalg.vector_norm(tokens, dim=-1).all():
+        return
     zero = (tokens == 0).all(-1)
     if found := int(zero.sum()):
         _told.update({of, ""})

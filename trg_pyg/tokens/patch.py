@@ -72,4 +72,7 @@ def sample_positions(
 
 def take_tokens(tokens: Tensor, positions: Tensor) -> Tensor:
     """Gather the tokens at ``positions``: ``[B, N, D]`` and ``[B, n]`` give ``[B, n, D]``."""
-    return tokens.gather(1, positions.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    images, each, _ = tokens.shape
+    first = torch.arange(0, images * each, each, device=tokens.device).unsqueeze(1)
+    # Whole rows: a gather along the axis of tokens goes number by number.
+    return tokens.flatten(0, 1).index_select(0, (positions + first).flatten()).unflatten(0, positions.shape)
