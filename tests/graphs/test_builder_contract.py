@@ -83,7 +83,7 @@ def test_a_share_has_the_edges_into_its_own_nodes_and_all_where_asked(builder, k
 def test_a_plain_graph_is_the_batch_without_its_bookkeeping(builder, kind):
     tokens = make_tokens(kind, 3)
     labels = torch.arange(48).view(3, 16) % 3
-    batch, plain = builder(tokens, labels), builder.plain(tokens, labels)
+    batch, plain = builder(tokens, labels), builder._plain(tokens, labels)
     for name in ("x", "edge_index", "edge_weight", "batch", "image"):
         one, other = getattr(batch, name, None), getattr(plain, name)
         assert (one is None) == (other is None)

@@ -25,7 +25,7 @@ from trg_pyg.models.taps import Outputs
 from trg_pyg.nodes.base import NodePair, Nodes
 from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.angle import Angle
-from trg_pyg.relations.base import EdgeRelation, Relation
+from trg_pyg.relations.base import EdgeRelation, Relation, with_attributes
 from trg_pyg.relations.carried import GivenWeight, NodeFeatures
 from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.relations.scaled import Scaled
@@ -209,16 +209,16 @@ class Relational(Term):
         classes = step.classes if self.one_class else None
         labels = None if classes is None else self.nodes.labels(classes, nodes_t.shape[1])
         of = share if self._among_images else None
-        graph_t = self.edges.plain(seen_t, labels, share=of)
+        graph_t = self.edges(seen_t, labels, share=of)
         if self.on == "own":
-            graph_s = self.edges.plain(seen_s, labels, share=of)
+            graph_s = self.edges(seen_s, labels, share=of)
         else:
             graph_s = graph_t if self.edges.weight is None else self.edges.reweight(graph_t, seen_s)
         if self.edge_nodes is not None or graph_s is graph_t:
             graph_s, graph_t = _with(graph_s, nodes_s), _with(graph_t, nodes_t)
         if share is not None and self.nodes.layers > 1:
             # Edges join nodes of one image, but a size may be that of the edges of all.
-            graph_s, graph_t = (replace(graph, share=share) for graph in (graph_s, graph_t))
+            graph_s, graph_t = (with_attributes(graph, share=share) for graph in (graph_s, graph_t))
             step = replace(step, share=None)
         return self.loss(graph_s, graph_t, step)
 

@@ -268,7 +268,7 @@ class TRG(TermDistiller):
         placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
         image_t: Batch | None = None
         if delta or (alpha and self.inner_on_graph):
-            image_t = with_features(self.image_graph.plain(placed_t), teacher)
+            image_t = with_features(self.image_graph(placed_t), teacher)
         if alpha:
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
@@ -278,7 +278,7 @@ class TRG(TermDistiller):
         if self.contrast is not None:
             parts["global"] = self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature, among)
         if self.match is not None:
-            parts["graph"] = self.match(with_features(self.image_graph.plain(placed_s), student), image_t, among)
+            parts["graph"] = self.match(with_features(self.image_graph(placed_s), student), image_t, among)
         return parts
 
     def _local(self, student: Tensor, teacher: Tensor, step: Step | None) -> Tensor:
@@ -290,8 +290,8 @@ class TRG(TermDistiller):
             student, teacher = share.gather(student), share.gather(teacher)
         # The paper's softmax is over what leaves a node, whichever process found it.
         every = self.over_all
-        joint_t = graph.plain(teacher, share=share, every=every)
-        joint_s = graph.plain(student, share=share, every=every) if own else graph.reweight(joint_t, student)
+        joint_t = graph(teacher, share=share, every=every)
+        joint_s = graph(student, share=share, every=every) if own else graph.reweight(joint_t, student)
         return self.local(joint_s, joint_t, step)
 
 

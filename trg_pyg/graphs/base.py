@@ -116,26 +116,21 @@ class GraphBuilder(BaseTransform):
                 the graphs of a batch, ``[B]``.
             labels: classes of the tokens, ``[B, N]``, int64.
             share: of tokens that form one graph: make only the edges to those of a process's own images, which are
-                the rows of a loss that several processes share out. Edges must not depend on labels then.
+                the rows of a loss that several processes share out. Edges must not depend on labels then,
+                and it is a :class:`~trg_pyg.relations.base.PlainGraph`.
             every: with ``share``, make all edges all the same, but let each process look for its own ones alone.
         """
         if isinstance(data, Tensor):
-            graph = self.plain(data, labels, share=share, every=every)
-            return graph if torch.compiler.is_compiling() else self._as_batch(graph, share)
+            graph = self._plain(data, labels, share=share, every=every)
+            # The edges of a share are no whole graph, and compilers cannot follow PyG's objects.
+            return graph if share is not None or torch.compiler.is_compiling() else self._as_batch(graph)
         require(labels is None, "labels beside a graph: give the class of each node as the graph's attribute y")
         return self.forward(with_attributes(data))
 
-    def plain(
+    def _plain(
         self, tokens: Tensor, labels: Tensor | None = None, *, share: Share | None = None, every: bool = False
     ) -> Batch:
-        """Build the graph that a call builds, as a :class:`~trg_pyg.relations.base.PlainGraph`: what losses need of it.
-
-        Args:
-            tokens: ``[B, N, D]``.
-            labels: as for a call.
-            share: as for a call.
-            every: as for a call.
-        """
+        """Build the graph that a call builds, as a :class:`~trg_pyg.relations.base.PlainGraph`."""
         require(
             tokens.dim() == 3 and tokens.numel() > 0 and tokens.is_floating_point(),
             f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: "
@@ -168,11 +163,9 @@ class GraphBuilder(BaseTransform):
             share=None if every else share,
         )
 
-    def _as_batch(self, graph: Batch, share: Share | None) -> Batch:
+    def _as_batch(self, graph: Batch) -> Batch:
         graphs, edge_index = graph.layout.graphs, graph.edge_index
-        counts = [edge_index.shape[1]]
-        if share is None:
-            counts = self._edges_per_graph(edge_index, graphs, graph.num_nodes // graphs)
+        counts = self._edges_per_graph(edge_index, graphs, graph.num_nodes // graphs)
         return make_batch(
             {"x": graph.x} | ({} if graph.image is None else {"image": graph.image}),
             edge_index,

@@ -37,10 +37,10 @@ class Layout(NamedTuple):
 
 @dataclass
 class PlainGraph:
-    """Graphs of a training step: the attributes of PyG's ``Batch`` without its bookkeeping.
+    """What losses need of PyG's ``Batch`` where there can be none: in code that is being compiled, or of a share.
 
-    That costs more than what a loss computes of a small graph, and compilers cannot follow it. A builder made the
-    edges and nobody changes the tensors in place, so that nobody need look whether they are right.
+    Compilers cannot follow PyG's bookkeeping, and the edges of a share are no whole graph. A builder made the edges and
+    nobody changes the tensors in place, so that nobody need look whether they are right.
     """
 
     x: Tensor
@@ -82,10 +82,10 @@ def degree_of(graph: Data | PlainGraph) -> int | None:
     return None if layout is None else layout.degree or None
 
 
-def with_attributes(graph: Data, **changed: Tensor | None) -> Data:
-    """Return a copy of a graph with other tensors in the place of some."""
+def with_attributes(graph: Data, **changed: Any) -> Data:
+    """Return a copy of a graph with other attributes in the place of some."""
     if isinstance(graph, PlainGraph):
-        plain: Any = replace(graph, **cast(dict[str, Any], changed))
+        plain: Any = replace(graph, **changed)
         return cast(Data, plain)
     copied = copy.copy(graph)
     for name, value in changed.items():
