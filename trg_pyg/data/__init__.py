@@ -14,6 +14,7 @@ from trg_pyg.data.holdout import check_fraction, holdout_indices
 from trg_pyg.data.image_files import ImageFiles, Listing
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.image_list import ImageList
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loader import BatchLoader, make_loader
 from trg_pyg.data.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
 from trg_pyg.data.loose_images import find_images, read_images
@@ -40,6 +41,7 @@ __all__ = [
     "ImageFolder",
     "ImageList",
     "ImageSet",
+    "InputSet",
     "Listing",
     "Pools",
     "RandomResizedCrop",

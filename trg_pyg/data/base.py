@@ -17,6 +17,7 @@ from trg_pyg.data._views import chosen
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import InputError, count, few, require
@@ -55,6 +56,11 @@ class ImageSet:
         return size_of(*self.images.shape[-2:])
 
     @property
+    def example(self) -> Size:
+        """What a network is described with."""
+        return self.image_size
+
+    @property
     def channels(self) -> int:
         """Channels of every image."""
         return self.images.shape[1]
@@ -73,9 +79,10 @@ class ImageSet:
         return ImageSet(self.images[index], self.targets[index], places=chosen(self.places, index))
 
 
-# What a split can be. Both kinds have a length, targets and an image size, go to a device and give a part of
-# themselves; trg_pyg.data.loader.make_loader makes batches of either.
+# What a split can be. All kinds have a length, targets and an example, go to a device and give a part of themselves;
+# trg_pyg.data.loader.make_loader makes batches of each. Those of images have a size and channels too.
 ImageSource = ImageSet | FileSet
+Source = ImageSource | InputSet
 Augmentation = Augment | RandomResizedCrop
 
 
