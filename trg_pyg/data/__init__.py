@@ -1,8 +1,8 @@
-"""Image data sets: in memory or streamed from files, long-tailed, held-out splits, augmentation, batches."""
+"""Data sets: images in memory or streamed from files, long-tailed, held-out splits, augmentation, batches."""
 
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.bad_images import BadImage, BadImages, described, unreadable
-from trg_pyg.data.base import ImageData, ImageSet, Splits, channel_statistics
+from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.digits import Digits
@@ -21,7 +21,11 @@ from trg_pyg.data.loose_images import find_images, read_images
 from trg_pyg.data.lost_worker import WorkerLost, worker_lost
 from trg_pyg.data.pool import Pools
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.reviews import Reviews
+from trg_pyg.data.text_data import TextData, Texts, TextSet
+from trg_pyg.data.text_files import TextFiles, read_texts
 from trg_pyg.data.unlabelled import read_unlabelled
+from trg_pyg.data.vocabulary import Vocabulary
 
 __all__ = [
     "CIFAR10",
@@ -31,6 +35,7 @@ __all__ = [
     "BadImages",
     "BatchLoader",
     "Corruption",
+    "Data",
     "DataFacts",
     "Digits",
     "FashionMNIST",
@@ -45,7 +50,13 @@ __all__ = [
     "Listing",
     "Pools",
     "RandomResizedCrop",
+    "Reviews",
     "Splits",
+    "TextData",
+    "TextFiles",
+    "TextSet",
+    "Texts",
+    "Vocabulary",
     "WorkerLost",
     "channel_statistics",
     "check_fraction",
@@ -58,6 +69,7 @@ __all__ = [
     "long_tail_indices",
     "make_loader",
     "read_images",
+    "read_texts",
     "read_unlabelled",
     "shots",
     "unreadable",

@@ -64,7 +64,8 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
     under another name. What is beside the weights does not matter. Neither do the prefixes of DataParallel and of
     ``torch.compile``, nor any other prefix, as long as the names under one of them are those of the network: a
     Lightning module, an averaged model, or a whole distiller, where that of the network that fits is taken. Counters of
-    batch norms that a file lacks, as those of PyTorch before 0.4.1 do, keep their value.
+    batch norms that a file lacks, as those of PyTorch before 0.4.1 do, keep their value. What a network names as
+    ``unused_weights``, parts of names, is passed over.
 
     Args:
         model: network with the names and shapes of the weights.
@@ -85,6 +86,8 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
         state, claimed = _read_torch(path)
         metadata = {}
     accuracy = _accuracy(claimed, path)
+    unused = getattr(model, "unused_weights", ())
+    state = {name: tensor for name, tensor in state.items() if not any(part in name for part in unused)}
     fitted = _fitted(state, model.state_dict(), path, head)
     model.load_state_dict(fitted.state)
     with path.open("rb") as file:
