@@ -1,6 +1,7 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
 import trg_pyg._pyg  # noqa: F401
+from trg_pyg.distillers.ad_kd import ADKD, Attribution
 from trg_pyg.distillers.adversarial_kd import AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.aekt import AEKT
 from trg_pyg.distillers.annealing_kd import AnnealingKD
@@ -30,6 +31,7 @@ from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.distillers.vid import VID
 
 __all__ = [
+    "ADKD",
     "AEKT",
     "AT",
     "CC",
@@ -49,6 +51,7 @@ __all__ = [
     "AdversarialKD",
     "AdversarialTraining",
     "AnnealingKD",
+    "Attribution",
     "Distiller",
     "FitNet",
     "GradientKD",

@@ -132,6 +132,38 @@ class Networks:
             outputs: Outputs = functional_call(student, kept | dict(changed), (images,))
         return outputs
 
+    def through(
+        self, owner: Literal["student", "teacher"], inputs: Inputs, change: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the logits ``[R, classes]`` of a pass in which what a network sees of its inputs is changed.
+
+        That is what its ``embeddings_path`` gives, of a text the vector of each token ``[R, n, D]``; of a network that
+        names none, its images, normalised. The gradient reaches what ``change`` returns, of the teacher too, and it is
+        differentiable again. The pass runs in the type of the parameters, whatever the precision of the training.
+
+        Args:
+            owner: whose pass it is.
+            inputs: uint8 ``[R, C, H, W]``, or what else the networks take.
+            change: takes the tensor and returns one of its shape in its place.
+
+        Raises:
+            InputError: there is no teacher.
+        """
+        self.passed += rows_of(inputs)
+        network = self._student if owner == "student" else self._need_teacher()
+        path = getattr(network.model, "embeddings_path", None)
+        handle = (
+            network.model.register_forward_pre_hook(lambda module, args: (change(args[0]), *args[1:]))
+            if path is None
+            else network.model.get_submodule(path).register_forward_hook(lambda module, args, out: change(out))
+        )
+        try:
+            with torch.enable_grad(), statistics_kept(network), torch.autocast(device_of(inputs).type, enabled=False):
+                outputs: Outputs = network(inputs)
+        finally:
+            handle.remove()
+        return outputs.logits
+
     @contextmanager
     def attacked(self) -> Iterator[Callable[[Tensor], Tensor]]:
         """Give the student as an attacker sees it, images ``[R, C, H, W]`` to logits, for the gradient of its images.
