@@ -38,6 +38,7 @@ from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
+from trg_pyg.training.mixing import check_mixing
 from trg_pyg.training.teacher_store import Views
 
 # Of each class of the training images, for a method that needs held-out ones where the data hold none out.
@@ -142,6 +143,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     with world.main_first():  # it downloads and caches, the others find it done
         splits = config.data.load()
     need_teacher = any(method.needs_teacher for method in choices.methods)
+    for recipe in [config.train, *([config.teacher.train] if need_teacher and choices.trains_teacher else [])]:
+        check_mixing(recipe, splits.train)
     student = build_network(config.student, splits, seed=0)
     teacher = build_network(config.teacher, splits, seed=0) if need_teacher else None
     pairs = {
