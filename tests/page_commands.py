@@ -23,7 +23,7 @@ from wandb.cli.cli import cli
 
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
-from trg_pyg.data import Digits, ImageSet
+from trg_pyg.data import Digits, ImageData, ImageSet, Reviews, Texts
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +93,25 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Digits, "_read", fewer)
 
 
+def few_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave Reviews few texts of each class."""
+    read = Reviews._texts
+
+    def fewer(self: Reviews) -> tuple[Texts, None]:
+        return Texts(*(each[:60] for each in read(self)[0])), None
+
+    monkeypatch.setattr(Reviews, "_texts", fewer)
+
+
+def write_texts(folder: Path) -> None:
+    """Write ``reviews.csv`` and ``new.txt``."""
+    texts = [
+        f"{label},{label} number {number} was a {label} thing" for number in range(12) for label in ("good", "bad")
+    ]
+    (folder / "reviews.csv").write_text("\n".join(["label,text", *texts]) + "\n")
+    (folder / "new.txt").write_text("a good thing\nsomething else\n")
+
+
 def write_photos(folder: Path) -> None:
     """Write ``photos/{train,test}/<class>/<n>.jpg``, lists of them, and a single one."""
     generator = torch.Generator().manual_seed(0)
@@ -116,6 +135,7 @@ class Place:
         folder = Path.cwd()
         (folder / "experiments").symlink_to(ROOT / "experiments")
         write_photos(folder)
+        write_texts(folder)
         for page in GUIDES:
             for name, text in files(page.read_text()).items():
                 (folder / name).write_text(text)
@@ -183,7 +203,11 @@ class Place:
         if choices.published:
             small += ["--teacher.weights=null"]
         data = choices.config.data
-        if not isinstance(data, Digits) and not Path(getattr(data, "root", ".")).exists():
+        if (
+            isinstance(data, ImageData)
+            and not isinstance(data, Digits)
+            and not Path(getattr(data, "root", ".")).exists()
+        ):
             small += [
                 "--data=ImageFolder",
                 "--data.root=photos",

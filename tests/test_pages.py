@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import trg_pyg
-from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, files, refusals
+from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, few_reviews, files, refusals
 from trg_pyg.distillers import SP
 from trg_pyg.step import Step
 
@@ -39,6 +39,7 @@ def place(tmp_path_factory, one_thread):
         patch.syspath_prepend(folder)
         patch.setenv("WANDB_SILENT", "true")
         few_digits(patch)
+        few_reviews(patch)
         yield Place()
 
 

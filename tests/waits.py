@@ -72,7 +72,7 @@ def _moved(value: Any) -> Any:
     if isinstance(value, Tensor):
         return torch.empty(value.shape, dtype=value.dtype, device="cuda")
     if isinstance(value, Step):
-        return replace(value, target=_moved(value.target), index=_moved(value.index))
+        return replace(value, **{name: _moved(getattr(value, name)) for name in ("target", "index", "inputs")})
     if isinstance(value, tuple):
         parts = map(_moved, value)
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)

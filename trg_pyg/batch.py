@@ -10,6 +10,35 @@ from torch import Tensor
 from trg_pyg._transfer import can_look
 from trg_pyg.errors import require
 
+# What networks are given: of images one tensor [B, C, H, W], of texts several by name, each [B, ...].
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def changed(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return inputs with each of their tensors changed; what is no tensor stays."""
+    if isinstance(inputs, Mapping):
+        return {name: change(tensor) for name, tensor in inputs.items()}
+    return change(inputs) if isinstance(inputs, Tensor) else inputs
+
+
+def rows_of(inputs: Inputs) -> int:
+    """Return how many items inputs are of."""
+    return len(_first(inputs))
+
+
+def device_of(inputs: Inputs) -> torch.device:
+    """Return where inputs are."""
+    return _first(inputs).device
+
+
+def mask_of(inputs: Inputs) -> Tensor | None:
+    """Return which places of each item are tokens and not padding, bool ``[B, n]``; ``None`` where all are.
+
+    Inputs by name say so as ``attention_mask``, which is not 0 at tokens.
+    """
+    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+    return None if mask is None else mask != 0
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -17,7 +46,7 @@ class Batch:
 
     Attributes:
         inputs: what the networks are given, ``[b, ...]``: of images uint8 ``[b, C, H, W]``. Several tensors of an item
-            come by name.
+            come by name, each ``[b, ...]``: of texts ``input_ids`` and ``attention_mask``.
         target: the labels ``[b, ...]``, of one class an item int64 ``[b]``.
         index: positions in the data set, int64 ``[b]``.
         whole: items of all processes' shares together.
@@ -51,7 +80,7 @@ class Batch:
         return replace(self._each(lambda tensor: tensor.tensor_split(parts)[number]), whole=whole)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return replace(self, **{field.name: _changed(getattr(self, field.name), change) for field in fields(self)})
+        return replace(self, **{field.name: changed(getattr(self, field.name), change) for field in fields(self)})
 
 
 def check_target(target: Tensor, logits: Tensor) -> None:
@@ -72,7 +101,5 @@ def check_target(target: Tensor, logits: Tensor) -> None:
         )
 
 
-def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Mapping):
-        return {name: change(tensor) for name, tensor in value.items()}
-    return change(value) if isinstance(value, Tensor) else value
+def _first(inputs: Inputs) -> Tensor:
+    return next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs

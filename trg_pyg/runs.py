@@ -18,7 +18,10 @@ _PARTS = ("data", "student", "train")
 # Options of data sets that say how images are read, not which.
 READING = ("workers", "prefetch", "cache", "check", "skip_bad_images")
 # Those that say where they lie: what they are is known by its hash.
-PLACES = ("root", "download", "train_list", "test_list", "class_names")
+PLACES = (
+    *("root", "download", "train_list", "test_list", "class_names"),
+    *("train_file", "test_file", "tokenizer"),
+)
 # Options of a training that came after others had trained: off, they leave everything as it was, and a run is known
 # without them.
 LATER = (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from trg_pyg.batch import Batch
+from trg_pyg.batch import Batch, Inputs
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.networks import Networks
 
@@ -60,6 +60,9 @@ class Step:
         smoothing: share of the labels that cross-entropy gives evenly to all classes.
         prior: what cross-entropy adds to the logits of each class ``[classes]``; ``None`` for nothing.
         class_weights: of the images of each class in cross-entropy ``[classes]``; ``None`` where all have 1.
+        inputs: what the networks were given for the B images, before views; ``None`` where losses are computed of
+            outputs alone.
+        mask: which tokens of each text are there and no padding, bool ``[B, n]``; ``None`` where all are.
         share: which images of a larger batch these are, for a method that is computed by rows
             (:attr:`~trg_pyg.distillers.base.Distiller.by_rows`); ``None`` where they are the batch.
 
@@ -80,6 +83,8 @@ class Step:
     smoothing: float = 0.0
     prior: Tensor | None = None
     class_weights: Tensor | None = None
+    inputs: Inputs | None = None
+    mask: Tensor | None = None
     share: Share | None = None
 
     def __post_init__(self) -> None:

@@ -71,7 +71,10 @@ def make_step(images: int = 3, seed: int = 0, progress: float = 0.5) -> Step:
     for network in tapped:
         network.describe(16)
     networks = Networks(*tapped)
-    return Step(target, progress, torch.Generator().manual_seed(seed), torch.arange(images), networks)
+    # Black where an image ends, each at another place.
+    places = torch.arange(images * 3 * 16 * 16).view(images, 3, 16, 16) % 251
+    inputs = places.to(torch.uint8) * (torch.arange(16) < 16 - torch.arange(images).view(-1, 1, 1, 1) % 8)
+    return Step(target, progress, torch.Generator().manual_seed(seed), torch.arange(images), networks, inputs=inputs)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from inputs import generator
 
 from trg_pyg.errors import InputError
-from trg_pyg.tokens import check_patch, patchify, sample_positions, take_tokens
+from trg_pyg.tokens import check_patch, patchify, sample_positions, sample_present, take_tokens
 
 
 def test_two_by_two_patches_of_a_single_channel():
@@ -116,3 +116,12 @@ def test_take_tokens_gathers_whole_tokens():
     tokens = torch.tensor([[[0.0, 0], [1, 10], [2, 20]], [[3, 30], [4, 40], [5, 50]]])
     taken = take_tokens(tokens, torch.tensor([[0, 2], [1, 2]]))
     assert taken.tolist() == [[[0, 0], [2, 20]], [[4, 40], [5, 50]]]
+
+
+def test_tokens_are_drawn_of_those_that_are_there_as_often_as_each_other():
+    present = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]]) == 1
+    positions = sample_present(present, 4, torch.rand(3, 6, generator=generator()))
+    assert positions.tolist() == [[0, 1, 2, 3], [1, 1, 2, 2], [0, 0, 0, 0]]
+    noise = [torch.rand(1, 6, generator=generator(seed)) for seed in range(60)]
+    drawn = {tuple(sample_present(present[:1], 2, each)[0].tolist()) for each in noise}
+    assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}

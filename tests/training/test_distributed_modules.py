@@ -181,7 +181,7 @@ def _steps(module: DistillationModule, teacher: FrozenTeacher, world: World, bat
         # The second step fails where DDP missed a gradient in the first.
         index = world.share(order[number * batch : (number + 1) * batch])
         networks = Networks(module.student, teacher.teacher)
-        step = Step(targets[index], 0.05 + 0.5 * number, draws, index, networks)
+        step = Step(targets[index], 0.05 + 0.5 * number, draws, index, networks, inputs=images[index])
         seen, rows = module.distiller.see(images[index], step)
         losses, outputs = wrapped(seen, teacher(seen), replace(step, rows=rows), batch)
         wrapped.zero_grad()
@@ -204,7 +204,8 @@ def sent(case: Case, world: World) -> list[list[int]]:
     module, teacher = build(case, world)
     images, targets = picture_set()
     index = world.share(torch.arange(10))
-    step = Step(targets[index], 0.5, torch.Generator(), index, Networks(module.student, teacher.teacher))
+    networks = Networks(module.student, teacher.teacher)
+    step = Step(targets[index], 0.5, torch.Generator(), index, networks, inputs=images[index])
     seen, rows = module.distiller.see(images[index], step)
     outputs, gather = teacher(seen), trg_pyg.training.distributed._all_gather
     with mock.patch.object(trg_pyg.training.distributed, "_all_gather", side_effect=gather) as spy:

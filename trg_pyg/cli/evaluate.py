@@ -16,8 +16,9 @@ from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.config.messages import one_line
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.config.strict import Parser
-from trg_pyg.data.base import ImageData
+from trg_pyg.data.base import Data
 from trg_pyg.data.corruption import CORRUPTIONS, SEVERITIES, Corruption
+from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import InputError, check_channels, check_choice, require
 from trg_pyg.models.attack import Attack
 from trg_pyg.models.weights import load_weights
@@ -71,7 +72,7 @@ class _Chosen:
     weights: list[Path]
     which: Which
     split: Split | None
-    data: ImageData | None
+    data: Data | None
     student: NetworkConfig
     corruptions: list[Corruption]
     attack: Attack | None
@@ -99,23 +100,25 @@ def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
     device = pick_device(chosen.device)
     known: dict[str, Images] = {}
 
-    def images_of(data: ImageData, key: str) -> Images:
+    def images_of(data: Data, key: str, facts: DataFacts | None = None) -> Images:
+        vocabulary = None if facts is None else facts.vocabulary
+        key += "" if vocabulary is None else str(hash(vocabulary))
         if key not in known:
             known.clear()  # one set at a time, since it may be large
-            known[key] = read_images_of(data, chosen.split)
+            known[key] = read_images_of(data, chosen.split, vocabulary)
         return known[key]
 
     # All are loaded and looked at before the first is evaluated, so that a wrong one costs no time.
-    trained = [load(path, chosen.which, chosen.own_code) for path in chosen.checkpoints]
+    trained = [load(path, chosen.which, chosen.own_code, texts=True) for path in chosen.checkpoints]
     if chosen.data is None:
         wanted = [(each, each.data, json.dumps(each.settings["data"])) for each in trained]
     else:
         trained += [_of_no_run(file, chosen.student, images_of(chosen.data, "")) for file in chosen.weights]
         wanted = [(each, chosen.data, "") for each in trained]
         for each in trained:
-            check_fits(each, images_of(chosen.data, ""))
+            check_fits(each, images_of(chosen.data, "", each.facts))
     for each, data, key in wanted:
-        images = images_of(data, key)
+        images = images_of(data, key, each.facts)
         check_fits(each, images)
         if chosen.data is None and not each.has_data(images.facts.digest):
             warnings.warn(
@@ -179,7 +182,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--data",
-        type=ImageData | None,
+        type=Data | None,
         default=None,
         help=f"other data with the same classes, as for {program('run')}: --data ImageFolder --data.root photos "
         "--data.size 32",

@@ -1,4 +1,4 @@
-"""Classify image files by a trained student."""
+"""Classify image files, or texts, by a trained student."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.load import TrainedNetwork, Which, load
-from trg_pyg.use.predict import Prediction, predict
+from trg_pyg.use.predict import Prediction, predict, predict_texts
 
 _COMMAND = "predict"
 # That of a command that did part of its work.
@@ -21,6 +21,8 @@ _SOME_UNREADABLE = 1
 _DESCRIPTION = """\
 Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
 shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
+
+A network that was trained on texts takes files with one text a line, or - for standard input.
 
 Prints a line for each image: its file, then the likeliest classes with their probabilities (softmax of the logits)
 in percent. Files that cannot be read are named on standard error, a line each, and the others are classified.
@@ -38,10 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
-        files = find_images(chosen.images)
-        trained = load(chosen.source, chosen.which, chosen.own_code)
+        trained = load(chosen.source, chosen.which, chosen.own_code, texts=True)
+        files: list[Path] | list[str]
+        if trained.facts.vocabulary is None:
+            files = images = find_images(chosen.images)
+            predictions = predict(trained, images, chosen.top, device, chosen.batch_size)
+        else:
+            files = texts = _lines(chosen.images)
+            predictions = predict_texts(trained, texts, chosen.top, device, chosen.batch_size)
         try:
-            unread = _show(predict(trained, files, chosen.top, device, chosen.batch_size), files, trained, chosen)
+            unread = _show(predictions, files, trained, chosen)
         except BrokenPipeError:
             # Whoever reads has enough, as head has; what is left in the buffer must not fail once more at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,7 +60,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code_of(work, _COMMAND) or (_SOME_UNREADABLE if unread else 0)
 
 
-def _show(predictions: Iterator[Prediction], files: list[Path], trained: TrainedNetwork, chosen: Namespace) -> int:
+def _lines(names: list[str]) -> list[str]:
+    """Return the texts of files, one a line; lines without a text are passed over, as the last one mostly is."""
+    found: list[str] = []
+    for name in names:
+        try:
+            content = sys.stdin.read() if name == "-" else Path(name).read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: byte {error.start} is no UTF-8; save the file as UTF-8") from error
+        except OSError as error:
+            raise InputError(f"{name}: {error.strerror}; the network takes files with one text a line") from error
+        found += [line.strip() for line in content.splitlines() if line.strip()]
+    require(bool(found), f"{', '.join(names)}: no line has a text")
+    return found
+
+
+def _show(
+    predictions: Iterator[Prediction], files: Sequence[Path | str], trained: TrainedNetwork, chosen: Namespace
+) -> int:
     """Print the predictions and return how many files could not be read."""
     unread = 0
     width = max(len(_shown(file)) for file in files)
@@ -72,7 +97,7 @@ def _show(predictions: Iterator[Prediction], files: list[Path], trained: Trained
     return unread
 
 
-def _shown(file: Path) -> str:
+def _shown(file: Path | str) -> str:
     """Return a name on one line, also one with a line break or with bytes that are no text."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(file))
 
@@ -86,7 +111,7 @@ def _parser() -> ArgumentParser:
     add = _adder(parser)
     written = f"or a folder that {program('export')} wrote"
     add("source", "RUN_OR_EXPORT", f"folder of a run, or a weights file in it, {written}")
-    add("images", "IMAGE", "image files, and folders, which are searched at any depth", nargs="+")
+    add("images", "IMAGE", "image files, and folders, which are searched at any depth; or files of texts", nargs="+")
     add("--top", "N", "classes of each image (default: 5)", type=int, default=5)
     parser.add_argument(
         "--json",

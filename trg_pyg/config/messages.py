@@ -9,12 +9,12 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from trg_pyg._discover import subclasses
-from trg_pyg.data.base import ImageData
+from trg_pyg.data.base import Data
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import near, nearest
 
 # What is chosen by the name of a class, and the arguments of a distiller that are no options.
-BASES: dict[str, type] = {"data": ImageData, "distiller": Distiller}
+BASES: dict[str, type] = {"data": Data, "distiller": Distiller}
 NETWORKS = {"student", "teacher"}
 # How a value of a kind is written that has no form of its own on a command line.
 _EXAMPLES = {

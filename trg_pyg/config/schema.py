@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from trg_pyg.data.base import ImageData
+from trg_pyg.data.base import Data
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import check_channels, require
 from trg_pyg.models.taps import NetworkInfo
@@ -119,7 +119,7 @@ class Config:
     """One study on one data set and one pair of networks: everything but its methods and seeds.
 
     Args:
-        data: the images, by class name.
+        data: the images or texts, by class name.
         student: the network that learns.
         teacher: the network that teaches.
         train: recipe of the student's training.
@@ -147,7 +147,7 @@ class Config:
         wandb_steps: steps after which the losses of the epoch so far are sent too; null: epochs only.
     """
 
-    data: ImageData
+    data: Data
     student: NetworkConfig = field(default_factory=NetworkConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     train: TrainConfig = field(default_factory=_student_recipe)

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,10 +14,11 @@ from trg_pyg.data._views import seeds_of
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import Augmentation, ImageSet
 from trg_pyg.data.file_set import FileSet
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import require
 
-Source = TypeVar("Source", ImageSet, FileSet)
+Source = TypeVar("Source", ImageSet | InputSet, FileSet)
 
 
 class LoaderState(TypedDict):
@@ -114,8 +115,8 @@ class EpochLoader(ABC, Generic[Source]):
         self._resuming = False
 
     @abstractmethod
-    def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
-        """Yield the images of each part, uint8 [B, C, H, W] on the device of the set."""
+    def _images(self, parts: Sequence[Part]) -> Iterator[Any]:
+        """Yield the images of each part, uint8 [B, C, H, W], or other inputs, on the device of the set."""
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch, the same in each process."""
@@ -123,7 +124,7 @@ class EpochLoader(ABC, Generic[Source]):
         return math.floor(batches) if self.drop_last else math.ceil(batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield this process's share of each batch, images uint8 [b, C, H, W], all on one device.
+        """Yield this process's share of each batch, images uint8 [b, C, H, W] or other inputs, all on one device.
 
         An iteration that is abandoned is not continued by the next one, which
         begins a new epoch with the generator as it is then; :meth:`load_state_dict` continues it.

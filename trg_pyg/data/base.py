@@ -5,20 +5,23 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from trg_pyg._size import Size, shown_size, size_of
+from trg_pyg.batch import Inputs
 from trg_pyg.data._contents import digest_of, read_contents
 from trg_pyg.data._members import check_classes
 from trg_pyg.data._views import chosen
 from trg_pyg.data.augment import Augment
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.vocabulary import Vocabulary
 from trg_pyg.errors import InputError, count, few, require
 from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.image_classification import ImageClassification
@@ -55,6 +58,11 @@ class ImageSet:
         return size_of(*self.images.shape[-2:])
 
     @property
+    def example(self) -> Size:
+        """What a network is described with."""
+        return self.image_size
+
+    @property
     def channels(self) -> int:
         """Channels of every image."""
         return self.images.shape[1]
@@ -73,9 +81,10 @@ class ImageSet:
         return ImageSet(self.images[index], self.targets[index], places=chosen(self.places, index))
 
 
-# What a split can be. Both kinds have a length, targets and an image size, go to a device and give a part of
-# themselves; trg_pyg.data.loader.make_loader makes batches of either.
+# What a split can be. All kinds have a length, targets and an example, go to a device and give a part of themselves;
+# trg_pyg.data.loader.make_loader makes batches of each. Those of images have a size and channels too.
 ImageSource = ImageSet | FileSet
+Source = ImageSource | InputSet
 Augmentation = Augment | RandomResizedCrop
 
 
@@ -88,7 +97,7 @@ class Splits:
         test: the images to evaluate on: those of the test split, or, where ``evaluated`` is "validation", training
             images that were held out. Metrics named ``test/...`` are of these images, whichever they are.
         classes: C names; class i of the targets is ``classes[i]``.
-        mean: mean of each channel, in [0, 1], for pixels scaled from 0..255 to [0, 1].
+        mean: mean of each channel, in [0, 1], for pixels scaled from 0..255 to [0, 1]; of what is no images, none.
         std: standard deviation of each channel on the same scale, > 0.
         evaluated: the split that ``test`` holds.
         digest: hash of all that was read, before validation and long tail: names of classes in their order, and names,
@@ -99,20 +108,44 @@ class Splits:
         unlabelled: images for methods that learn without labels; None where there are none.
     """
 
-    train: ImageSource
-    test: ImageSource
+    train: Source
+    test: Source
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     evaluated: Evaluated = "test"
     digest: str = ""
-    heldout: ImageSource | None = None
-    unlabelled: ImageSource | None = None
+    heldout: Source | None = None
+    unlabelled: Source | None = None
 
     @property
     def image_size(self) -> Size:
-        """Side of square images, in pixels; else height and width."""
-        return self.train.image_size
+        """Side of square images, in pixels; else height and width.
+
+        Raises:
+            InputError: they are no images.
+        """
+        train = self.train
+        if isinstance(train, InputSet):
+            raise InputError(f"this is for images, and the data are {train.task.item}s")
+        return train.image_size
+
+    @property
+    def shown_size(self) -> str:
+        """The size of an item for a reader."""
+        return (
+            shown_size(self.image_size) if self.vocabulary is None else f"at most {self.vocabulary.max_tokens} tokens"
+        )
+
+    @property
+    def example(self) -> Size | Inputs:
+        """What networks are described with."""
+        return self.train.example
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """How texts became numbers; None where the data are none."""
+        return self.train.vocabulary if isinstance(self.train, InputSet) else None
 
     @property
     def channels(self) -> int:
@@ -135,18 +168,104 @@ class Splits:
         return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
 
     @property
-    def pools(self) -> dict[str, ImageSource]:
+    def pools(self) -> dict[str, Source]:
         """What methods may take beside the training images, by name, where it is there."""
         both = {"heldout": self.heldout, "unlabelled": self.unlabelled}
         return {name: source for name, source in both.items() if source is not None}
 
 
-class ImageData(ABC):
-    """Base class of the datasets; the constructor is the configuration, reading starts with :meth:`load`.
+class Data(ABC):
+    """Base class of all datasets; the constructor is the configuration, reading starts with :meth:`load`.
 
-    A dataset is a subclass that implements ``_read``. One that has published channel statistics names them in
-    ``mean`` and ``std``; for the others they are computed from the training images, where those are in memory. Streamed
-    images are not decoded for that: they take ImageNet's.
+    A dataset is a subclass that implements ``_read``.
+
+    Args:
+        imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
+            everything.
+        subset_seed: chooses what a long-tailed or held-out split takes. Every choice is made among what the one before
+            has left.
+        validation: share of each class of the training items, in (0, 1), that is held out, at least one, and takes the
+            place of the test split; None evaluates on the test split.
+        heldout: share of each class of the training items, in (0, 1), that is taken from all methods alike, at least
+            two where a class has three: the best epoch is chosen by it, and methods may learn of it. None chooses the
+            best epoch by what is evaluated on.
+
+    Raises:
+        InputError: ``imbalance`` is below 1, or ``validation`` or ``heldout`` is outside (0, 1).
+    """
+
+    def __init__(
+        self,
+        imbalance: float | None = None,
+        subset_seed: int = 0,
+        validation: float | None = None,
+        heldout: float | None = None,
+    ) -> None:
+        require(abs(subset_seed) < 2**63, f"subset_seed {subset_seed} is no number of 64 bits; give one such as 0")
+        if imbalance is not None:
+            check_imbalance(imbalance)
+        if validation is not None:
+            check_fraction(validation, "validation")
+        if heldout is not None:
+            check_fraction(heldout, "heldout")
+        self.imbalance, self.subset_seed = imbalance, subset_seed
+        self.validation, self.heldout = validation, heldout
+
+    @abstractmethod
+    def _read(self) -> tuple[Source, Source, tuple[str, ...]]:
+        """Return the training set, the test set and the class names."""
+
+    @property
+    def long_tailed(self) -> bool:
+        """Whether accuracy is worth reporting for classes with many, medium and few training items."""
+        return self.imbalance is not None
+
+    def load(self) -> Splits:
+        """Read the dataset into memory, on the CPU; of a streamed one, the names of its files.
+
+        With ``validation`` the test split is not returned.
+
+        Raises:
+            InputError: the data cannot be read, a class has nothing in one of the splits, the items of the splits
+                differ in size or channels, a class has too few training items for ``validation`` or ``heldout``, or
+                ``imbalance`` leaves a class without one; or what else a subclass refuses.
+        """
+        train, test, classes = self._read()
+        check_classes(classes, type(self).__name__)
+        _check_split(train, "training", classes)
+        _check_split(test, "test", classes)
+        item = train.task.item
+        require(
+            _size(train) == _size(test),
+            f"the training {item}s are {_size(train)} but the test {item}s {_size(test)}; bring both to one size",
+        )
+        digest = digest_of([len(classes), *classes, _digest(train), _digest(test)])
+        evaluated: Evaluated = "test"
+        measured = test
+        if self.validation is not None:
+            train, measured = _hold_out(train, classes, self.validation, self.subset_seed, "validation")
+            evaluated = "validation"
+        if self.imbalance is not None:
+            train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
+        heldout = None
+        if self.heldout is not None:
+            train, heldout = _hold_out(train, classes, self.heldout, self.subset_seed, "heldout")
+        return self._completed(Splits(train, measured, classes, (), (), evaluated, digest, heldout), test)
+
+    def _completed(self, splits: Splits, test: Source) -> Splits:
+        """Return the splits with what belongs to this kind of data; ``test`` is the test split, also of validation."""
+        return splits
+
+    def augment(self) -> Augmentation | None:
+        """Return the augmentation of the training images; None for none."""
+        return None
+
+
+class ImageData(Data):
+    """Base class of the image datasets.
+
+    One that has published channel statistics names them in ``mean`` and ``std``; for the others they are computed from
+    the training images, where those are in memory. Streamed images are not decoded for that: they take ImageNet's.
 
     Hyper-parameters are to be chosen with ``validation``, on training images that are held out, never on the test
     images. Both parts have the class proportions of the dataset's training split; ``imbalance`` then makes a long tail
@@ -192,17 +311,7 @@ class ImageData(ABC):
         heldout: float | None = None,
         unlabelled: str | None = None,
     ) -> None:
-        require(abs(subset_seed) < 2**63, f"subset_seed {subset_seed} is no number of 64 bits; give one such as 0")
-        if imbalance is not None:
-            check_imbalance(imbalance)
-        if validation is not None:
-            check_fraction(validation, "validation")
-        if heldout is not None:
-            check_fraction(heldout, "heldout")
-        self.imbalance = imbalance
-        self.subset_seed = subset_seed
-        self.validation = validation
-        self.heldout = heldout
+        super().__init__(imbalance, subset_seed, validation, heldout)
         self.unlabelled = None if unlabelled is None else Path(unlabelled).expanduser()
         self._augment = Augment(
             self.default_crop_padding if crop_padding is None else crop_padding,
@@ -213,42 +322,9 @@ class ImageData(ABC):
     def _read(self) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
         """Return the training set, the test set and the class names."""
 
-    @property
-    def long_tailed(self) -> bool:
-        """Whether accuracy is worth reporting for classes with many, medium and few training images."""
-        return self.imbalance is not None
-
-    def load(self) -> Splits:
-        """Read the dataset into memory, on the CPU; of a streamed one, the names of its files.
-
-        With ``validation`` the test images are not returned.
-
-        Raises:
-            InputError: the data cannot be read, a class has no image in one of the splits, the images of the splits
-                differ in size or channels, a class has too few training images for ``validation`` or ``heldout``, or
-                ``imbalance`` leaves a class without a training image; or an unlabelled image cannot be read, or is one
-                of those that a network is measured on.
-        """
-        train, test, classes = self._read()
-        check_classes(classes, type(self).__name__)
-        _check_split(train, "training", classes)
-        _check_split(test, "test", classes)
-        require(
-            _size(train) == _size(test),
-            f"the training images are {_size(train)} but the test images {_size(test)}; bring both to one size",
-        )
-        digest = digest_of([len(classes), *classes, _digest(train), _digest(test)])
-        evaluated: Evaluated = "test"
-        measured: list[tuple[str, ImageSource | None]] = [("test", test)]
-        if self.validation is not None:
-            train, test = _hold_out(train, classes, self.validation, self.subset_seed, "validation")
-            evaluated = "validation"
-            measured.append((evaluated, test))
-        if self.imbalance is not None:
-            train = train.select(long_tail_indices(train.targets, len(classes), self.imbalance, self.subset_seed))
-        heldout = None
-        if self.heldout is not None:
-            train, heldout = _hold_out(train, classes, self.heldout, self.subset_seed, "heldout")
+    def _completed(self, splits: Splits, test: Source) -> Splits:
+        train = splits.train
+        assert not isinstance(train, InputSet)
         if self.mean is not None and self.std is not None:
             require(
                 len(self.mean) == len(self.std) == train.channels,
@@ -260,12 +336,15 @@ class ImageData(ABC):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
         else:
             mean, std = channel_statistics(train.images)
-        splits = Splits(train, test, classes, mean, std, evaluated, digest, heldout)
+        splits = replace(splits, mean=mean, std=std)
         if self.unlabelled is None:
             return splits
         from trg_pyg.data.unlabelled import read_unlabelled  # which knows this module
 
-        measured.append(("held-out", heldout))
+        measured: list[tuple[str, Any]] = [("test", test)]
+        if splits.evaluated == "validation":
+            measured.append((splits.evaluated, splits.test))
+        measured.append(("held-out", splits.heldout))
         return replace(splits, unlabelled=read_unlabelled(self.unlabelled, self, train, measured))
 
     def augment(self) -> Augmentation:
@@ -273,7 +352,7 @@ class ImageData(ABC):
         return self._augment
 
 
-def _digest(part: ImageSource) -> str:
+def _digest(part: Source) -> str:
     if part.digest is not None:
         return part.digest
     if isinstance(part, FileSet):
@@ -281,10 +360,17 @@ def _digest(part: ImageSource) -> str:
         return digest_of(
             [*names, *part.targets.tolist(), *(each.digest for each in read_contents(part.root, names, []))]
         )
-    digest = hashlib.sha256(str(list(part.images.shape)).encode())
-    for tensor in (part.images, part.targets):
+    tensors = _tensors(part)
+    digest = hashlib.sha256(str(list(tensors[0].shape)).encode())
+    for tensor in (*tensors, part.targets):
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def _tensors(part: ImageSet | InputSet) -> list[Tensor]:
+    """Return what is in memory, of several tensors in the order of their names."""
+    inputs = part.images if isinstance(part, ImageSet) else part.inputs
+    return [inputs] if isinstance(inputs, Tensor) else [inputs[name] for name in sorted(inputs)]
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -308,8 +394,8 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def _hold_out(
-    train: ImageSource, classes: tuple[str, ...], fraction: float, seed: int, split: Held
-) -> tuple[ImageSource, ImageSource]:
+    train: Source, classes: tuple[str, ...], fraction: float, seed: int, split: Held
+) -> tuple[Source, Source]:
     """Return what is left to train on, and what is held out."""
     # One seed serves the test split of one folder, these and the long tail. Each draws among what the one before has
     # left, so no image is in two of them, and since the sizes of the classes differ the draws do not repeat each other.
@@ -318,20 +404,22 @@ def _hold_out(
     return train.select(~held), train.select(held)
 
 
-def _class_counts(image_set: ImageSource, num_classes: int) -> tuple[int, ...]:
+def _class_counts(image_set: Source, num_classes: int) -> tuple[int, ...]:
     return tuple(torch.bincount(image_set.targets, minlength=num_classes).tolist())
 
 
-def _size(image_set: ImageSource) -> str:
+def _size(image_set: Source) -> str:
+    if isinstance(image_set, InputSet):
+        return " and ".join(str(list(each.shape[1:])) for each in _tensors(image_set))
     shown = shown_size(image_set.image_size)
     return shown if image_set.channels == 3 else f"{shown} of {count(image_set.channels, 'channel')}"
 
 
-def _check_split(image_set: ImageSource, split: str, classes: tuple[str, ...]) -> None:
+def _check_split(image_set: Source, split: str, classes: tuple[str, ...]) -> None:
     if isinstance(image_set, ImageSet):
         _check_images(image_set.images, split)
     targets = image_set.targets
-    images = len(image_set.files if isinstance(image_set, FileSet) else image_set.images)
+    images = len(image_set.files if isinstance(image_set, FileSet) else _tensors(image_set)[0])
     require(
         targets.dtype == torch.int64 and targets.shape == (images,),
         f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{images}]",
@@ -344,7 +432,8 @@ def _check_split(image_set: ImageSource, split: str, classes: tuple[str, ...]) -
     empty = [name for name, there in zip(classes, _class_counts(image_set, len(classes)), strict=True) if not there]
     if empty:
         raise InputError(
-            f"no image in the {split} split for class {few(empty)}; add some or remove the class from both splits"
+            f"no {image_set.task.item} in the {split} split for class {few(empty)}; add some or remove the class from "
+            "both splits"
         )
 
 

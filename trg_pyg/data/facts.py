@@ -7,7 +7,9 @@ from typing import Any
 
 from trg_pyg._files import write_text
 from trg_pyg._size import Size, read_size
+from trg_pyg.batch import Inputs
 from trg_pyg.data.base import Splits
+from trg_pyg.data.vocabulary import Vocabulary
 from trg_pyg.errors import InputError
 
 _FILE = "data.json"
@@ -19,9 +21,10 @@ class DataFacts:
 
     Attributes:
         classes: C names, in the order of the logits.
-        image_size: side of square images, in pixels, or height and width.
+        image_size: side of square images, in pixels, or height and width; 0 of texts.
         mean: channel means of the training images, in [0, 1].
         std: channel standard deviations on the same scale, > 0.
+        vocabulary: how texts become numbers; ``None`` of images.
         digest: hash of what the data hold, see :class:`~trg_pyg.data.base.Splits`; ``None`` where it is not known.
     """
 
@@ -30,6 +33,12 @@ class DataFacts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str | None = None
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def example(self) -> Size | Inputs:
+        """What networks are described with."""
+        return self.image_size if self.vocabulary is None else self.vocabulary.encode(["a"])
 
     @property
     def channels(self) -> int:
@@ -39,7 +48,9 @@ class DataFacts:
     @classmethod
     def of(cls, splits: Splits) -> "DataFacts":
         """Return those of data that were read."""
-        return cls(splits.classes, splits.image_size, splits.mean, splits.std, splits.digest or None)
+        vocabulary = splits.vocabulary
+        size = splits.image_size if vocabulary is None else 0
+        return cls(splits.classes, size, splits.mean, splits.std, splits.digest or None, vocabulary)
 
     @classmethod
     def read(cls, folder: Path) -> "DataFacts | None":
@@ -53,6 +64,8 @@ class DataFacts:
             return None
         try:
             stored = json.loads(file.read_text())
+            if "vocabulary" in stored:
+                return cls._of_texts(stored)
             classes, size, mean, std = (stored[name] for name in ("classes", "image_size", "mean", "std"))
             digest = stored.get("digest")  # older files have none
             named = digest is None or isinstance(digest, str)
@@ -63,13 +76,23 @@ class DataFacts:
             raise InputError(f"{file} is damaged ({error}): delete it, and the data are read instead") from error
         return cls(tuple(classes), size, tuple(mean), tuple(std), digest)
 
+    @classmethod
+    def _of_texts(cls, stored: dict[str, Any]) -> "DataFacts":
+        classes, digest, vocabulary = stored["classes"], stored["digest"], stored["vocabulary"]
+        most, words, tokenizer = (vocabulary[name] for name in ("max_tokens", "words", "tokenizer"))
+        sound = _all(classes, str) and isinstance(digest, str) and isinstance(most, int) and isinstance(tokenizer, str)
+        if not sound or not (words == [] or _all(words, str)):
+            raise ValueError("a value of another kind")
+        return cls(tuple(classes), 0, (), (), digest, Vocabulary(most, tuple(words), tokenizer))
+
     def write(self, folder: Path) -> None:
         """Write them to the folder of a run.
 
         Raises:
             InputError: the file cannot be written.
         """
-        write_text(folder / _FILE, json.dumps(asdict(self)) + "\n")
+        told = {name: value for name, value in asdict(self).items() if name != "vocabulary" or value is not None}
+        write_text(folder / _FILE, json.dumps(told) + "\n")
 
 
 def _all(values: Any, kind: type) -> bool:

@@ -53,6 +53,11 @@ class FileSet:
     places: Tensor | None = None
 
     @property
+    def example(self) -> Size:
+        """What a network is described with."""
+        return self.image_size
+
+    @property
     def channels(self) -> int:
         """Channels of every image: files become RGB."""
         return 3

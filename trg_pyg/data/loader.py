@@ -3,21 +3,22 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
+from trg_pyg.batch import Inputs
 from trg_pyg.data._epochs import EpochLoader, Part
-from trg_pyg.data.base import Augmentation, ImageSet, ImageSource
+from trg_pyg.data.base import Augmentation, ImageSet, Source
 from trg_pyg.data.file_loader import FileLoader
 from trg_pyg.data.file_set import FileSet
+from trg_pyg.data.input_set import InputSet
 
 
-class BatchLoader(EpochLoader[ImageSet]):
-    """Iterates an :class:`ImageSet` in batches on the device where the set lies; no batch waits for the device.
+class BatchLoader(EpochLoader[ImageSet | InputSet]):
+    """Iterates a set in memory in batches on the device where the set lies; no batch waits for the device.
 
     The options are those of :func:`make_loader`, and so is what is refused.
     """
 
-    def _images(self, parts: Sequence[Part]) -> Iterator[Tensor]:
+    def _images(self, parts: Sequence[Part]) -> Iterator[Inputs]:
         for part in parts:
             yield self.image_set.read(part.on_device)
 
@@ -26,7 +27,7 @@ Loader = BatchLoader | FileLoader
 
 
 def make_loader(
-    image_set: ImageSource,
+    image_set: Source,
     batch_size: int,
     *,
     augment: Augmentation | None = None,
@@ -47,7 +48,7 @@ def make_loader(
     advanced.
 
     Args:
-        image_set: images in memory, or files.
+        image_set: images or other items in memory, or files.
         batch_size: images a batch, of all processes together, >= 1.
         augment: an :class:`~trg_pyg.data.augment.Augment` is applied to each batch on its device; a
             :class:`~trg_pyg.data.random_resized_crop.RandomResizedCrop` takes the place of the centre crop of files;

@@ -7,7 +7,7 @@ import torch
 from trg_pyg.batch import Batch
 from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.augment import Augment
-from trg_pyg.data.base import ImageSource
+from trg_pyg.data.base import Source
 from trg_pyg.data.loader import Loader, make_loader
 
 
@@ -33,7 +33,7 @@ class Pools(Mapping[str, Batch]):
 
     def __init__(
         self,
-        sources: Mapping[str, ImageSource],
+        sources: Mapping[str, Source],
         batch_size: int,
         *,
         flip: bool = False,

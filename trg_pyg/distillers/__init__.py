@@ -1,6 +1,7 @@
 """Methods: compositions of losses with their weights, as a training calls them."""
 
 import trg_pyg._pyg  # noqa: F401
+from trg_pyg.distillers.ad_kd import ADKD, Attribution
 from trg_pyg.distillers.adversarial_kd import AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.aekt import AEKT
 from trg_pyg.distillers.annealing_kd import AnnealingKD
@@ -52,6 +53,7 @@ from trg_pyg.distillers.wkd import WKD
 from trg_pyg.distillers.wttm import WTTM
 
 __all__ = [
+    "ADKD",
     "AEKT",
     "AT",
     "BKD",
@@ -88,6 +90,7 @@ __all__ = [
     "AdversarialKD",
     "AdversarialTraining",
     "AnnealingKD",
+    "Attribution",
     "DiVE",
     "Distiller",
     "FitNet",

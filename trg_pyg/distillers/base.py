@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.batch import Batch
+from trg_pyg.batch import Batch, Inputs
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.base import GraphBuilder
 from trg_pyg.graphs.token_graphs import TokenGraphs
@@ -147,10 +147,16 @@ class Distiller(nn.Module, ABC):
         """Whether the method makes views of its own."""
         return cls.views is not Distiller.views
 
-    def see(self, images: Tensor, step: Step) -> tuple[Tensor, tuple[int, ...] | None]:
-        """Return all rows that the networks are given in a step, and :attr:`~trg_pyg.step.Step.rows` of them."""
+    def see(self, images: Inputs, step: Step) -> tuple[Inputs, tuple[int, ...] | None]:
+        """Return all rows that the networks are given in a step, and :attr:`~trg_pyg.step.Step.rows` of them.
+
+        Raises:
+            InputError: the method makes views of images, and these are none; or no view has the labelled rows.
+        """
         if not self.has_views():
             return images, None
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            raise InputError(f"{type(self).__name__} makes views of images, and these data are none: leave it out")
         views = self.views(images, step)
         require(
             len(views) > 0 and len(views[0]) == len(images),
@@ -161,14 +167,15 @@ class Distiller(nn.Module, ABC):
             views = [view if view.is_floating_point() else view.float() / 255 for view in views]
         return torch.cat(views), tuple(map(len, views))
 
-    def before(self, images: Tensor, step: Step) -> None:
+    def before(self, images: Inputs, step: Step) -> None:
         """Learn beside the student, before its forward pass in every :attr:`every`-th step; it is in training mode.
 
         What is learnt has to be in buffers of the method, so that it is saved, and undone where the step is not taken.
         A method that overrides it trains in one process.
 
         Args:
-            images: uint8 ``[B, 3, H, W]``; of a step in several parts, those of the first.
+            images: uint8 ``[B, 3, H, W]``, or what else the networks take; of a step in several parts, those of the
+                first.
             step: its labels and the networks.
         """
 

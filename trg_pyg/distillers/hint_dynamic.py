@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
+from trg_pyg.batch import Inputs
 from trg_pyg.distillers.base import Distiller, Taps, check_networks, check_weights
 from trg_pyg.errors import InputError, check_choice, check_positive, require
 from trg_pyg.losses.hint import HintLoss
@@ -154,7 +155,7 @@ class HintDynamic(Distiller):
         """Whether weights are learnt."""
         return self.weighing != "equal"
 
-    def before(self, images: Tensor, step: Step) -> None:
+    def before(self, images: Inputs, step: Step) -> None:
         """Let the MLP take its step."""
         mlp = self.mlp.clone().requires_grad_()
         (grad,) = torch.autograd.grad(self.heldout_loss(mlp, images, step), mlp)
@@ -162,12 +163,12 @@ class HintDynamic(Distiller):
         self._adam(grad, self.steps.double())
 
     @torch.enable_grad()
-    def heldout_loss(self, mlp: Tensor, images: Tensor, step: Step) -> Tensor:
+    def heldout_loss(self, mlp: Tensor, images: Inputs, step: Step) -> Tensor:
         """Return the cross-entropy on held-out images after a step of the student on images; nothing changes.
 
         Args:
             mlp: all parameters of the MLP in one vector; the gradient reaches them.
-            images: uint8 ``[B, 3, H, W]``.
+            images: uint8 ``[B, 3, H, W]``, or what else the networks take.
             step: their labels, the networks, held-out images and the learning rate.
 
         Raises:

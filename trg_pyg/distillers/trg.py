@@ -226,7 +226,8 @@ class TRG(TermDistiller):
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return ``{name: (weight, loss)}`` of the relational parts whose weights are positive."""
-        tokens = self.tokenize(student.features[-1], teacher.features[-1].detach(), step.generator, step.share)
+        tapped = student.features[-1], teacher.features[-1].detach()
+        tokens = self.tokenize(*tapped, step.generator, step.share, step.mask)
         return self.relations(*tokens, step.progress, step)
 
     def _share(self, progress: float) -> float:

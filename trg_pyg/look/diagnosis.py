@@ -266,6 +266,7 @@ class Diagnosis:
                     smoothing=recipe.label_smoothing,
                     prior=balance.prior,
                     class_weights=balance.weights(max(epoch - 1, 0)),
+                    inputs=batch.images,
                 )
                 images, rows = distiller.see(batch.images, step)
                 step = replace(step, rows=rows)

@@ -1,7 +1,7 @@
 """Looking at a network by running it once, without leaving a trace on it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from trg_pyg._size import Size, sides
+from trg_pyg.batch import Inputs, changed
 from trg_pyg.errors import InputError
 
 PROBE_BATCH = 2
+# What a network is looked at with: black images of a size, or else an item of its inputs, [1, ...].
+Example = Size | Inputs
 
 
 @contextmanager
@@ -41,6 +44,20 @@ def black_images(model: nn.Module, size: Size, channels: int = 3, images: int = 
     floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
     dtype = next(floating, torch.float32)
     return torch.zeros(images, channels, *sides(size), dtype=dtype, device=device_of(model))
+
+
+def inputs_like(model: nn.Module, example: Example, channels: int = 3, items: int = PROBE_BATCH) -> Inputs:
+    """Return inputs of an example on the device of a network: black images of that size, or the item several times."""
+    if isinstance(example, int | tuple):
+        return black_images(model, example, channels, items)
+    place = device_of(model)
+    inputs: Inputs = changed(example, lambda each: each[:1].expand(items, *each.shape[1:]).contiguous().to(place))
+    return inputs
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """Return what a network gives for inputs; those that have names are named."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def first_tensor(output: Any) -> Tensor | None:

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from trg_pyg._size import Size, shown_size, sides
+from trg_pyg._size import shown_size, sides
 from trg_pyg.errors import InputError, require
-from trg_pyg.models._probe import black_images, undisturbed
+from trg_pyg.models._probe import Example, call, inputs_like, undisturbed
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,30 @@ class Cost:
     flops: int
 
 
-def cost(model: nn.Module, image_size: Size, channels: int = 3) -> Cost:
-    """Count the parameters of a network, and its operations on one black image.
+def cost(model: nn.Module, example: Example, channels: int = 3) -> Cost:
+    """Count the parameters of a network, and its operations on one black image, or another item.
 
     Nothing of the network, its mode or the random state is changed.
 
     Args:
-        model: takes images ``[B, channels, H, W]``; not compiled.
-        image_size: side of a square image, or height and width, in pixels, >= 1.
+        model: takes images ``[B, channels, H, W]``, or other inputs; not compiled.
+        example: side of a square image, or height and width, in pixels, >= 1; or an item of other inputs.
         channels: of the image.
 
     Raises:
         InputError: the network does not take an image of this size.
     """
-    require(min(sides(image_size)) >= 1, f"image_size {image_size} is below 1; it is the height and width in pixels")
-    image = black_images(model, image_size, channels)[:1]
+    if isinstance(example, int | tuple):
+        require(min(sides(example)) >= 1, f"image_size {example} is below 1; it is the height and width in pixels")
+    inputs = inputs_like(model, example, channels, items=1)
     counter = FlopCounterMode(display=False)
     try:
         with undisturbed(model), _products_seen(), counter:
-            model(image)
+            call(model, inputs)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"{type(model).__name__} does not take images of {shown_size(image_size)}: {reason}"
-        ) from error
+        what = f"images of {shown_size(example)}" if isinstance(example, int | tuple) else "these inputs"
+        raise InputError(f"{type(model).__name__} does not take {what}: {reason}") from error
     return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops())
 
 

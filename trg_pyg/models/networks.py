@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trg_pyg.batch import Inputs, device_of, rows_of
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.taps import Outputs, TappedModel
 
@@ -38,27 +39,27 @@ class Networks:
         self._student, self._teacher, self._precision = student, teacher, precision
         self.passed = 0
 
-    def student(self, images: Tensor) -> Outputs:
+    def student(self, images: Inputs) -> Outputs:
         """Return the student's float32 outputs of a further pass, with gradient.
 
         Args:
-            images: uint8, or float in [0, 1], ``[R, C, H, W]``.
+            images: uint8, or float in [0, 1], ``[R, C, H, W]``; or what else the networks take.
         """
-        self.passed += len(images)
+        self.passed += rows_of(images)
         with statistics_kept(self._student), self._precision():
             return self._student(images).in_float32()
 
     @torch.no_grad()
-    def teacher(self, images: Tensor) -> Outputs:
+    def teacher(self, images: Inputs) -> Outputs:
         """Return the teacher's float32 outputs of a further pass, without gradient.
 
         Args:
-            images: uint8, or float in [0, 1], ``[R, C, H, W]``.
+            images: uint8, or float in [0, 1], ``[R, C, H, W]``; or what else the networks take.
 
         Raises:
             InputError: there is no teacher.
         """
-        self.passed += len(images)
+        self.passed += rows_of(images)
         with self._precision():
             return self._need_teacher()(images).in_float32()
 
@@ -113,23 +114,55 @@ class Networks:
         names = list(found)
         return {name: found[name] for name in names[names.index(inside[0]) if inside else len(names) :]}
 
-    def virtual(self, images: Tensor, changed: Mapping[str, Tensor]) -> Outputs:
+    def virtual(self, images: Inputs, changed: Mapping[str, Tensor]) -> Outputs:
         """Return what the student would give with other parameters, with gradient to these alone, twice where need be.
 
         It runs in the type of its parameters, whatever the precision of the training.
 
         Args:
-            images: uint8, or float in [0, 1], ``[R, 3, H, W]``.
+            images: uint8, or float in [0, 1], ``[R, 3, H, W]``; or what else the networks take.
             changed: parameters by name, see :meth:`parameters`; the others are as they are.
         """
-        self.passed += len(images)
+        self.passed += rows_of(images)
         student = self._student
         # Batch norms write to their buffers in a functional call too.
         kept = {name: buffer.clone() for name, buffer in student.named_buffers()}
         kept |= {name: parameter.detach() for name, parameter in student.named_parameters()}
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(device_of(images).type, enabled=False):
             outputs: Outputs = functional_call(student, kept | dict(changed), (images,))
         return outputs
+
+    def through(
+        self, owner: Literal["student", "teacher"], inputs: Inputs, change: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the logits ``[R, classes]`` of a pass in which what a network sees of its inputs is changed.
+
+        That is what its ``embeddings_path`` gives, of a text the vector of each token ``[R, n, D]``; of a network that
+        names none, its images, normalised. The gradient reaches what ``change`` returns, of the teacher too, and it is
+        differentiable again. The pass runs in the type of the parameters, whatever the precision of the training.
+
+        Args:
+            owner: whose pass it is.
+            inputs: uint8 ``[R, C, H, W]``, or what else the networks take.
+            change: takes the tensor and returns one of its shape in its place.
+
+        Raises:
+            InputError: there is no teacher.
+        """
+        self.passed += rows_of(inputs)
+        network = self._student if owner == "student" else self._need_teacher()
+        path = getattr(network.model, "embeddings_path", None)
+        handle = (
+            network.model.register_forward_pre_hook(lambda module, args: (change(args[0]), *args[1:]))
+            if path is None
+            else network.model.get_submodule(path).register_forward_hook(lambda module, args, out: change(out))
+        )
+        try:
+            with torch.enable_grad(), statistics_kept(network), torch.autocast(device_of(inputs).type, enabled=False):
+                outputs: Outputs = network(inputs)
+        finally:
+            handle.remove()
+        return outputs.logits
 
     @contextmanager
     def attacked(self) -> Iterator[Callable[[Tensor], Tensor]]:

@@ -1,15 +1,26 @@
 """Features of any network, by module path, without an edit to the network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from trg_pyg._size import Size, sides, size_of
+from trg_pyg._size import sides, size_of
+from trg_pyg.batch import Inputs, mask_of
 from trg_pyg.errors import InputError, count, few, near, require
-from trg_pyg.models._probe import PROBE_BATCH, Look, black_images, first_tensor, grid_of, is_channels_last, undisturbed
+from trg_pyg.models._probe import (
+    PROBE_BATCH,
+    Example,
+    Look,
+    call,
+    first_tensor,
+    grid_of,
+    inputs_like,
+    is_channels_last,
+    undisturbed,
+)
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.reused import Projected
 
@@ -49,7 +60,7 @@ class FeatureInfo:
         layout: ``"map"`` for ``[B, C, H, W]``, ``"map_last"`` for ``[B, H, W, C]``, ``"sequence"`` for
             ``[B, prefix + H * W, C]``.
         channels: C, the width of a feature vector.
-        grid: ``(H, W)``.
+        grid: ``(H, W)``; of a text one row of tokens.
         prefix_tokens: class, distillation and register tokens at the head of a sequence.
     """
 
@@ -102,9 +113,12 @@ class TappedModel(nn.Module):
       the last map that takes ``[B, d]`` and is as wide as the logits, the first of several beside one another;
     * ``num_prefix_tokens``.
 
+    Of a network that takes other inputs than images nothing is looked for: taps have to be named or declared. Features
+    of padding (``attention_mask`` 0) are 0, so that nothing that is compared depends on it.
+
     Args:
-        model: the network; takes normalised images ``[B, C, H, W]`` and returns logits ``[B, classes]``, or a tuple
-            that begins with them.
+        model: the network; takes normalised images ``[B, C, H, W]``, or several tensors ``[B, ...]`` by their names,
+            and returns logits ``[B, classes]``, or a tuple that begins with them.
         taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. Or
 
             * ``"last"``, as ``None``: the last of ``default_taps``. Without them, the last module to finish whose
@@ -119,7 +133,7 @@ class TappedModel(nn.Module):
 
     Shapes:
         images ``[B, C, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`; C is 3 unless ``normalize`` or
-        :meth:`describe` has it otherwise.
+        :meth:`describe` has it otherwise. Or what it was described with.
 
     Raises:
         InputError: a tap or the declared classifier is no module of the network, or a tap, in a call, is not reached or
@@ -140,7 +154,7 @@ class TappedModel(nn.Module):
         self.taps: tuple[str, ...] | None = None
         self.classifier: str | None = None
         self._classifier_known = False
-        self._size: Size | None = None
+        self._example: Example | None = None
         self.channels = len(normalize.mean) if isinstance(normalize, Normalize) else 3
         self._stages = taps == "stages"
         self._readers: list[_Reader] = []
@@ -157,33 +171,34 @@ class TappedModel(nn.Module):
         if getattr(model, "classifier_path", None) is not None:
             self._read_classifier(str(model.classifier_path))
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Return the logits and the tapped outputs of images ``[B, C, H, W]``, uint8 or float in [0, 1]."""
-        _check_images(images, self.channels)
-        self._find(size_of(*images.shape[2:]))
+    def forward(self, images: Inputs) -> Outputs:
+        """Return the logits and the tapped outputs of images ``[B, C, H, W]``, uint8 or float in [0, 1], or others."""
+        self._check(images)
+        self.find(images)
         readers: list[_Reader | _InputReader] = [*self._readers, self._embedding]
         for reader in readers:
             reader.reading = True
         try:
-            logits = first_tensor(self.model(self._prepare(images)))
+            logits = first_tensor(call(self.model, self._prepare(images)))
             *outputs, embedding = (reader.output for reader in readers)
         finally:
             for reader in readers:
                 reader.reading = False
                 reader.output = None
-        return self._checked(logits, outputs, embedding)
+        return self._checked(logits, outputs, embedding, mask_of(images))
 
-    def describe(self, image_size: Size, channels: int | None = None) -> NetworkInfo:
-        """Return what a distiller needs to know of the network, from a look at two black images.
+    def describe(self, example: Example, channels: int | None = None) -> NetworkInfo:
+        """Return what a distiller needs to know of the network, from a look at two black images or other inputs.
 
         The look leaves no trace: evaluation mode without gradients, then the modes and random states as before.
 
         Args:
-            image_size: side of square images, or height and width.
+            example: side of square images, or height and width; of other inputs an item, a tensor ``[1, ...]`` or
+                several by name, without padding. The look is at two of it.
             channels: of the images; ``None`` takes as many as ``normalize`` has, or 3.
 
         Raises:
-            InputError: the network can't take such images; a tap has no spatial grid, or is a sequence that is not the
+            InputError: the network can't take such inputs; a tap has no spatial grid, or is a sequence that is not the
                 prefix tokens followed by others that make a grid of the images' shape; the logits are not
                 ``[B, classes]``; the declared classifier does not take ``[B, d]``; ``normalize`` has other channels.
         """
@@ -191,13 +206,15 @@ class TappedModel(nn.Module):
             known = self.channels if isinstance(self.normalize, Normalize) else channels
             require(channels == known, f"images of {channels} channels, and normalisation of {known}")
             self.channels = channels
-        self._size = image_size
-        self._find(image_size)
-        outputs = self._look(self, black_images(self.model, image_size, self.channels))
+        self._example = example
+        probe = inputs_like(self.model, example, self.channels)
+        self.find(probe)
+        outputs = self._look(self, probe)
         if outputs.logits.ndim != 2:
             raise InputError(f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed")
+        shape = sides(example) if isinstance(example, int | tuple) else None
         infos = [
-            _feature_info(path, feature, self.prefix_tokens, self._channels_last, sides(image_size))
+            _feature_info(path, feature, self.prefix_tokens, self._channels_last, shape)
             for path, feature in zip(self.taps or (), outputs.features, strict=True)
         ]
         return NetworkInfo(outputs.logits.shape[1], tuple(infos), self._embedding_width(outputs.embedding))
@@ -216,7 +233,7 @@ class TappedModel(nn.Module):
             InputError: the network has not been described yet, its classifier is not known, it is in training mode, or
                 the logits depend on more than this feature.
         """
-        if self._size is None or self.taps is None:
+        if self._example is None or self.taps is None:
             raise InputError(f"{self._name} is not described yet: call describe(image_size)")
         require(
             not self.model.training,
@@ -233,9 +250,9 @@ class TappedModel(nn.Module):
         )
         rows = len(feature)
         # As many as the feature has rows, they would go unnoticed where a way leads past it.
-        black = black_images(self.model, self._size, self.channels, images=3 if rows == 2 else 2)
+        black = inputs_like(self.model, self._example, self.channels, items=3 if rows == 2 else 2)
         try:
-            logits = first_tensor(self.model(self._prepare(black)))
+            logits = first_tensor(call(self.model, self._prepare(black)))
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{self._name} does not go on from {path} with {list(feature.shape)}: {reason}") from error
@@ -277,8 +294,17 @@ class TappedModel(nn.Module):
         self.classifier = path
         self._classifier_known = True
 
-    def _find(self, image_size: Size) -> None:
-        """Look for what the network does not declare, unless that is done."""
+    def _check(self, inputs: Inputs) -> None:
+        """Refuse what is none of the inputs that the network was described with, or no images."""
+        example = self._example
+        if isinstance(inputs, Tensor) and (example is None or isinstance(example, int | tuple)):
+            _check_images(inputs, self.channels)
+            return
+        if example is not None and _shapes(inputs) != _shapes(example):
+            raise InputError(f"{self._name} was described with {_said(example)}, and these are {_said(inputs)}")
+
+    def find(self, inputs: Inputs) -> None:
+        """Look for what the network does not declare, unless that is done, with black images of the size of these."""
         if self.taps is not None and self._classifier_known:
             return
         if torch.compiler.is_compiling():
@@ -286,10 +312,17 @@ class TappedModel(nn.Module):
                 f"the taps and the classifier of {self._name} are not known yet: "
                 f"call describe(image_size) before compiling"
             )
+        if not isinstance(inputs, Tensor) or inputs.ndim != 4:
+            require(
+                self.taps is not None,
+                f"{self._name} takes no images, so its features are not looked for: name taps, or declare default_taps",
+            )
+            self._read_classifier(None)
+            return
         look = Look(
             self.model,
             lambda images: self._look(lambda seen: self.model(self._prepare(seen)), images),
-            black_images(self.model, image_size, self.channels),
+            cast(Tensor, inputs_like(self.model, size_of(*inputs.shape[2:]), self.channels)),
             self.prefix_tokens,
             self._channels_last,
         )
@@ -309,8 +342,7 @@ class TappedModel(nn.Module):
             )
         return embedding.shape[1]
 
-    def _look(self, run: Any, images: Tensor) -> Any:
-        channels, height, width = images.shape[1:]
+    def _look(self, run: Any, images: Inputs) -> Any:
         try:
             with undisturbed(self):
                 return run(images)
@@ -318,22 +350,29 @@ class TappedModel(nn.Module):
             raise
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = " ".join(str(error).split())
-            what = f"{height}x{width}" + ("" if channels == 3 else f" and {count(channels, 'channel')}")
-            raise InputError(f"{self._name} does not take images of {what}: {reason}") from error
+            raise InputError(f"{self._name} does not take {_said(images)}: {reason}") from error
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def _prepare(self, images: Inputs) -> Inputs:
+        if not isinstance(images, Tensor):
+            return images
         if images.dtype == torch.uint8:
             images = images.float().div_(255)  # in place: new memory costs more than dividing
         return images if self.normalize is None else self.normalize(images)
 
-    def _checked(self, logits: Tensor | None, outputs: Sequence[Tensor | None], embedding: Tensor | None) -> Outputs:
+    def _checked(
+        self,
+        logits: Tensor | None,
+        outputs: Sequence[Tensor | None],
+        embedding: Tensor | None,
+        mask: Tensor | None,
+    ) -> Outputs:
         if logits is None:
             raise InputError(f"{self._name} returns no tensor and no tuple that begins with one; logits are needed")
         features = []
         for path, output in zip(self.taps or (), outputs, strict=True):
             if output is None:
                 raise InputError(f"tap {path!r} of {self._name} is not called or gives no tensor; tap another module")
-            features.append(output)
+            features.append(output if mask is None else _without_padding(output, mask))
         return Outputs(logits, tuple(features), embedding)
 
 
@@ -388,6 +427,33 @@ class _InputReader:
             self.output = taken
 
 
+def _shapes(inputs: Any) -> Any:
+    """Return the shape of an item, of each of several tensors by name."""
+    if isinstance(inputs, Mapping):
+        return {name: each.shape[1:] for name, each in inputs.items()}
+    return inputs.shape[1:] if isinstance(inputs, Tensor) else inputs
+
+
+def _said(inputs: Any) -> str:
+    """Return in words what inputs are, for a message."""
+    if isinstance(inputs, Mapping):
+        return ", ".join(f"{name} {list(each.shape)}" for name, each in inputs.items())
+    if not isinstance(inputs, Tensor):
+        height, width = sides(inputs)
+        return f"images of {height}x{width}"
+    if inputs.ndim != 4:
+        return f"inputs {list(inputs.shape)}"
+    channels, height, width = inputs.shape[1:]
+    return f"images of {height}x{width}" + ("" if channels == 3 else f" and {count(channels, 'channel')}")
+
+
+def _without_padding(feature: Tensor, mask: Tensor) -> Tensor:
+    """Return a sequence ``[B, n, C]`` with 0 in the place of padding, which mask ``[B, n]`` says."""
+    if feature.ndim != 3 or feature.shape[1] != mask.shape[1]:
+        return feature
+    return feature.masked_fill(~mask.unsqueeze(2), 0)
+
+
 def _check_images(images: Tensor, channels: int) -> None:
     if images.ndim != 4 or images.shape[1] != channels:
         raise InputError(f"images {list(images.shape)} must be [B, {channels}, H, W]")
@@ -396,18 +462,24 @@ def _check_images(images: Tensor, channels: int) -> None:
 
 
 def _feature_info(
-    path: str, feature: Tensor, prefix_tokens: int, channels_last: bool, images: tuple[int, int]
+    path: str, feature: Tensor, prefix_tokens: int, channels_last: bool, images: tuple[int, int] | None
 ) -> FeatureInfo:
     shape = list(feature.shape)
     if feature.ndim not in (3, 4) or shape[0] != PROBE_BATCH:
         raise InputError(
             f"tap {path!r} gives {shape} for {PROBE_BATCH} images, no spatial grid; tap a module before the pooling"
         )
-    if feature.ndim == 4 and is_channels_last(feature.shape, channels_last, images):
+    last = channels_last
+    if feature.ndim == 4 and images is not None:
+        last = is_channels_last(feature.shape, channels_last, images)
+    if feature.ndim == 4 and last:
         return FeatureInfo(path, "map_last", shape[3], (shape[1], shape[2]))
     if feature.ndim == 4:
         return FeatureInfo(path, "map", shape[1], (shape[2], shape[3]))
     tokens = shape[1] - prefix_tokens
+    if images is None and tokens > 0:
+        return FeatureInfo(path, "sequence", shape[2], (1, tokens), prefix_tokens)
+    images = images or (1, tokens)
     grid = grid_of(tokens, images)
     if grid is None:
         kind = "a square grid" if images[0] == images[1] else f"a grid of the shape of {images[0]}x{images[1]}"

@@ -66,7 +66,8 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
     ``torch.compile``, nor any other prefix, as long as the names under one of them are those of the network: a
     Lightning module, an averaged model, or a whole distiller, where that of the network that fits is taken. Counters of
     batch norms that a file lacks, as those of PyTorch before 0.4.1 do, keep their value. A network whose file has a
-    projector (:mod:`~trg_pyg.models.reused`) is given one.
+    projector (:mod:`~trg_pyg.models.reused`) is given one. What a network names as ``unused_weights``, parts of names,
+    is passed over.
 
     Args:
         model: network with the names and shapes of the weights.
@@ -88,6 +89,8 @@ def load_weights(model: nn.Module, path: str | Path, head: str | None = None) ->
         metadata = {}
     accuracy = _accuracy(claimed, path)
     restore_projector(model, state)
+    unused = getattr(model, "unused_weights", ())
+    state = {name: tensor for name, tensor in state.items() if not any(part in name for part in unused)}
     fitted = _fitted(state, model.state_dict(), path, head)
     model.load_state_dict(fitted.state)
     with path.open("rb") as file:

@@ -49,4 +49,4 @@ class Tokens(Nodes):
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[B, n, D_S]`` and ``[B, n, D_T]``."""
         tapped = student.features[self.stage], teacher.features[self.stage].detach()
-        return NodePair(*self.tokenize(*tapped, step.generator, step.share))
+        return NodePair(*self.tokenize(*tapped, step.generator, step.share, step.mask))

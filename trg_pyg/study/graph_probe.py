@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from trg_pyg.data.base import ImageSource
+from trg_pyg.batch import Inputs, mask_of
+from trg_pyg.data.base import Source
 from trg_pyg.data.loader import make_loader
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
@@ -24,12 +25,12 @@ class _Seen(NamedTuple):
     """What the student is compared with.
 
     Attributes:
-        images: uint8 ``[B, C, H, W]``.
+        inputs: of the images, uint8 ``[B, C, H, W]``, or others.
         positions: tokens of each that are joined, ``[B, n]``.
         graphs: the teacher's, by name of the metric.
     """
 
-    images: Tensor
+    inputs: Inputs
     positions: Tensor
     graphs: dict[str, Batch]
 
@@ -55,7 +56,7 @@ class GraphProbe:
         device: where both networks are.
     """
 
-    def __init__(self, images: ImageSource, graphs: TokenGraphs, teacher: TappedModel, device: torch.device) -> None:
+    def __init__(self, images: Source, graphs: TokenGraphs, teacher: TappedModel, device: torch.device) -> None:
         self._set, self._graphs, self._teacher, self._device = images, graphs, teacher, device
         self._seen: _Seen | None = None
 
@@ -64,8 +65,8 @@ class GraphProbe:
         """Return the metrics of a student."""
         if self._seen is None:
             self._seen = self._look()
-        images, positions, graphs = self._seen
-        tokens = self._graphs.tokenize.of_student(student(images).features[-1].float(), positions)
+        inputs, positions, graphs = self._seen
+        tokens = self._graphs.tokenize.of_student(student(inputs).features[-1].float(), positions)
         built = self._build(tokens)
         metrics = {}
         for name, wanted in graphs.items():
@@ -81,13 +82,13 @@ class GraphProbe:
         index = torch.randperm(len(self._set), generator=generator)[:_IMAGES]
         chosen = self._set.select(index.to(self._set.targets.device))
         (batch,) = make_loader(chosen, len(index), shuffle=False, device=self._device)
-        images = batch.inputs.to(self._device)
+        inputs = batch.to(self._device).inputs
         tokenize = self._graphs.tokenize
-        positions = tokenize.positions(len(index), generator, self._device)
+        positions = tokenize.positions(len(index), generator, self._device, mask_of(inputs))
         with evaluating(self._teacher):
-            tokens = tokenize.of_teacher(self._teacher(images).features[-1].float(), positions)
+            tokens = tokenize.of_teacher(self._teacher(inputs).features[-1].float(), positions)
         graphs = {name: graph for name, graph in self._build(tokens).items() if graph.num_edges}
-        return _Seen(images, positions, graphs)
+        return _Seen(inputs, positions, graphs)
 
     def _build(self, tokens: Tensor) -> dict[str, Batch]:
         own = self._graphs.edges.scope

@@ -6,7 +6,6 @@ from shutil import get_terminal_size
 from textwrap import wrap
 
 from trg_pyg._program import say
-from trg_pyg._size import shown_size
 from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.data.base import Splits
@@ -83,16 +82,17 @@ def _data(study: Study) -> str:
     if splits.unlabelled is not None:
         heldout += f", {len(splits.unlabelled):,} unlabelled"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+    tested = count(len(splits.test), f"{splits.evaluated} {splits.train.task.item}")
     return (
-        f"{type(study.config.data).__name__}: {len(splits.train):,} training and "
-        f"{count(len(splits.test), f'{splits.evaluated} image')}{origin} of {_shape(splits)}{heldout}, "
+        f"{type(study.config.data).__name__}: {len(splits.train):,} training and {tested}{origin} "
+        f"of {_shape(splits)}{heldout}, "
         f"{count(len(splits.classes), 'class')} of {each}"
     )
 
 
 def _shape(splits: Splits) -> str:
-    shown = shown_size(splits.image_size)
-    return shown if splits.channels == 3 else f"{shown} and {count(splits.channels, 'channel')}"
+    shown = splits.shown_size
+    return shown if splits.channels in (0, 3) else f"{shown} and {count(splits.channels, 'channel')}"
 
 
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:

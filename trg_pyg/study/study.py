@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from trg_pyg._size import Size
-from trg_pyg.batch import Batch
+from trg_pyg.batch import Batch, Inputs, mask_of
 from trg_pyg.config.choices import Choices
 from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
-from trg_pyg.data.base import ImageSource, Splits
+from trg_pyg.data.base import Source, Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.loader import make_loader
@@ -38,6 +38,7 @@ from trg_pyg.training.config import TrainConfig, without_off
 from trg_pyg.training.deterministic import set_cublas_workspace
 from trg_pyg.training.distributed import SINGLE_PROCESS, World, process_device, sync_batchnorm
 from trg_pyg.training.loop import check_batches
+from trg_pyg.training.mixing import check_mixing
 from trg_pyg.training.teacher_store import Views
 
 # Of each class of the training images, for a method that needs held-out ones where the data hold none out.
@@ -142,6 +143,8 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     with world.main_first():  # it downloads and caches, the others find it done
         splits = config.data.load()
     need_teacher = any(method.needs_teacher for method in choices.methods)
+    for recipe in [config.train, *([config.teacher.train] if need_teacher and choices.trains_teacher else [])]:
+        check_mixing(recipe, splits.train)
     student = build_network(config.student, splits, seed=0)
     teacher = build_network(config.teacher, splits, seed=0) if need_teacher else None
     pairs = {
@@ -152,7 +155,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
         for taps in dict.fromkeys(method.taps for method in choices.methods)
     }
     networks = {"student": student} | ({} if teacher is None else {"teacher": teacher})
-    costs = {role: cost(network.model, splits.image_size, splits.channels) for role, network in networks.items()}
+    costs = {role: cost(network.model, splits.example, splits.channels) for role, network in networks.items()}
     objectives = {}
     for method in choices.methods:
         try:
@@ -167,7 +170,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
                 raise
             # Several variants may be of the class that the message names.
             raise InputError(f"variants.{method.name}: {error}") from error
-        both = _networks(distiller, student, teacher, config, splits.image_size)
+        both = _networks(distiller, student, teacher, config, splits.example)
         weights, passes = _try(method.name, distiller, pairs[method.taps], both, own, fewest)
         seen = _images_at_once(len(own.train), config.train, world)
         objectives[method.name] = Objective(
@@ -239,7 +242,7 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
     Raises:
         InputError: it can't be built, or the weights can't be had, are those of another network or not finite.
     """
-    for name in ("name", "num_classes", "image_channels"):
+    for name in ("name", "num_classes", "image_channels", "vocabulary_size"):
         require(
             name not in config.args,
             f"model {config.name!r}: args has {name}={config.args.get(name)}, which is not for you to choose there: "
@@ -251,7 +254,10 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
     torch.manual_seed(seed)
     hub = config.weights is not None and is_hub(config.weights)
     name = f"timm:{config.weights}" if hub else config.name
-    model = build_model(name, len(data.classes), image_channels=data.channels, **config.args)
+    # A network has to be told how many numbers a piece of a text can have, as it is of the channels of images.
+    words = data.vocabulary
+    told = {"image_channels": data.channels} if words is None else {"vocabulary_size": len(words)}
+    model = build_model(name, len(data.classes), **told, **config.args)
     for option in ("mean", "std"):
         given = getattr(config, option)
         require(
@@ -259,14 +265,14 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
             f"model {config.name!r}: {option} {given} of images with {count(data.channels, 'channel')}; leave it out "
             "to take that of the data",
         )
-    normalize = Normalize(config.mean or data.mean, config.std or data.std)
+    normalize = Normalize(config.mean or data.mean, config.std or data.std) if words is None else None
     network = TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
     if config.weights is None:
         return network
     if not hub:
         head = None
         if config.trained_further:
-            network.describe(data.image_size)
+            network.describe(data.example)
             head = network.classifier or ""
         model.new_head = load_weights(model, config.weights, head).new_head  # type: ignore[assignment]
     bad = not_finite(model)
@@ -372,17 +378,17 @@ def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _networks(
-    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, image_size: Size
+    distiller: Distiller, student: TappedModel, teacher: TappedModel | None, config: Config, example: Size | Inputs
 ) -> Networks:
     """Return what a method may ask in a step; a method that changes its student is given a copy."""
     if type(distiller).extend is not Distiller.extend:
         student = copy.deepcopy(student)
     student = tapped(student, config.student, distiller.taps)
-    student.describe(image_size)
+    student.describe(example)
     distiller.extend(student)
     if teacher is not None:
         teacher = tapped(teacher, config.teacher, distiller.taps).eval()
-        teacher.describe(image_size)
+        teacher.describe(example)
     return Networks(student, teacher)
 
 
@@ -398,13 +404,13 @@ def _try(
     generator = torch.Generator().manual_seed(0)
     # At random, since a data set may come class by class.
     index = torch.randperm(len(splits.train), generator=generator)[:smallest]
+    inputs = _first(splits.train.select(index), smallest).inputs
     pool = {name: _first(source, smallest) for name, source in splits.pools.items() if name in distiller.pools}
     step = Step(splits.train.targets[index], 0.0, generator, index, networks, pool=pool)
+    step = replace(step, inputs=inputs, mask=mask_of(inputs))
     try:
-        if distiller.has_views() or distiller.learns_beside():
-            images = _first(splits.train.select(index), smallest).inputs
         if distiller.has_views():
-            step = replace(step, rows=distiller.see(images, step)[1])
+            step = replace(step, rows=distiller.see(inputs, step)[1])
         rows = sum(step.rows or (smallest,))
         student, teacher = (None if info is None else _noise(info, rows, generator) for info in pair)
         assert student is not None
@@ -417,7 +423,7 @@ def _try(
         end = _weights(distiller.weighted_parts(student, teacher, replace(step, progress=1.0)))
         beside = networks.passed
         if distiller.learns_beside():
-            distiller.before(images, step)
+            distiller.before(inputs, step)
         beside = networks.passed - beside
     except InputError as error:
         raise InputError(
@@ -431,7 +437,7 @@ def _weights(parts: dict[str, tuple[float, Tensor]]) -> dict[str, float]:
     return {part: float(weight) for part, (weight, _) in parts.items()}
 
 
-def _first(source: ImageSource, images: int) -> Batch:
+def _first(source: Source, images: int) -> Batch:
     """Return the first images."""
     few = source.select(torch.arange(min(images, len(source))))
     return next(iter(make_loader(few, len(few), shuffle=False)))
@@ -453,7 +459,7 @@ def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Output
 
 
 def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:
-    info = tapped(network, config, taps).describe(splits.image_size)
+    info = tapped(network, config, taps).describe(splits.example)
     require(
         info.num_classes == len(splits.classes),
         f"{config.name} gives {count(info.num_classes, 'logit')}, the data have {count(len(splits.classes), 'class')}",

@@ -86,7 +86,7 @@ def _train(
         build_network(training.network, study.splits, training.seed, training.method.taps) for training, _ in trainings
     ]
     for network in networks:
-        network.describe(study.splits.image_size)
+        network.describe(study.splits.example)
     trainees = [
         Trainee(
             student=network,

@@ -2,5 +2,6 @@
 
 from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.image_classification import ImageClassification
+from trg_pyg.tasks.text_classification import TextClassification
 
-__all__ = ["ImageClassification", "Task"]
+__all__ = ["ImageClassification", "Task", "TextClassification"]

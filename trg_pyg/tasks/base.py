@@ -21,9 +21,11 @@ class Task(ABC):
     Attributes:
         score: name of the metric that networks are compared by, as :meth:`metrics` has it and ``trg_pyg.metrics``
             lists it: the best epoch is chosen by it.
+        item: what one of the things is called that labels belong to.
     """
 
     score: ClassVar[str]
+    item: ClassVar[str] = "image"
 
     @abstractmethod
     def check_step(self, outputs: "Outputs", step: "Step") -> None:

@@ -2,7 +2,7 @@
 
 from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
 from trg_pyg.tokens.normalize import check_type, full_precision, l2_normalize, tell_of_zeros
-from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, take_tokens
+from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, sample_present, take_tokens
 from trg_pyg.tokens.tokenizer import Tokenizer
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "patchify",
     "pool_to_grid",
     "sample_positions",
+    "sample_present",
     "take_tokens",
     "tell_of_zeros",
 ]

@@ -70,6 +70,25 @@ def sample_positions(
     return to_device(order[:, :sampled].sort(dim=1).values, torch.device(device))
 
 
+def sample_present(present: Tensor, sampled: int, noise: Tensor) -> Tensor:
+    """Choose tokens at random of those that are there, for texts that are padded to one length.
+
+    Of an item with fewer than ``sampled`` tokens each is taken as often as another, or once more; of one with none the
+    first place is taken.
+
+    Args:
+        present: which of the N tokens of each item are there and no padding, bool ``[B, N]``.
+        sampled: tokens to take of each item, n >= 1.
+        noise: uniform draws in [0, 1), ``[B, N]``.
+
+    Returns:
+        Positions ``[B, n]``, int64, ascending in each row.
+    """
+    order = noise.masked_fill(~present, 2.0).argsort(dim=1)
+    count = present.sum(dim=1, keepdim=True).clamp(min=1)
+    return order.gather(1, torch.arange(sampled, device=present.device) % count).sort(dim=1).values
+
+
 def take_tokens(tokens: Tensor, positions: Tensor) -> Tensor:
     """Gather the tokens at ``positions``: ``[B, N, D]`` and ``[B, n]`` give ``[B, n, D]``."""
     images, each, _ = tokens.shape

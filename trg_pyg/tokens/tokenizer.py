@@ -3,17 +3,19 @@
 import torch
 from torch import Tensor
 
+from trg_pyg._transfer import to_device
 from trg_pyg.errors import require
 from trg_pyg.models.taps import FeatureInfo
 from trg_pyg.step import Share
 from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
-from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, take_tokens
+from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, sample_present, take_tokens
 
 
 class Tokenizer:
     """Cuts the features of a student and a teacher into tokens of the same image regions.
 
-    Maps are brought to a common grid, cut in patches, and the same random positions of both are kept.
+    Maps are brought to a common grid, cut in patches, and the same random positions of both are kept. Of texts, whose
+    tokens are those of the networks, padding is never kept: a text with too few tokens gives some of them twice.
 
     Args:
         student: the student's tap.
@@ -50,24 +52,52 @@ class Tokenizer:
         few = "1 token" if self.num_tokens == 1 else f"{self.num_tokens} tokens"
         return [f"{few} an image ({self.asked} asked for)"] if self.num_tokens < self.asked else []
 
-    def positions(self, images: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+    def positions(
+        self,
+        images: int,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        mask: Tensor | None = None,
+        share: Share | None = None,
+    ) -> Tensor:
         """Draw the tokens that are kept of each image, as a call does.
+
+        Args:
+            images: how many there are; of a share those of the batch.
+            generator: CPU generator of the draws.
+            device: where the positions are needed.
+            mask: which tokens of each text are no padding, bool ``[images, prefix + tokens]``; of a share its own ones.
+            share: whose images are asked for.
 
         Returns:
             Numbers of tokens, row by row of ``token_grid``, ``[images, n]``, ascending in each row.
         """
-        return sample_positions(images, self.grid_tokens, self.num_tokens, generator, device)
+        if mask is None:
+            positions = sample_positions(images, self.grid_tokens, self.num_tokens, generator, device)
+            return positions if share is None else positions[share.first : share.last]
+        present = mask[:, self.teacher.prefix_tokens :]
+        require(
+            self.patch == 1 and present.shape[1] == self.grid_tokens,
+            f"{self.grid_tokens} tokens of patch {self.patch} for texts of {present.shape[1]}: a mask says which of a "
+            "network's own tokens are padding; take patch 1, and networks that keep all tokens",
+        )
+        noise = torch.rand(images, self.grid_tokens, generator=generator)
+        noise = noise if share is None else noise[share.first : share.last]
+        return sample_present(present, self.num_tokens, to_device(noise, torch.device(device)))
 
     def __call__(
-        self, student: Tensor, teacher: Tensor, generator: torch.Generator, share: Share | None = None
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        generator: torch.Generator,
+        share: Share | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the tokens ``[B, n, D_S]`` and ``[B, n, D_T]`` of tapped features; of a share those of the batch."""
-        if self.num_tokens == self.grid_tokens:
-            positions = None
-        elif share is None:
-            positions = self.positions(student.shape[0], generator, student.device)
-        else:
-            positions = self.positions(share.batch, generator, student.device)[share.first : share.last]
+        positions = None
+        if mask is not None or self.num_tokens < self.grid_tokens:
+            images = student.shape[0] if share is None else share.batch
+            positions = self.positions(images, generator, student.device, mask, share)
         return self.of_student(student, positions), self.of_teacher(teacher, positions)
 
     def of_student(self, feature: Tensor, positions: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from trg_pyg.training.learner import Learner, Progress, Seeds, Trainee
 from trg_pyg.training.loop import check_batches, fit, fit_together
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.metrics import evaluate, evaluating
-from trg_pyg.training.mixing import Mixing
+from trg_pyg.training.mixing import Mixing, check_mixing
 from trg_pyg.training.modules import (
     DistillationModule,
     FrozenTeacher,
@@ -73,6 +73,7 @@ __all__ = [
     "calibration",
     "check_batches",
     "check_loss_scope",
+    "check_mixing",
     "class_accuracy",
     "compiled_sizes",
     "confusion_matrix",

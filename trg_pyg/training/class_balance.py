@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from trg_pyg._size import Size
 from trg_pyg.errors import InputError, require
+from trg_pyg.models._probe import Example
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.config import TrainConfig
 
@@ -88,13 +88,13 @@ class ClassBalance:
                 bias.copy_(own)
 
 
-def bias_of(student: TappedModel, image_size: Size) -> Tensor:
+def bias_of(student: TappedModel, example: Example) -> Tensor:
     """Return the bias of a network's classifier.
 
     Raises:
         InputError: the classifier is not known, or has none.
     """
-    student.describe(image_size)
+    student.describe(example)
     path = student.classifier
     bias = None if path is None else getattr(student.model.get_submodule(path), "bias", None)
     if bias is None:

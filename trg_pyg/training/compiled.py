@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from trg_pyg.batch import Inputs, rows_of
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel
@@ -56,24 +57,25 @@ class CompiledNetwork:
         self._compiled: Any = torch.compile(network, dynamic=False)
         self._ready: set[int] = set()
 
-    def __call__(self, images: Tensor, labelled: int | None = None) -> Outputs:
+    def __call__(self, images: Inputs, labelled: int | None = None) -> Outputs:
         """Return the network's outputs for images ``[B, C, H, W]``.
 
         Args:
             images: the images.
             labelled: how many of them the size of a batch counts, where a method makes further views of these.
         """
-        if (len(images) if labelled is None else labelled) not in self._batch_sizes:
+        rows = rows_of(images)
+        if (rows if labelled is None else labelled) not in self._batch_sizes:
             outputs: Outputs = self._network(images)
             return outputs
-        if len(images) in self._ready:
+        if rows in self._ready:
             outputs = self._compiled(images)
             return outputs
         # The taps that a network does not declare are looked for outside of compiled code.
-        self._network.describe(images.shape[-1])
+        self._network.find(images)
         with _compiling(type(self._network.model).__name__):
             outputs = self._compiled(images)
-        self._ready.add(len(images))
+        self._ready.add(rows)
         return outputs
 
 

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from trg_pyg._size import Size
-from trg_pyg.batch import Batch
+from trg_pyg.batch import Batch, mask_of
 from trg_pyg.data._epochs import LoaderState
-from trg_pyg.data.base import Augmentation, ImageSource
+from trg_pyg.data.base import Augmentation, Source
 from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.data.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
 from trg_pyg.metrics import OWN_HELDOUT, Metric, score_named
+from trg_pyg.models._probe import Example
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.normalize import Normalize
 from trg_pyg.models.taps import TappedModel
@@ -136,7 +136,7 @@ class Learner:
     def __init__(
         self,
         trainee: Trainee,
-        train_set: ImageSource,
+        train_set: Source,
         config: TrainConfig,
         *,
         seeds: Seeds,
@@ -144,14 +144,14 @@ class Learner:
         world: World,
         steps: int,
         keep_checkpoints: int = 1,
-        pools: Mapping[str, ImageSource] | None = None,
+        pools: Mapping[str, Source] | None = None,
         augment: Augmentation | None = None,
     ) -> None:
         self._keep, self._seed = keep_checkpoints, seeds.order
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
-        described = trainee.student.describe(train_set.image_size)
+        described = trainee.student.describe(train_set.example)
         trainee.distiller.task = self._task = train_set.task
         self._score = score_named(self._task.score)
         trainee.distiller.extend(trainee.student)
@@ -176,8 +176,8 @@ class Learner:
                 stacklevel=2,
             )
         self._balance = ClassBalance(train_set.targets, described.num_classes, config, device)
-        self._bias = bias_of(trainee.student, train_set.image_size) if config.adjust_after else None
-        self._body = _body(trainee.student, train_set.image_size) if config.freeze_epochs else []
+        self._bias = bias_of(trainee.student, train_set.example) if config.adjust_after else None
+        self._body = _body(trainee.student, train_set.example) if config.freeze_epochs else []
         of_body = [parameter for part in self._body for parameter in part.parameters(recurse=False)]
         self._body_parameters = [parameter for parameter in of_body if parameter.requires_grad]
         self._silence = Silence(trainee.distiller)
@@ -207,7 +207,7 @@ class Learner:
         )
         self._networks = Networks(trainee.student, trainee.teacher, lambda: autocast(device, config.precision))
 
-    def meet(self, train_set: ImageSource) -> None:
+    def meet(self, train_set: Source) -> None:
         """Let the method learn what it needs before the first step."""
 
         def batches() -> Loader:
@@ -260,6 +260,8 @@ class Learner:
                 smoothing=self.config.label_smoothing,
                 prior=self._balance.prior,
                 class_weights=self._balance.weights(epochs),
+                inputs=part.inputs,
+                mask=mask_of(part.inputs),
             )
             inputs, distiller = part.inputs, self.trainee.distiller
             if callable(teacher):
@@ -428,10 +430,10 @@ class Learner:
     def finish_epoch(
         self,
         train_images: int,
-        test_set: ImageSource,
+        test_set: Source,
         shots: Groups | None,
         loader: LoaderState,
-        heldout: ImageSource | None = None,
+        heldout: Source | None = None,
     ) -> None:
         """Evaluate the student where that is due, enter the epoch in the history and save it.
 
@@ -530,9 +532,9 @@ class Learner:
         return self.world.broadcast_object(found)
 
 
-def _body(student: TappedModel, image_size: Size) -> list[nn.Module]:
+def _body(student: TappedModel, example: Example) -> list[nn.Module]:
     """Return all modules of a network but its classifier and what is in that, those without trained parameters too."""
-    student.describe(image_size)
+    student.describe(example)
     require(
         student.classifier is not None,
         f"train.freeze_epochs: the classifier of {type(student.model).__name__} is not known, so nothing would learn; "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trg_pyg.batch import Batch
-from trg_pyg.data.base import Augmentation, ImageSource
+from trg_pyg.data.base import Augmentation, Source
 from trg_pyg.data.loader import Loader, make_loader
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import require
@@ -20,7 +20,7 @@ from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.distributed import SINGLE_PROCESS, World
 from trg_pyg.training.learner import History, Learner, Progress, Seeds, Trainee, TrainingDiverged
-from trg_pyg.training.mixing import Mixing
+from trg_pyg.training.mixing import Mixing, check_mixing
 from trg_pyg.training.modules import check_loss_scope, least_images
 from trg_pyg.training.stop import StopRequest, TrainingStopped
 from trg_pyg.training.teacher_store import TeacherStore, Views
@@ -38,8 +38,8 @@ def fit(
     student: TappedModel,
     teacher: TappedModel | None,
     distiller: Distiller,
-    train_set: ImageSource,
-    test_set: ImageSource,
+    train_set: Source,
+    test_set: Source,
     config: TrainConfig,
     *,
     folder: Path | None = None,
@@ -59,8 +59,8 @@ def fit(
 
 def fit_together(
     trainees: Sequence[Trainee],
-    train_set: ImageSource,
-    test_set: ImageSource,
+    train_set: Source,
+    test_set: Source,
     config: TrainConfig,
     *,
     augment: Augmentation | None = None,
@@ -72,8 +72,8 @@ def fit_together(
     keep_checkpoints: int = 2,
     stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
-    heldout: ImageSource | None = None,
-    pools: Mapping[str, ImageSource] | None = None,
+    heldout: Source | None = None,
+    pools: Mapping[str, Source] | None = None,
     store: TeacherStore | None = None,
 ) -> list[History]:
     """Train students on the same batches, step by step in turn, and return the metrics of every epoch of each.
@@ -129,6 +129,7 @@ def fit_together(
         TrainingDiverged: a loss became infinite or NaN; the last finite checkpoint remains.
         TrainingStopped: ``stop`` was set.
     """
+    check_mixing(config, train_set)
     require(keep_checkpoints >= 1, f"keep_checkpoints={keep_checkpoints}: give 1 or more")
     device = torch.device(device)
     _check_apart(trainees)
@@ -150,7 +151,7 @@ def fit_together(
     )
     teachers = [trainee.teacher if trainee.distiller.needs_teacher else None for trainee in trainees]
     apart = [trainee.distiller.has_views() for trainee in trainees]
-    teaching = Teaching(teachers, train_set.image_size, config, world, device, apart)
+    teaching = Teaching(teachers, train_set.example, config, world, device, apart)
     served = store is not None and any(each and not alone for each, alone in zip(teachers, apart, strict=True))
     views = Views.of(augment, config, train_set) if served else None
     networks = [trainee.student for trainee in trainees]
@@ -182,7 +183,7 @@ def fit_together(
                 learner.meet(train_set)
         mixing = None
         if Mixing.is_on(config):
-            classes = trainees[0].student.describe(train_set.image_size).num_classes
+            classes = trainees[0].student.describe(train_set.example).num_classes
             mixing = Mixing(config, classes, world)
         clock = _Clock(checkpoint_seconds, world, stop, device)
         if store is not None and views is not None:
@@ -253,7 +254,7 @@ def _whose(config: TrainConfig, world: World) -> str:
 def _fill(
     told: Callable[[int, int], None],
     teaching: Teaching,
-    train_set: ImageSource,
+    train_set: Source,
     augment: Augmentation | None,
     mixing: Mixing | None,
     views: Views,
@@ -414,7 +415,7 @@ def _check_apart(trainees: Sequence[Trainee]) -> None:
         require(len(keys) == len(owned), f"two trainees have the same {what}: give each {remedy}")
 
 
-def _check(trainee: Trainee, train_set: ImageSource, resume: bool) -> None:
+def _check(trainee: Trainee, train_set: Source, resume: bool) -> None:
     name = type(trainee.distiller).__name__
     require(
         trainee.teacher is not None or not trainee.distiller.needs_teacher,

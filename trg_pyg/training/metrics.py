@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.data.base import ImageSource
+from trg_pyg.data.base import Source
 from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import require
 from trg_pyg.tasks.base import Groups
@@ -18,7 +18,7 @@ from trg_pyg.training.distributed import SINGLE_PROCESS, World
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    data: ImageSource,
+    data: Source,
     batch_size: int,
     shots: Groups | None = None,
     precision: Precision = "fp32",
@@ -73,7 +73,7 @@ def _whole_batches(images: int, batch_size: int, world: World) -> list[int]:
     return sizes
 
 
-def _share(data: ImageSource, shares: list[int], batch_size: int, world: World) -> ImageSource:
+def _share(data: Source, shares: list[int], batch_size: int, world: World) -> Source:
     if world.size == 1:
         return data
     start = sum(shares[: world.rank])

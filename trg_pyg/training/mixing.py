@@ -13,6 +13,8 @@ from torch.nn.functional import one_hot
 from trg_pyg._seeded import changed_by_seed
 from trg_pyg.batch import Batch
 from trg_pyg.data._views import seeds_of
+from trg_pyg.data.base import Source
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.errors import require
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -141,6 +143,16 @@ def _box(images: Tensor, share: float, centres: Sequence[int]) -> list[tuple[int
         (max(int(centre) - size // 2, 0), min(int(centre) - size // 2 + size, side))
         for centre, size, side in zip(centres, sizes, sides, strict=True)
     ]
+
+
+def check_mixing(config: TrainConfig, train_set: Source) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` where a recipe changes images and the training items are none."""
+    named = ("mixup", "cutmix", "randaugment", "trivialaugment", "erasing")
+    found = [f"train.{name} = {value}" for name in named if (value := getattr(config, name))]
+    require(
+        not found or not isinstance(train_set, InputSet),
+        f"{' and '.join(found)}: it changes images, and these data are none; leave it out",
+    )
 
 
 def _transform(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:

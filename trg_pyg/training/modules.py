@@ -9,6 +9,7 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.batch import Inputs, device_of
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.divergences.memory_bank import MemoryBank
 from trg_pyg.divergences.pair_memory import PairMemory
@@ -62,7 +63,7 @@ class DistillationModule(nn.Module):
         self.loss_scope = loss_scope
 
     def forward(
-        self, images: Tensor, teacher: Outputs | None, step: Step, global_batch: int | None = None
+        self, images: Inputs, teacher: Outputs | None, step: Step, global_batch: int | None = None
     ) -> tuple[Losses, Outputs]:
         """Return the losses of a batch and what the student says of its labelled rows, float32, detached.
 
@@ -71,7 +72,8 @@ class DistillationModule(nn.Module):
         their mean over processes, weighted by the images of the shares, is what one process would have found.
 
         Args:
-            images: uint8 ``[B, C, H, W]``; of a method with views, all their rows, and ``step.rows`` says whose.
+            images: uint8 ``[B, C, H, W]``, or what else the networks take; of a method with views, all their rows, and
+                ``step.rows`` says whose.
             teacher: the teacher's float32 outputs for the same images; None if the distiller needs none.
             step: labels, progress and generator of this step. With the scope ``"global"`` the generators of all
                 processes must be in the same state.
@@ -82,7 +84,7 @@ class DistillationModule(nn.Module):
                 fewer images than processes.
         """
         shares = self._shares(len(step.target), global_batch)
-        with autocast(images.device, self.precision):
+        with autocast(device_of(images), self.precision):
             compiled = self._compiled
             outputs = (compiled(images, len(step.target)) if compiled else self.student(images)).in_float32()
         share = self._share(step, shares)
@@ -148,6 +150,8 @@ class DistillationModule(nn.Module):
     def _whole_step(self, step: Step, shares: list[int], views: list[list[int]]) -> Step:
         rows = None if step.rows is None else tuple(map(sum, views))
         soft = None if step.soft is None else self.world.gather(step.soft, shares)
+        mask = None if step.mask is None else self.world.gather(step.mask.long(), shares).bool()
+        step = replace(step, inputs=None, mask=mask)  # of the share alone
         if step.index is None:
             return replace(step, target=self.world.gather(step.target, shares), rows=rows, soft=soft)
         both = self.world.gather(torch.stack([step.target, step.index], dim=1), shares)
@@ -300,7 +304,7 @@ class FrozenTeacher(nn.Module):
 
     # Not inference_mode: its tensors cannot be saved for the backward pass of a loss that they take part in.
     @torch.no_grad()
-    def forward(self, images: Tensor, labelled: int | None = None) -> Outputs:
+    def forward(self, images: Inputs, labelled: int | None = None) -> Outputs:
         """Return the float32 outputs for images ``[R, C, H, W]``, uint8 or float in [0, 1].
 
         Args:
@@ -310,6 +314,6 @@ class FrozenTeacher(nn.Module):
         # The caller still holds the network, maybe tapped in another way, and may have called its train().
         if self.teacher.training or self.teacher.model.training:
             self.teacher.eval()
-        with autocast(images.device, self.precision):
+        with autocast(device_of(images), self.precision):
             outputs: Outputs = self._compiled(images, labelled) if self._compiled else self.teacher(images)
         return outputs.in_float16().in_float32() if self.rounded else outputs.in_float32()

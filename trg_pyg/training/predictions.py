@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trg_pyg.data.base import ImageSource
+from trg_pyg.data.base import Source
 from trg_pyg.data.loader import make_loader
 from trg_pyg.errors import require
 from trg_pyg.training.metrics import evaluating
@@ -38,7 +38,7 @@ class Predictions:
 
 @torch.no_grad()
 def top_predictions(
-    model: nn.Module, image_set: ImageSource, batch_size: int, device: torch.device | str = "cpu"
+    model: nn.Module, image_set: Source, batch_size: int, device: torch.device | str = "cpu"
 ) -> Predictions:
     """Return the most probable class of every image, measured in eval mode; every module's mode is restored.
 

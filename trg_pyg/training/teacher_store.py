@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data.augment import Augment
-from trg_pyg.data.base import Augmentation, ImageSource
+from trg_pyg.data.base import Augmentation, Source
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs
@@ -41,12 +42,16 @@ class Views(NamedTuple):
     about: str
 
     @classmethod
-    def of(cls, augment: Augmentation | None, config: TrainConfig, train_set: ImageSource) -> "Views":
+    def of(cls, augment: Augmentation | None, config: TrainConfig, train_set: Source) -> "Views":
         """Return those of a recipe for some images.
 
         Raises:
-            InputError: there are too many to be stored.
+            InputError: there are too many to be stored, or the items are no images.
         """
+        require(
+            not isinstance(train_set, InputSet),
+            "teacher_store keeps what a teacher says of images, and these data are none; set teacher_store to off",
+        )
         names = ("randaugment", "trivialaugment", "erasing", "mixup", "cutmix")
         changes = [f"train.{name} = {value}" for name in names if (value := getattr(config, name))]
         cropped = isinstance(augment, RandomResizedCrop)

@@ -7,9 +7,11 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from trg_pyg._size import Size, sides
-from trg_pyg.batch import Batch
-from trg_pyg.data.base import ImageSource
+from trg_pyg._size import sides
+from trg_pyg.batch import Batch, Inputs
+from trg_pyg.data.base import Source
+from trg_pyg.data.input_set import InputSet
+from trg_pyg.models._probe import Example
 from trg_pyg.models.taps import Outputs, TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -18,7 +20,7 @@ from trg_pyg.training.teacher_store import StoredOutputs, StoredTeacher, Teacher
 
 # Of a student's teacher: outputs for the images of a step, or what gives them for the student's own views, of which so
 # many have labels.
-Heard = Outputs | Callable[[Tensor, int], Outputs | None] | None
+Heard = Outputs | Callable[[Inputs, int], Outputs | None] | None
 
 
 class _Pass(NamedTuple):
@@ -33,7 +35,7 @@ class Teaching:
 
     Args:
         teachers: one for each student, frozen in place; None for a student without a teacher.
-        image_size: side of the images, or height and width.
+        example: what networks are described with, such as the size of the images.
         config: precision of the forward passes, and whether they are compiled.
         world: the processes of the training.
         device: where the teachers go.
@@ -44,7 +46,7 @@ class Teaching:
     def __init__(
         self,
         teachers: Sequence[TappedModel | None],
-        image_size: Size,
+        example: Example,
         config: TrainConfig,
         world: World,
         device: torch.device,
@@ -61,7 +63,7 @@ class Teaching:
         compile_for = compiled_sizes(config, world)
         self._passes = []
         for group in alike.values():
-            tapped, listeners = _joined(group, image_size)
+            tapped, listeners = _joined(group, example)
             network = FrozenTeacher(tapped, config.precision, compile_for, config.round_teacher).to(device)
             self._passes.append(_Pass(network, listeners))
         self._stored: dict[FrozenTeacher, StoredTeacher] = {}
@@ -71,7 +73,7 @@ class Teaching:
         """The frozen networks."""
         return [each.network for each in self._passes]
 
-    def keep(self, store: TeacherStore, train_set: ImageSource, views: Views) -> None:
+    def keep(self, store: TeacherStore, train_set: Source, views: Views) -> None:
         """Ask networks only for what is not in a store, until :meth:`close`.
 
         A student with images of its own, by its method's views, has its teacher asked for all of them.
@@ -81,6 +83,7 @@ class Teaching:
             train_set: the images.
             views: of an image.
         """
+        assert not isinstance(train_set, InputSet)  # Views has refused it
         share = self._world.part(min(self.config.batch_size, len(train_set)))[self._world.rank]
         batch = -(-share // self.config.accumulate)
         shape = (train_set.channels, *sides(train_set.image_size))
@@ -104,11 +107,11 @@ class Teaching:
         for stored in self._stored.values():
             stored.close()
 
-    def __call__(self, images: Tensor, wanted: Sequence[bool], slots: Tensor | None = None) -> list[Heard]:
+    def __call__(self, images: Inputs, wanted: Sequence[bool], slots: Tensor | None = None) -> list[Heard]:
         """Return what each student's teacher says of the images ``[B, C, H, W]``.
 
         Args:
-            images: the images.
+            images: the images, or what else networks take.
             wanted: which students listen; a network that nobody listens to does not run.
             slots: which view of which image each of them is, see :attr:`~trg_pyg.batch.Batch.slot`.
         """
@@ -120,12 +123,12 @@ class Teaching:
             if not present:
                 continue
             stored = self._stored.get(network)
-            outputs = network(images) if stored is None or slots is None else stored(images, slots)
+            outputs = network(images) if stored is None or slots is None else stored(cast(Tensor, images), slots)
             for student in present:
                 heard[student] = _as_tapped(outputs, listeners[student])
         return heard
 
-    def _alone(self, student: int, images: Tensor, labelled: int) -> Outputs | None:
+    def _alone(self, student: int, images: Inputs, labelled: int) -> Outputs | None:
         for network, listeners in self._passes:
             if student in listeners:
                 return _as_tapped(network(images, labelled), listeners[student])
@@ -138,14 +141,14 @@ def _as_tapped(outputs: Outputs | StoredOutputs, taps: list[int]) -> Outputs:
     return outputs._replace(features=tuple(outputs.features[tap] for tap in taps))
 
 
-def _joined(group: dict[int, TappedModel], image_size: Size) -> tuple[TappedModel, dict[int, list[int]]]:
+def _joined(group: dict[int, TappedModel], example: Example) -> tuple[TappedModel, dict[int, list[int]]]:
     """Return the network with all taps that its students read, and which of them each reads."""
     first, *others = group.values()
     if not others:
-        first.describe(image_size)
+        first.describe(example)
         return first, {student: list(range(len(first.taps or ()))) for student in group}
     for tapped in group.values():
-        tapped.describe(image_size)  # finds the taps that nobody named
+        tapped.describe(example)  # finds the taps that nobody named
     taps = list(dict.fromkeys(tap for tapped in group.values() for tap in tapped.taps or ()))
     listeners = {student: [taps.index(tap) for tap in tapped.taps or ()] for student, tapped in group.items()}
     return TappedModel(first.model, taps, first.normalize, first.prefix_tokens), listeners

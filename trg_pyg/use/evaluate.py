@@ -15,13 +15,16 @@ from tqdm import tqdm
 
 from trg_pyg._program import markdown_table
 from trg_pyg._size import shown_size
-from trg_pyg.data.base import ImageData, ImageSet, ImageSource, Splits
+from trg_pyg.data.base import Data, ImageSet, Source, Splits
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.file_set import FileSet
 from trg_pyg.data.image_files import ImageFiles
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loader import make_loader
 from trg_pyg.data.long_tail import shots
+from trg_pyg.data.text_data import TextData
+from trg_pyg.data.vocabulary import Vocabulary
 from trg_pyg.errors import count, few, require
 from trg_pyg.metrics import Metric, metrics_of
 from trg_pyg.models.attack import Attack
@@ -45,7 +48,7 @@ class Images:
     """
 
     title: str
-    images: ImageSource
+    images: Source
     facts: DataFacts
     shots: dict[str, list[int]]
 
@@ -71,24 +74,28 @@ class Evaluation:
     attack: Attack | None = None
 
 
-def read_images_of(data: ImageData, split: Split | None = None) -> Images:
+def read_images_of(data: Data, split: Split | None = None, vocabulary: Vocabulary | None = None) -> Images:
     """Read one split of a data set, without augmentation.
 
     Args:
         data: the data set.
         split: ``None`` for the images that a run on these data is evaluated on; ``all`` for training and test images
             together.
+        vocabulary: of texts, that of the network that is to see them; ``None`` for the data's own.
 
     Raises:
         InputError: the data cannot be read, or have no such split.
     """
+    if isinstance(data, TextData) and vocabulary is not None:
+        data = copy(data)
+        data.vocabulary = vocabulary
     require(
         split not in ("validation", "heldout") or getattr(data, split) is not None,
         f"--split {split}: nothing is held out of these data; give --data with its option {split}, such as "
         f"--data.{split} 0.1, as in the training",
     )
     splits = data.load()
-    images: ImageSource
+    images: Source
     if split == "train":
         images = splits.train
     elif split == "heldout" and splits.heldout is not None:
@@ -102,8 +109,8 @@ def read_images_of(data: ImageData, split: Split | None = None) -> Images:
         images = splits.test
     name = split or splits.evaluated
     what = {"all": "training and test", "train": "training", "heldout": "held-out"}.get(name, name)
-    shown = shown_size(splits.image_size)
-    title = f"{_named(data)}, {len(images):,} {what} images of {shown}, {len(splits.classes)} classes"
+    item = images.task.item
+    title = f"{_named(data)}, {len(images):,} {what} {item}s of {splits.shown_size}, {len(splits.classes)} classes"
     groups = shots(splits.class_counts) if data.long_tailed else {}
     return Images(title, images, DataFacts.of(splits), groups)
 
@@ -114,7 +121,9 @@ def check_fits(trained: TrainedNetwork, images: Images) -> None:
     Raises:
         InputError: they are.
     """
-    facts, size = trained.facts, images.images.image_size
+    facts, size = trained.facts, images.facts.image_size
+    takes, given = ("images" if each.vocabulary is None else "texts" for each in (facts, images.facts))
+    require(takes == given, f"{trained.path} takes {takes}, the data are {given}; give data of the same kind")
     asked = facts.image_size if isinstance(facts.image_size, int) else f'"{list(facts.image_size)}"'
     require(
         facts.image_size == size,
@@ -122,8 +131,8 @@ def check_fits(trained: TrainedNetwork, images: Images) -> None:
         f"--data.size {asked}",
     )
     require(
-        facts.channels == images.images.channels,
-        f"{trained.path} takes images of {count(facts.channels, 'channel')}, the data have {images.images.channels}; "
+        facts.channels == images.facts.channels,
+        f"{trained.path} takes images of {count(facts.channels, 'channel')}, the data have {images.facts.channels}; "
         "give data of the same kind",
     )
     missing = [name for name in facts.classes if name not in images.facts.classes]
@@ -161,8 +170,13 @@ def evaluate_on(
         attack: how hard it is tried.
 
     Raises:
-        InputError: the network's outputs are not finite, or images cannot be read.
+        InputError: the network's outputs are not finite, images cannot be read, or texts are to be corrupted or
+            attacked.
     """
+    require(
+        images.facts.vocabulary is None or not (corruptions or attack),
+        f"{trained.path}: corruptions and attacks are of images, and the data are texts; leave them out",
+    )
     network = trained.network.to(device)
 
     def measure() -> dict[str, float]:
@@ -244,7 +258,7 @@ def _corruption_table(corrupted: Mapping[str, Mapping[int, Mapping[str, float]]]
     return markdown_table(rows)
 
 
-def _attacked(network: TappedModel, images: ImageSource, attack: Attack, batch_size: int, title: str) -> list[Tensor]:
+def _attacked(network: TappedModel, images: Source, attack: Attack, batch_size: int, title: str) -> list[Tensor]:
     """Return the logits of each batch under attack, on the CPU."""
 
     def logits(images: Tensor) -> Tensor:
@@ -295,19 +309,24 @@ def _corrupted(network: TappedModel, corruption: Corruption) -> Iterator[None]:
         handle.remove()
 
 
-def _joined(splits: Splits) -> ImageSource:
+def _joined(splits: Splits) -> Source:
     train, test = splits.train, splits.test
     targets = torch.cat([train.targets, test.targets])
     if isinstance(train, FileSet) and isinstance(test, FileSet):
         return replace(
             train, files=np.concatenate([train.files, test.files]), targets=targets, digest=None, places=None
         )
+    if isinstance(train, InputSet) and isinstance(test, InputSet):
+        assert isinstance(train.inputs, Mapping)
+        assert isinstance(test.inputs, Mapping)
+        inputs = {name: torch.cat([each, test.inputs[name]]) for name, each in train.inputs.items()}
+        return replace(train, inputs=inputs, targets=targets, digest=None, places=None)
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
     return ImageSet(torch.cat([train.images, test.images]), targets)
 
 
-def _named(data: ImageData) -> str:
+def _named(data: Data) -> str:
     tail = "" if data.imbalance is None else f"-LT{data.imbalance:g}"
     place = f" in {data.root}" if isinstance(data, ImageFiles) else ""
     return f"{type(data).__name__}{tail}{place}"

@@ -12,7 +12,7 @@ from trg_pyg._size import Size, read_size, shown_size
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
 from trg_pyg.data._decode import Interpolation, colour_of
-from trg_pyg.data.base import ImageData, Splits
+from trg_pyg.data.base import Data, Splits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.image_files import ImageFiles
 from trg_pyg.distillers.base import Taps
@@ -106,7 +106,7 @@ class TrainedNetwork:
         return self.weights.path.parent
 
     @cached_property
-    def data(self) -> ImageData:
+    def data(self) -> Data:
         """The data that it was trained on, not read yet.
 
         Raises:
@@ -126,10 +126,11 @@ class TrainedNetwork:
             InputError: they cannot be read, or are others now.
         """
         splits = self.data.load()
+        found = DataFacts.of(splits)
         require(
-            splits.classes == self.facts.classes and splits.image_size == self.facts.image_size,
+            (splits.classes, found.image_size) == (self.facts.classes, self.facts.image_size),
             f"{self.folder} was trained on {_described(self.facts)}; the data that its config.yaml names are now "
-            f"{_described(DataFacts.of(splits))}: give it those that it was trained on",
+            f"{_described(found)}: give it those that it was trained on",
         )
         require(
             self.has_data(splits.digest),
@@ -140,7 +141,9 @@ class TrainedNetwork:
         return splits
 
 
-def load(path: str | Path, which: Which = "last", own_code: bool = False, taps: Taps = "none") -> TrainedNetwork:
+def load(
+    path: str | Path, which: Which = "last", own_code: bool = False, taps: Taps = "none", texts: bool = False
+) -> TrainedNetwork:
     """Load the network of a run or of an exported folder; neither needs its data.
 
     Args:
@@ -150,15 +153,19 @@ def load(path: str | Path, which: Which = "last", own_code: bool = False, taps: 
             chosen.
         own_code: whether an exported network that is named by a dotted path may be imported, which runs that code.
         taps: the features of a run's network to read where its configuration names none.
+        texts: whether the caller knows what to do with a network that takes texts.
 
     Raises:
-        InputError: it is neither, a file in it is damaged, or the run has no weights yet.
+        InputError: it is neither, a file in it is damaged, the run has no weights yet, or its network takes texts and
+            the caller images.
     """
     path = Path(path)
     require(path.exists(), f"{path}: there is no such file or folder")
     folder = path.parent if path.is_file() else path
     if (folder / CONFIG).is_file():
-        return _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
+        found = _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
+        require(texts or found.facts.vocabulary is None, f"{path} takes texts, and this is for networks of images")
+        return found
     if (folder / ABOUT).is_file():
         return _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)
     require(
@@ -187,8 +194,8 @@ def _of_run(path: Path, folder: Path, file: Path, taps: Taps) -> TrainedNetwork:
     return TrainedNetwork(path, config, *built, facts, facts.image_size, settings)
 
 
-def _data(settings: dict[str, Any], folder: Path) -> ImageData:
-    data: ImageData = read_part(ImageData, "data", settings["data"], folder / CONFIG)
+def _data(settings: dict[str, Any], folder: Path) -> Data:
+    data: Data = read_part(Data, "data", settings["data"], folder / CONFIG)
     return data
 
 

@@ -1,0 +1,92 @@
+"""A network for texts, from a run to what it says of other texts, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trg_pyg.cli import main as trg
+from trg_pyg.data import Reviews, TextFiles, Texts
+from trg_pyg.errors import InputError
+from trg_pyg.models.attack import Attack
+from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
+from trg_pyg.use.load import load
+
+SMALL = [
+    *("run", "--data", "Reviews", "--train.epochs=1", "--teacher.train.epochs=1", "--seeds", "0", "--quiet"),
+    *("--student.name=text_transformer", "--teacher.name=text_transformer", "--wandb=disabled", "--device=cpu"),
+    *("--student.args={width: 8, depth: 1, heads: 2}", "--teacher.args={width: 8, depth: 2, heads: 2}"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("texts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        read = Reviews._texts
+        patch.setattr(Reviews, "_texts", lambda self: (Texts(*(each[:45] for each in read(self)[0])), None))
+        assert trg([*SMALL, "--methods", "ADKD", "TRG"]) == 0
+    (found,) = place.glob("runs/Reviews/*/ADKD-*/seed0")
+    return found
+
+
+def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsys):
+    file = tmp_path / "new.txt"
+    file.write_text("The tea was lovely.\n\nThe soup was awful and the cake was dull.\n")
+    assert trg(["predict", str(folder), str(file), "--top", "2", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["text"] for row in rows] == ["The tea was lovely.", "The soup was awful and the cake was dull."]
+    for row in rows:
+        assert len(row["classes"]) == 2
+        assert {each["class"] for each in row["classes"]} <= {"complaint", "mixed", "praise"}
+    assert trg(["predict", str(folder), str(file)]) == 0
+    assert "The tea was lovely.  " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"caf\xe9\n", "byte 3 is no UTF-8"), (b"\n \n", "no line has a text"), (None, "No such")]
+)
+def test_files_that_are_none_of_texts_are_refused(folder, tmp_path, capsys, content, message):
+    file = tmp_path / "new.txt"
+    if content is not None:
+        file.write_bytes(content)
+    assert trg(["predict", str(folder), str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_other_texts_are_read_by_the_words_of_the_network(folder, tmp_path):
+    file = tmp_path / "other.csv"
+    rows = [f"{label},unheard words of {label}" for label in ("complaint", "mixed", "praise") for _ in range(2)]
+    file.write_text("\n".join(["label,text", *rows]))
+    trained = load(folder, texts=True)
+    images = read_images_of(TextFiles(str(file), str(file)), None, trained.facts.vocabulary)
+    check_fits(trained, images)
+    assert images.facts.vocabulary == trained.facts.vocabulary
+    assert evaluate_on(trained, images).metrics["top1"] in [pytest.approx(100 * hits / 6) for hits in range(7)]
+    assert "6 test texts of at most 32 tokens" in images.title
+    with pytest.raises(InputError, match="corruptions and attacks are of images"):
+        evaluate_on(trained, images, attack=Attack(1))
+
+
+def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):
+    assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
+    assert "takes texts, and this is for networks of images" in capsys.readouterr().err
+    assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
+    assert "takes texts, the data are images; give data of the same kind" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "SSKD"], "SSKD makes views of images, and these data are none"),
+        (["--methods", "KD", "--train.mixup=0.2"], "train.mixup = 0.2: it changes images, and these data are none"),
+        (["--methods", "KD", "--teacher_store=logits"], "teacher_store keeps what a teacher says of images"),
+        (["--methods", "KD", "--student.name=resnet8", "--student.args={}"], "vocabulary_size"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_teacher_is_trained(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert trg([*SMALL, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "teachers").exists()
