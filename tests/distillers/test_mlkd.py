@@ -63,6 +63,11 @@ def test_impossible_options_are_named(options, message, networks):
         MLKD(*networks, **options)
 
 
+def test_a_step_without_the_strong_view_is_refused(networks, outputs, step):
+    with pytest.raises(InputError, match="MLKD compares two views"):
+        MLKD(*networks)(*outputs(3), step(3))
+
+
 def test_images_of_other_channels_are_refused(networks, step):
     with pytest.raises(InputError, match="images of 2 channels"):
         MLKD(*networks).views(torch.zeros(2, 2, 8, 8, dtype=torch.uint8), step(2))

@@ -42,6 +42,9 @@ def calls(draw: st.DrawFn) -> tuple[type[DistillationLoss], list[Any], dict[str,
         "generator": st.builds(torch.Generator),
         # Of the teacher, and the weight of its classifier: fitting ones, too few rows, and none at all.
         "logits": st.sampled_from([torch.eye(ITEMS, 3), torch.zeros(1, 3), torch.zeros(3), torch.zeros(ITEMS, 0)]),
+        "prototypes": st.sampled_from(
+            [torch.eye(usual[0].shape[1]), torch.zeros(usual[0].shape[1], 0), torch.zeros(3)]
+        ),
         "weight": st.sampled_from([torch.ones(3, usual[1].shape[1]), torch.zeros(3), torch.zeros(3, 0)]),
     }
     return cls, sides, {name: draw(known[name]) for name in case.extra}

@@ -83,8 +83,15 @@ class MLKD(TermDistiller):
     def supervised(self, student: Outputs, step: Step) -> dict[str, Tensor]:
         """Return the task's parts, each the sum over both views."""
         alone = replace(step, rows=None)
-        weak, strong = (self.task.supervised(Outputs(view, ()), alone) for view in step.split(student.logits))
+        weak, strong = (self.task.supervised(Outputs(view, ()), alone) for view in _both(student, step))
         return {name: weak[name] + strong[name] for name in weak}
+
+
+def _both(outputs: Outputs, step: Step) -> tuple[Tensor, Tensor]:
+    """The logits of the images and of their strong views."""
+    views = step.split(outputs.logits)
+    require(len(views) == 2, "MLKD compares two views of each image: give the networks both, and Step(rows=...)")
+    return views[0], views[1]
 
 
 class _Instances(Term):
@@ -94,7 +101,7 @@ class _Instances(Term):
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> Tensor:
         """Return the divergences of both views."""
-        (weak_s, strong_s), (weak_t, strong_t) = step.split(student.logits), step.split(teacher.logits)
+        (weak_s, strong_s), (weak_t, strong_t) = _both(student, step), _both(teacher, step)
         return torch.stack([loss(weak_s, weak_t) / 2 + loss(strong_s, strong_t) for loss in self.losses]).sum()
 
 
