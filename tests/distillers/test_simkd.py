@@ -8,10 +8,12 @@ from torch import nn
 from toys import with_maps
 
 from trg_pyg.batch import Batch
+from trg_pyg.data.base import ImageSet
 from trg_pyg.distillers import SimKD
 from trg_pyg.errors import InputError
 from trg_pyg.models import Networks, TappedModel, build_model, load_weights, save_weights
 from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.training import TrainConfig, fit
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -103,6 +105,19 @@ def test_its_weights_are_loaded_into_a_network_by_the_students_name(names, tmp_p
     again = tmp_path / "again.safetensors"
     save_weights(other, again, {})
     load_weights(other, again)
+
+
+def test_a_training_changes_all_but_the_copied_classifier():
+    (student, teacher), infos = pair("resnet8", "resnet8")
+    distiller, targets = SimKD(*infos), torch.arange(12) % 5
+    noise = torch.Generator().manual_seed(0)
+    images = ImageSet(torch.randint(256, (12, 3, 16, 16), dtype=torch.uint8, generator=noise), targets)
+    before = [layer.weight.clone() for layer in (student.model.conv1, distiller.terms["projected"].project[0])]
+    fit(student, teacher, distiller, images, images, TrainConfig(epochs=1, batch_size=6, lr=0.1, milestones=[]))
+    after = [student.model.conv1.weight, student.model.layer3.projector[0].weight]
+    assert not any(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert torch.equal(student.model.fc.weight, teacher.model.fc.weight)
+    assert torch.equal(student.model.fc.bias, teacher.model.fc.bias)
 
 
 def test_a_map_finer_than_the_teachers_is_averaged_in_the_student_too(step):
