@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trg_pyg.distillers.base import Taps, check_weights
 from trg_pyg.distillers.strong_view import check_magnitude, strong_view
 from trg_pyg.distillers.terms import Term, TermDistiller
+from trg_pyg.errors import require
 from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
