@@ -24,7 +24,6 @@ def of_wttm(student, teacher, target, gamma=0.1):
         (WTTM, of_wttm, 45.0, {}),
         (WTTM, of_wttm, 45.0, {"gamma": 0.7}),
     ],
-    ids=str,
 )
 def test_total_is_cross_entropy_and_the_loss_in_its_published_weight(
     cls, equation, weight, options, networks, outputs, step, close
