@@ -119,6 +119,6 @@ def test_a_reader_that_has_enough_is_no_error(finished_run, photos):
 def test_outputs_that_are_not_finite_are_refused(finished_run, photos, tmp_path, capsys, monkeypatch):
     trained = load(finished_run)
     next(trained.network.model.parameters()).fill_(torch.nan)
-    monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_: trained)
+    monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_, **options: trained)
     assert main([str(finished_run), str(photos)]) == 2
     assert "the network's outputs are not finite for an image of" in lines(capsys)[1][0]

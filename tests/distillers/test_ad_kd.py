@@ -196,6 +196,22 @@ def test_shares_of_a_batch_have_the_loss_of_the_whole():
     torch.testing.assert_close((2 * parts[0] + parts[1]) / 3, whole)
 
 
+def test_the_control_compares_lengths_of_gradients_as_they_are():
+    student, teacher = network(0), network(1)
+    at = step(Networks(student, teacher))
+    found = Attribution(by_label=False, normalize=False)(None, None, at)
+    expected = torch.zeros((), dtype=torch.float64)
+    for c in range(CLASSES):
+        for row, length in enumerate([4, 6, 3]):
+            lengths = []
+            for owner in (student, teacher):
+                x = owner.model.embeddings(IDS[row : row + 1])[0]
+                (grad,) = torch.autograd.grad(-logits_of(owner, x, row).log_softmax(0)[c], x)
+                lengths.append((grad[:length] ** 2).sum(1).sqrt())
+            expected += ((lengths[0] - lengths[1]) ** 2).sum() / 13
+    torch.testing.assert_close(found.detach(), expected)
+
+
 def test_passes_are_counted_and_what_is_missing_is_named():
     networks = Networks(network(0), network(1))
     Attribution(by_label=False, steps=2)(None, None, step(networks))

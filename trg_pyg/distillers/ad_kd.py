@@ -47,6 +47,8 @@ class ADKD(TermDistiller):
         weight: of the attribution term; the paper takes 1 to 100 by the task.
         top: entries of a token that count in the teacher's score, the largest ones; null for all.
         steps: m, of the integrated gradients; each is a pass of both networks.
+        normalize: false for a control that is no part of the paper: scores are the lengths of the gradients, neither
+            multiplied by x nor divided by those of the text.
         attributed: the loss of the ``"label"``, or of each of the ``"classes"``, which is a backward pass each;
             ``"auto"`` takes the label of two classes and else all classes.
         ce_weight: weight of the cross-entropy.
@@ -69,6 +71,7 @@ class ADKD(TermDistiller):
         weight: float = 10.0,
         top: int | None = None,
         steps: int = 1,
+        normalize: bool = True,
         attributed: Attributed = "auto",
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
@@ -85,7 +88,7 @@ class ADKD(TermDistiller):
             ce_weight=ce_weight,
             kd_weight=kd_weight,
             tau=tau,
-            terms={"attribution": (weight, Attribution(by_label, top, steps))},
+            terms={"attribution": (weight, Attribution(by_label, top, steps, normalize))},
         )
 
 
@@ -96,10 +99,12 @@ class Attribution(Term):
         by_label: attribute the loss of the label alone, not of each class.
         top: entries of a token that count in the teacher's score; ``None`` for all.
         steps: of the integrated gradients.
+        normalize: scores of a text have length 1, and are of gradient times input; else of the gradient as it is.
     """
 
-    def __init__(self, by_label: bool, top: int | None = None, steps: int = 1) -> None:
+    def __init__(self, by_label: bool, top: int | None = None, steps: int = 1, normalize: bool = True) -> None:
         super().__init__()
+        self.normalize = normalize
         self.by_label, self.top, self.steps = by_label, top, steps
         self.one_class = by_label  # type: ignore[misc]
 
@@ -130,14 +135,15 @@ class Attribution(Term):
     ) -> Tensor:
         """Return the scores ``[losses, B, n]`` of a network's tokens, rows of unit length; 0 at padding."""
         found = self.attributions(networks, owner, step)
-        # Scores are shares of a text's, so the scale is free, and small entries would be 0 when squared.
-        found = found / found.detach().abs().amax((2, 3), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
+        if self.normalize:
+            # Scores are shares of a text's, so the scale is free, and small entries would be 0 when squared.
+            found = found / found.detach().abs().amax((2, 3), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
         if top is not None and top < found.shape[3]:
             found = found.abs().topk(top, dim=3).values
         lengths = torch.linalg.vector_norm(found, dim=3)
         if step.mask is not None:
             lengths = lengths * step.mask
-        return normalize(lengths, dim=2)
+        return normalize(lengths, dim=2) if self.normalize else lengths
 
     def attributions(self, networks: Networks, owner: Literal["student", "teacher"], step: Step) -> Tensor:
         """Return the attributions ``[losses, B, n, D]``; those of the student carry a gradient."""
@@ -162,6 +168,7 @@ class Attribution(Term):
                     for loss in chosen.unbind(1)
                 ]
                 total = total + torch.stack(grads)
-        found = seen[0] * total / self.steps
+        found = torch.as_tensor(total) / self.steps
+        found = seen[0] * found if self.normalize else found
         # Of images a token is a pixel.
         return found.flatten(3).mT if found.dim() == 5 else found
