@@ -139,7 +139,8 @@ def test_a_page_of_runs_with_everything(runs, trained, tmp_path, capsys):
 
 def test_figures_are_those_of_the_results(runs, trained, tmp_path, capsys):
     page = reported(capsys, runs, output=tmp_path / "page.html")
-    lines = Results.read(trained / "results.jsonl").report().splitlines()[2:-2]
+    text = Results.read(trained / "results.jsonl").report()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
     expected = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
     shown, costs = page.table("top-1"), page.table("ms/step")

@@ -42,7 +42,7 @@ def test_a_line_has_what_the_option_is_its_values_and_its_default(text):
     assert "--train.optimizer SGD, or AdamW with PyTorch's betas (0.9, 0.999) [SGD]" in words
     assert "--seeds one run of every method for each [0]" in words
     assert "class with options, such as {TRG k=4: {class_path: TRG, init_args: {k: 4}}} --reference" in words
-    assert re.search("known: AEKT, AT, .*, TRG, TRGPaper, .*, Vanilla, WTTM;", words)
+    assert re.search("known: ADKD, AEKT, AT, .*, TRG, TRGPaper, .*, Vanilla, WKD, WTTM;", words)
 
 
 def test_the_whole_text_is_there_as_well(capsys):

@@ -53,7 +53,17 @@ def test_metrics_of_every_epoch(run, train_set) -> None:
     assert history == seen
     assert list(history[0]) == [
         *("epoch", "lr", "train/ce", "train/hint", "train/total", "train/top1", "images_per_second", "ms_per_step"),
-        *("passes", "test/top1", "test/loss", "test/many", "test/few", "seconds", "best/top1", "best/epoch"),
+        *(
+            "passes",
+            "test/top1",
+            "test/loss",
+            "test/many",
+            "test/few",
+            "test/gmean",
+            "seconds",
+            "best/top1",
+            "best/epoch",
+        ),
     ]
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
     assert [epoch["lr"] for epoch in history] == pytest.approx([0.05, 0.1, 0.01, 0.01])  # a warm-up of 2 of 3 steps

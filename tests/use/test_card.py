@@ -23,8 +23,8 @@ def test_it_has_what_the_run_knows(run):
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     environment = json.loads((run / "environment.json").read_text())
     assert "\n---\n\n# resnet8 trained on ImageFolder, long-tailed by 3, distilled by KD\n" in text
-    shown = [f"{last[name]:.2f}" for name in ("test/top1", "test/few", "test/loss")]
-    assert markdown_table([["top-1", "few", "loss"], shown]) in text
+    shown = [f"{last[name]:.2f}" for name in ("test/top1", "test/few", "test/gmean", "test/loss")]
+    assert markdown_table([["top-1", "few", "G-mean", "loss"], shown]) in text
     assert f"`resnet14`, has {environment['teacher']['test_top1']:.2f} % top-1 on the test images." in text
     assert environment["command"] in text
     assert environment["teacher"]["sha256"] in text

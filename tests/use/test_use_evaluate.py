@@ -30,7 +30,7 @@ def test_the_metrics_are_those_of_the_runs_last_epoch(trained, finished_run):
     metrics = evaluate_on(trained, images).metrics
     last = json.loads((finished_run / "metrics.jsonl").read_text().splitlines()[-1])
     # No class has 20 training images: all of them are few.
-    assert set(metrics) == {"top1", "loss", "few", "ece"}
+    assert set(metrics) == {"top1", "loss", "few", "gmean", "ece"}
     assert {name: metrics[name] for name in ("top1", "few")} == {name: last[f"test/{name}"] for name in ("top1", "few")}
     assert metrics["loss"] == pytest.approx(last["test/loss"], rel=1e-4)
 

@@ -54,6 +54,7 @@ class ADKD(TermDistiller):
         ce_weight: weight of the cross-entropy.
         kd_weight: weight of logit distillation.
         tau: its temperature.
+        standardize: z-score its logits, see TermDistiller.
 
     Raises:
         InputError: a weight is negative, ``top`` or ``steps`` is below 1, tau is not positive, or the networks have
@@ -76,6 +77,7 @@ class ADKD(TermDistiller):
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
         tau: float = 1.0,
+        standardize: bool = False,
     ) -> None:
         check_weights(weight=weight)
         check_choice("attributed", attributed, ("auto", "classes", "label"))
@@ -88,6 +90,7 @@ class ADKD(TermDistiller):
             ce_weight=ce_weight,
             kd_weight=kd_weight,
             tau=tau,
+            standardize=standardize,
             terms={"attribution": (weight, Attribution(by_label, top, steps, normalize))},
         )
 

@@ -34,7 +34,7 @@ class LTKDLoss(DistillationLoss):
 
     Raises:
         InputError: tau is not positive, a weight is negative, there are less than 3 classes, or other numbers of them
-            than :attr:`classes`; the training set was not shown by :meth:`bind`.
+            than it was made for; the training set was not shown by :meth:`bind`.
     """
 
     def __init__(self, classes: int, alpha: float = 1.0, beta: float = 1.0, tau: float = 4.0) -> None:
