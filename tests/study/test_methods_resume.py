@@ -1,4 +1,4 @@
-"""Methods on logits, and those for long tails, trained side by side by ``trg run``, stopped and resumed."""
+"""Methods since 2021, trained side by side by ``trg run``, stopped and resumed."""
 
 import json
 
@@ -7,7 +7,10 @@ from safetensors.torch import load_file
 
 from trg_pyg.cli.run import main
 
-METHODS = ["LSKD", "NKD", "CTKD", "WKD", "WTTM", "SDD", "MLKD", "BKD", "DiVE", "LTKD"]
+METHODS = [
+    *("LSKD", "NKD", "CTKD", "WKD", "WTTM", "SDD", "MLKD", "BKD", "DiVE", "LTKD"),
+    *("DIST", "ICKD", "RRD", "ManifoldKD", "VRM", "ReviewKD", "SimKD", "PSRD", "OFAKD", "PEFD", "DCD"),
+]
 
 
 def results(folder):
