@@ -46,6 +46,16 @@ def info_nce(anchor: Tensor, positive: Tensor, tau: float, reduction: str = "mea
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
+def soft_info_nce(anchor: Tensor, positive: Tensor, asked: Tensor, tau: float, reduction: str = "mean") -> Tensor:
+    """-sum_j y_ij log softmax_j(cos(a_i, b_j) / tau)"""
+    rows = []
+    for i in range(anchor.shape[0]):
+        logits = stack([(unit(anchor[i]) * unit(b)).sum() / tau for b in positive])
+        rows.append(-(asked[i] * softmax_row(logits).log()).sum())
+    losses = stack(rows)
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
 def adjacency(edge_index: Tensor, weight: Tensor, nodes: int) -> Tensor:
     """A with the weight of the edge i -> j at (i, j), 0 elsewhere."""
     return weight.new_zeros(nodes, nodes).index_put((edge_index[0], edge_index[1]), weight)

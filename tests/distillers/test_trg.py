@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import inspect
 
@@ -10,7 +11,7 @@ from trg_pyg.errors import InputError
 from trg_pyg.graphs import KNNGraph
 from trg_pyg.losses import ContextualLoss, LocalStructureLoss, LogitKD, TemperatureSchedule
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
-from trg_pyg.relations import Gaussian
+from trg_pyg.relations import Gaussian, GivenWeight, Softmax
 from trg_pyg.tokens import Tokenizer
 
 OPTIONS = [
@@ -21,6 +22,7 @@ OPTIONS = [
     {"propagation": "gnn", "hops": 2, "readout": "max", "graph_temperature": 0.3},
     {"patch": 2, "tokens_per_image": 4, "k": 3, "normalize": False, "sigma": 7.0},
     {"tau_start": 0.9, "tau_end": 0.2, "tau_curve": "linear", "tau": 2.0, "projection_dim": 7},
+    {"softness": 0.5, "local_temperature": 0.3},
 ]
 
 
@@ -54,13 +56,15 @@ def test_total_is_the_weighted_sum_of_the_public_losses_by_hand(options, progres
     local = LocalStructureLoss(
         option["local_support"], option["local_direction"], option["local_temperature"], option["reduction"]
     )
+    of_teacher = copy.copy(joint_t)
+    of_teacher.edge_weight = Softmax(GivenWeight(), option["local_temperature"])(joint_t)
     tau_g = TemperatureSchedule(option["tau_start"], option["tau_end"], option["tau_curve"])(progress)
     expected = {
         "ce": cross_entropy(student.logits, step().target),
         "kd": LogitKD(option["tau"])(student.logits, teacher.logits),
         "inner": ContextualLoss(option["inner_structure"])(image.reweight(image_t, tokens_s), image_t),
         "local": local(joint_s, joint_t),
-        "global": distiller.contrast(tokens_s.flatten(0, 1), tokens_t.flatten(0, 1), tau_g),
+        "global": distiller.contrast(tokens_s.flatten(0, 1), tokens_t.flatten(0, 1), tau_g, neighbors=of_teacher),
         "graph": distiller.match(image(tokens_s), image_t),
     }
     assert losses.parts.keys() == expected.keys()
@@ -219,6 +223,7 @@ def test_degenerate_features_have_finite_gradients(kind, networks, outputs, step
         ({"sigma": 0}, r"sigma=0"),
         ({"tau": 0}, r"tau=0"),
         ({"tau_start": 0}, r"tau_start=0"),
+        ({"softness": 0.5, "scope": "image"}, r"softness=0.5 with scope=image"),
         ({"tau_end": -1}, r"tau_end=-1"),
         ({"tau_curve": "step"}, r"tau_curve=step"),
         ({"projection_dim": 0}, r"to 0: widths"),

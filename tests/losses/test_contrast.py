@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from inputs import draw
 
 from trg_pyg.errors import InputError
+from trg_pyg.graphs import KNNGraph
 from trg_pyg.losses import TokenContrast
+from trg_pyg.relations import Gaussian, GivenWeight, Softmax
 
 
 @settings(max_examples=25)
@@ -28,6 +30,21 @@ def test_equals_info_nce_of_linear_projections(close, items, widths, temperature
     b = teacher @ loss.project_teacher.weight.T + loss.project_teacher.bias
     expected = equations.info_nce(a, b, temperature, reduction)
     close(loss(student, teacher, temperature), expected, [student, *loss.parameters()])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("softness", [0.3, 1.0])
+def test_a_softness_asks_for_the_neighbors_too_by_their_probabilities(close, softness, reduction):
+    torch.manual_seed(0)
+    loss = TokenContrast(5, 3, dim=4, reduction=reduction, chunk_bytes=150, softness=softness).double()
+    student, teacher = draw(0, 9, 5).requires_grad_(), draw(1, 9, 3)
+    graph = KNNGraph(2, Gaussian(0.7), scope="batch")(teacher.view(3, 3, 3))
+    graph.edge_weight = Softmax(GivenWeight(), 0.1)(graph)
+    asked = softness * equations.adjacency(graph.edge_index, graph.edge_weight, 9).T + (1 - softness) * torch.eye(9)
+    expected = equations.soft_info_nce(
+        loss.project_student(student), loss.project_teacher(teacher), asked, 0.2, reduction
+    )
+    close(loss(student, teacher, 0.2, neighbors=graph), expected, [student, *loss.parameters()])
 
 
 @pytest.mark.parametrize("kind", ["duplicates", "zeros", "all equal", "large", "small", "tiny"])
@@ -83,5 +100,9 @@ def test_messages():
         loss(torch.zeros(8, 5), torch.zeros(8, 3), 0)
     with pytest.raises(InputError, match="reduction=none: choose mean or sum"):
         TokenContrast(5, 3, reduction="none")
+    with pytest.raises(InputError, match=r"softness=1.5: .* from 0 to 1"):
+        TokenContrast(5, 3, softness=1.5)
+    with pytest.raises(InputError, match=r"softness=0.5 with no graph for 8 tokens: give the tokens' graph"):
+        TokenContrast(5, 3, softness=0.5)(torch.zeros(8, 5), torch.zeros(8, 3))
     with pytest.raises(InputError, match="from 5 to 0"):
         TokenContrast(5, 3, dim=0)

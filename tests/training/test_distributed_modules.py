@@ -133,6 +133,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"symmetric": True},
         {"tokens_per_image": 8, "k": 5, "reduction": "sum", "readout": "max", "hops": 2},
         {"local_edges": "own", "local_support": "all", "inner_structure": "dense", "delta": 0.0, "normalize": False},
+        {"softness": 0.5, "beta": 0.0},
+        {"softness": 0.3, "local_support": "all", "reduction": "sum"},
     ],
     "VID": [{"kd_weight": 2.0}],
 }

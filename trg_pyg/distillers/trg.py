@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
 from torch import Tensor
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
 from trg_pyg.distillers.base import GraphSize, check_networks, check_weights, graph_size
 from trg_pyg.distillers.terms import TermDistiller
@@ -22,8 +22,11 @@ from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.temperature import Curve, TemperatureSchedule
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
+from trg_pyg.relations.base import with_attributes
+from trg_pyg.relations.carried import GivenWeight
 from trg_pyg.relations.kernels import Gaussian
-from trg_pyg.step import Step
+from trg_pyg.relations.softmax import Softmax
+from trg_pyg.step import Share, Step
 from trg_pyg.tokens.normalize import l2_normalize
 from trg_pyg.tokens.tokenizer import Tokenizer
 
@@ -67,6 +70,8 @@ class TRG(TermDistiller):
             ablation (experiments/studies) found far worse than a constant 0.07 in short trainings.
         tau_end: the same at the end.
         tau_curve: from start to end as cosine or linear; constant stays at the start.
+        softness: share of L_global's target that goes from a token's own to its neighbours in the graph of L_local, by
+            the teacher's distribution over them, see TokenContrast (ours); needs scope batch.
         projection_dim: width in which L_global and L_graph compare.
         hops: rounds of message passing of L_graph.
         propagation: message passing without parameters (free), or a small learnable network (gnn).
@@ -115,6 +120,7 @@ class TRG(TermDistiller):
         tau_start: float = 0.07,
         tau_end: float = 0.07,
         tau_curve: Curve = "constant",
+        softness: float = 0.0,
         projection_dim: int = 128,
         hops: int = 1,
         propagation: Literal["free", "gnn"] = "free",
@@ -140,6 +146,10 @@ class TRG(TermDistiller):
             "local_support=neighbors with local_edges=own: a neighbour that only the teacher has would have "
             "probability 0 for the student and an infinite divergence; choose local_edges=teacher or local_support=all",
         )
+        require(
+            softness == 0 or scope == "batch",
+            f"softness={softness} with scope={scope}: L_global is about tokens of all images; choose scope=batch",
+        )
         self.weights = {"alpha": alpha, "beta": beta, "gamma": gamma, "delta": delta}
         self.warmup, self.cooldown = warmup, cooldown
         self.local_edges, self.over_all = local_edges, local_support == "all"
@@ -154,13 +164,15 @@ class TRG(TermDistiller):
         self.inner_on_graph = inner_structure == "graph"
         self.left_out = self._leave_out(scope) if self.num_tokens == 1 else []
         # A joint graph takes its neighbours from all images, and needs a second token.
-        self.min_images = 2 if self.weights["beta"] and self.num_tokens == 1 else 1
+        self.min_images = 2 if (self.weights["beta"] or softness) and self.num_tokens == 1 else 1
         widths = self.tokenize.student_dim, self.tokenize.teacher_dim
         self.inner = ContextualLoss(inner_structure, inner_temperature)
         self.local = LocalStructureLoss(local_support, local_direction, local_temperature, reduction)
         self.contrast_temperature = TemperatureSchedule(tau_start, tau_end, tau_curve)
         # Projections exist only where they train: a parameter without gradient is an error under DDP.
-        self.contrast = TokenContrast(*widths, projection_dim, reduction) if gamma else None
+        self.contrast = TokenContrast(*widths, projection_dim, reduction, softness=softness) if gamma else None
+        self.softness = softness if gamma else 0.0
+        self.among_neighbors = Softmax(GivenWeight(), local_temperature)
         self.match = (
             GraphMatch(*widths, projection_dim, hops, propagation, readout, graph_temperature)
             if self.weights["delta"]
@@ -189,7 +201,7 @@ class TRG(TermDistiller):
         """Return the sizes of the graphs of L_local, L_inner and L_graph, those whose weights are positive."""
         alpha, beta, _, delta = self.weights.values()
         sizes: dict[str, GraphSize] = {}
-        if beta:
+        if beta or self.softness:
             sizes["local"] = graph_size(self.joint_graph, images, self.num_tokens)
         if alpha:
             builder = self.image_graph if self.inner_on_graph else self.inner.all_tokens
@@ -209,7 +221,7 @@ class TRG(TermDistiller):
         """Say how many tokens and neighbours there are, where fewer than asked for, and which parts are left out."""
         alpha, beta, _, delta = self.weights.values()
         lines = self.tokenize.fitted()
-        if beta:
+        if beta or self.softness:
             lines += self.joint_graph.fitted(self.num_tokens * (images if self.joint_graph.scope == "batch" else 1))
         if delta or (alpha and self.inner_on_graph):
             lines += self.image_graph.fitted(self.num_tokens)
@@ -274,26 +286,30 @@ class TRG(TermDistiller):
             # L_inner compares dot products, on the teacher's edges if on any; edge weights are not part of it.
             inner_t = image_t if self.inner_on_graph else node_batch(teacher)
             parts["inner"] = self.inner(replace_nodes(inner_t, student.flatten(0, 1)), inner_t)
-        if beta:
-            parts["local"] = self._local(placed_s, placed_t, step)
+        joint = self._joint_graphs(placed_s, placed_t, among) if beta or self.softness else None
+        if beta and joint is not None:
+            parts["local"] = self.local(*joint, None if self.joint_graph.scope == "image" else step)
         if self.contrast is not None:
-            parts["global"] = self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature, among)
+            neighbors = self._distribution(joint[1]) if self.softness and joint is not None else None
+            parts["global"] = self.contrast(student.flatten(0, 1), teacher.flatten(0, 1), temperature, among, neighbors)
         if self.match is not None:
             parts["graph"] = self.match(with_features(self.image_graph(placed_s), student), image_t, among)
         return parts
 
-    def _local(self, student: Tensor, teacher: Tensor, step: Step | None) -> Tensor:
+    def _joint_graphs(self, student: Tensor, teacher: Tensor, share: Share | None) -> tuple[Data, Data]:
         graph, own = self.joint_graph, self.local_edges == "own"
         if graph.scope == "image":
-            step = None
-        share = None if step is None else step.share
+            share = None
         if share is not None:
             student, teacher = share.gather(student), share.gather(teacher)
         # The paper's softmax is over what leaves a node, whichever process found it.
         every = self.over_all
         joint_t = graph(teacher, share=share, every=every)
         joint_s = graph(student, share=share, every=every) if own else graph.reweight(joint_t, student)
-        return self.local(joint_s, joint_t, step)
+        return joint_s, joint_t
+
+    def _distribution(self, graph: Data) -> Data:
+        return with_attributes(graph, edge_weight=self.among_neighbors(graph).detach())
 
 
 def default_token_graphs(student: FeatureInfo, teacher: FeatureInfo) -> TokenGraphs:

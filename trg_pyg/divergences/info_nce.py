@@ -57,6 +57,7 @@ def info_nce(
         "both must be [items, width], at least one of each",
     )
     anchor, positive = l2_normalize(anchor), l2_normalize(positive)
+    positive = positive if share is None else share.gather(positive)
     return info_nce_of_cosines(anchor, positive, temperature, reduction=reduction, chunk_bytes=chunk_bytes, share=share)
 
 
@@ -69,10 +70,17 @@ def info_nce_of_cosines(
     chunk_bytes: int = 64 << 20,
     share: Share | None = None,
 ) -> Tensor:
-    """:func:`info_nce` of vectors ``[M, d]`` whose products, anchor by positive, are the cosines, whatever they are."""
+    """:func:`info_nce` of vectors whose products, anchor by positive, are the cosines, whatever they are.
+
+    Args:
+        anchor: ``[M, d]``; with ``share``, those of its own images.
+        positive: ``[M, d]``; with ``share``, those of all images.
+        temperature: as there, like all others.
+        reduction: mean or sum.
+        chunk_bytes: largest block of logits.
+        share: whose anchors these are.
+    """
     check_type(anchor, positive)
-    if share is not None:
-        positive = share.gather(positive)
     items, first = len(positive), 0 if share is None else share.rows(len(positive)).start
     rows = chunk_rows(anchor, items, chunk_bytes)
     with torch.autocast(anchor.device.type, enabled=False):
