@@ -1,0 +1,263 @@
+"""Forms of TRG that a study tries: each changes one thing of the class, whose options it takes beside its own."""
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch_geometric.data import Data
+
+from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.trg import TRG
+from trg_pyg.divergences.info_nce import info_nce_of_cosines
+from trg_pyg.errors import check_choice, require
+from trg_pyg.losses.base import DistillationLoss
+from trg_pyg.losses.contrast import TokenContrast
+from trg_pyg.models.taps import NetworkInfo, Outputs
+from trg_pyg.nn.projection import Projection
+from trg_pyg.step import Share, Step
+from trg_pyg.tokens.normalize import full_precision, l2_normalize
+
+
+class Stopped(TRG):
+    """Relations have their whole weight up to a share of the training, and none after it.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        stop: the share, such as that at which the learning rate drops.
+        **options: of TRG.
+    """
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, *, stop: float = 0.5, **options: Any) -> None:
+        super().__init__(student, teacher, **options)
+        require(0 <= stop <= 1, f"stop={stop}: it is a share of the training, from 0 to 1")
+        self.stop = stop
+
+    def _share(self, progress: float) -> float:
+        return super()._share(progress) if progress < self.stop else 0.0
+
+
+class NormedContrast(TokenContrast):
+    """Projections through a batch norm without scale; the teacher's projection stays as it is drawn."""
+
+    def __init__(self, student_dim: int, teacher_dim: int, dim: int) -> None:
+        super().__init__(student_dim, teacher_dim, dim)
+        self.project_teacher.requires_grad_(False)
+        self.norm_student, self.norm_teacher = (nn.BatchNorm1d(dim, affine=False) for _ in range(2))
+
+    def embed(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit vectors ``[M, d]`` of both."""
+        anchor = self.norm_student(self.project_student(student))
+        return l2_normalize(anchor), l2_normalize(self.norm_teacher(self.project_teacher(teacher)))
+
+
+class Normed(TRG):
+    """L_global by :class:`NormedContrast`."""
+
+    by_rows = False  # the statistics are of all tokens
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, **options: Any) -> None:
+        super().__init__(student, teacher, **options)
+        assert self.contrast is not None
+        self.contrast = NormedContrast(
+            self.tokenize.student_dim, self.tokenize.teacher_dim, self.contrast.project_student.out_features
+        )
+
+
+class QueuedContrast(TokenContrast):
+    """Teacher tokens of earlier batches, as many of each class, are negatives too, under the present projection.
+
+    Attributes:
+        tokens: buffer ``[classes, size, D_T]``.
+        added: buffer ``[classes]``, int64, how many were put in of each class.
+    """
+
+    tokens: Tensor
+    added: Tensor
+
+    def __init__(self, student_dim: int, teacher_dim: int, dim: int, classes: int, size: int) -> None:
+        super().__init__(student_dim, teacher_dim, dim)
+        self.register_buffer("tokens", torch.zeros(classes, size, teacher_dim))
+        self.register_buffer("added", torch.zeros(classes, dtype=torch.int64))
+
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        temperature: float = 0.07,
+        share: Share | None = None,
+        neighbors: Data | None = None,
+    ) -> Tensor:
+        """Return InfoNCE of the batch's tokens among them and those of the queue."""
+        filled = torch.arange(self.tokens.shape[1]) < self.added[:, None]
+        anchor = l2_normalize(self.project_student(student))
+        among = torch.cat([full_precision(teacher.detach()), self.tokens[filled]])
+        return info_nce_of_cosines(anchor, l2_normalize(self.project_teacher(among)), temperature)
+
+    @torch.no_grad()
+    def push(self, tokens: Tensor, classes: Tensor) -> None:
+        """Put tokens ``[B, D_T]`` of classes ``[B]`` in; each takes the place of the oldest of its class."""
+        # Not in place: a step that is left out takes the buffers back as they were.
+        self.tokens, self.added = self.tokens.clone(), self.added.clone()
+        for token, label in zip(tokens, classes.tolist(), strict=True):
+            self.tokens[label, self.added[label] % self.tokens.shape[1]] = token
+            self.added[label] += 1
+
+
+class Queued(TRG):
+    """L_global by :class:`QueuedContrast`; of each image one token is kept.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        per_class: tokens that are kept of each class.
+        **options: of TRG.
+    """
+
+    by_rows = False
+
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo | None, *, per_class: int = 40, **options: Any
+    ) -> None:
+        super().__init__(student, teacher, **options)
+        assert self.contrast is not None
+        widths = self.tokenize.student_dim, self.tokenize.teacher_dim, self.contrast.project_student.out_features
+        self.contrast = QueuedContrast(*widths, student.num_classes, per_class)
+
+    def relations(
+        self, student: Tensor, teacher: Tensor, progress: float, step: Step | None = None
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts, and keep a random token of each image."""
+        parts = super().relations(student, teacher, progress, step)
+        assert step is not None
+        if self.training:
+            chosen = torch.randint(teacher.shape[1], (len(teacher),), generator=step.generator)
+            tokens = teacher[torch.arange(len(teacher)), chosen]
+            cast(QueuedContrast, self.contrast).push(full_precision(tokens), step.target)
+        return parts
+
+
+class Layered(TRG):
+    """The relations of the last two taps.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        earlier: what the weights of the last tap but one are multiplied by.
+        **options: of TRG.
+    """
+
+    taps: ClassVar[Taps] = "stages"
+
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo | None, *, earlier: float = 0.25, **options: Any
+    ) -> None:
+        super().__init__(student, teacher, **options)
+        infos = [replace(info, features=info.features[-2:-1]) for info in (student, check_networks(student, teacher))]
+        self.lower, self.earlier = TRG(*infos, **options), earlier
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts of both taps; those of the earlier end in -2."""
+        parts = super().others(student, teacher, step)
+        lower_s, lower_t = (each._replace(features=each.features[-2:-1]) for each in (student, teacher))
+        more = self.lower.others(lower_s, lower_t, step)
+        return parts | {f"{name}-2": (self.earlier * weight, value) for name, (weight, value) in more.items()}
+
+
+class Pruned(TRG):
+    """L_local on some of the teacher's edges.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        keep: edges that run both ways, or between images that the teacher does not give different classes, each with
+            at least ``sure``.
+        sure: probability from which the teacher is sure of a class.
+        **options: of TRG.
+    """
+
+    by_rows = False
+
+    def __init__(
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        keep: Literal["mutual", "agreeing"] = "mutual",
+        sure: float = 0.5,
+        **options: Any,
+    ) -> None:
+        super().__init__(student, teacher, **options)
+        check_choice("keep", keep, ("mutual", "agreeing"))
+        self.keep, self.sure = keep, sure
+        self._class: Tensor | None = None
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts; of each image the class is noted that the teacher is sure of, or -1."""
+        most, label = full_precision(teacher.logits).softmax(1).max(1)
+        self._class = label.masked_fill(most < self.sure, -1)
+        return super().others(student, teacher, step)
+
+    def _joint_graphs(self, student: Tensor, teacher: Tensor, share: Share | None) -> tuple[Data, Data]:
+        graphs = super()._joint_graphs(student, teacher, share)
+        source, target = edges = graphs[1].edge_index
+        if self.keep == "mutual":
+            nodes = graphs[1].num_nodes
+            kept = torch.isin(source * nodes + target, target * nodes + source)
+        else:
+            assert self._class is not None
+            one, other = (self._class[ends // teacher.shape[1]] for ends in (source, target))
+            kept = (one == other) | (one < 0) | (other < 0)
+        edges = edges[:, kept]
+        s, t = (Data(x=graph.x, edge_index=edges, edge_weight=graph.edge_weight[kept]) for graph in graphs)
+        return s, t
+
+
+class TokenMimicry(DistillationLoss):
+    """One minus the cosine of each projected student token and its teacher token: no token is compared with others."""
+
+    def __init__(self, student_dim: int, teacher_dim: int) -> None:
+        super().__init__()
+        self.project_student = Projection(student_dim, teacher_dim)
+
+    def forward(self, student: Tensor, teacher: Tensor, *_: Any) -> Tensor:
+        """Return the mean over tokens ``[M, D_S]`` and ``[M, D_T]``."""
+        anchor = l2_normalize(self.project_student(student))
+        return 1 - (anchor * l2_normalize(teacher.detach())).sum(1).mean()
+
+
+class Mimicry(TRG):
+    """The control of L_global: the same tokens by :class:`TokenMimicry`, without relations."""
+
+    by_rows = False
+
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo | None, *, gamma: float = 2.0, **options: Any
+    ) -> None:
+        super().__init__(student, teacher, **{"alpha": 0.0, "beta": 0.0, "gamma": gamma, "delta": 0.0} | options)
+        self.contrast = cast(Any, TokenMimicry(self.tokenize.student_dim, self.tokenize.teacher_dim))
+
+
+class Semantic(TRG):
+    """Tokens are what each network's own classifier says of them: scores of the classes at each place."""
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, **options: Any) -> None:
+        infos = []
+        for info in (student, check_networks(student, teacher)):
+            last = replace(info.features[-1], channels=info.num_classes)
+            infos.append(replace(info, features=(*info.features[:-1], last)))
+        super().__init__(*infos, **options)
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts of the scores."""
+        networks = step.need_networks("Semantic")
+        said = []
+        for owner, outputs in (("student", student), ("teacher", teacher)):
+            layer: Any = networks.classifier(cast(Any, owner))
+            last = full_precision(outputs.features[-1])
+            scores = linear(last.movedim(1, -1), layer.weight, layer.bias).movedim(-1, 1)
+            said.append(outputs._replace(features=(*outputs.features[:-1], scores)))
+        said_s, said_t = said
+        return super().others(said_s, said_t, step)
