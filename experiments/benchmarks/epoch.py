@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from experiments.benchmarks._measure import ratio, show
 from trg_pyg.data import CIFAR100
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageData, ImageSet
-from trg_pyg.data.loader import BatchLoader
+from trg_pyg.data.loading.augment import Augment
+from trg_pyg.data.loading.loader import BatchLoader
 from trg_pyg.distillers.kd import KD
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.normalize import Normalize

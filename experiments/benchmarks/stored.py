@@ -20,9 +20,9 @@ from torch import nn
 
 import trg_pyg.distillers
 from experiments.benchmarks._measure import Work, in_turn, ms, ratio, show
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
-from trg_pyg.data.loader import BatchLoader
+from trg_pyg.data.loading.augment import Augment
+from trg_pyg.data.loading.loader import BatchLoader
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.models.zoo import build_model
 from trg_pyg.training.compiled import convolutions_channels_last

@@ -13,8 +13,9 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from trg_pyg.data import Augment, FileSet, ImageFolder, ImageSet, RandomResizedCrop, image_files, make_loader
+from trg_pyg.data import Augment, FileSet, ImageFolder, ImageSet, RandomResizedCrop, make_loader
 from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
+from trg_pyg.data.files import image_files
 from trg_pyg.errors import InputError
 
 

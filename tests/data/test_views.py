@@ -6,8 +6,8 @@ import torch
 from trg_pyg.data import Augment, RandomResizedCrop, make_loader
 from trg_pyg.data._views import seeds_of
 from trg_pyg.data.base import ImageSet
-from trg_pyg.data.holdout import holdout_indices
 from trg_pyg.data.image_folder import ImageFolder
+from trg_pyg.data.splits.holdout import holdout_indices
 
 
 def image_set(count: int = 12) -> ImageSet:

@@ -8,9 +8,9 @@ from damage import damaged
 from fuzzing import fuzz, judged
 from PIL import Image
 
-from trg_pyg.data._decode import decode_images
-from trg_pyg.data.bad_images import unreadable
 from trg_pyg.data.base import Splits
+from trg_pyg.data.files._decode import decode_images
+from trg_pyg.data.files.bad_images import unreadable
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.image_list import ImageList
 

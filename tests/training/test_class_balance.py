@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.training.conftest import CLASSES, make_network, make_set
 from trg_pyg.data.base import ImageSet
-from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.distillers.adversarial_kd import AdversarialTraining
 from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.vanilla import Vanilla

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from trained import all_weights
 
 from trg_pyg._discover import subclasses
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.distillers import CRD, KD, TRG, Vanilla
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from trained import Stop, all_weights, stop_at, without_clock
 
 import trg_pyg.distillers
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import NetworkInfo, Outputs, TappedModel

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from trained import Stop, all_weights, stop_at, without_clock
 
-from trg_pyg.data.augment import Augment
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 from trained import Stop, all_weights, stop_at, without_clock
 
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models.weights import load_weights

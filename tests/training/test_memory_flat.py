@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import trg_pyg.distillers
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.loop import Progress, fit

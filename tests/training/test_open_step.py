@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.training.conftest import make_set
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.distillers import KD, AdversarialKD, AdversarialTraining
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.models.taps import NetworkInfo

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trg_pyg.data._epochs import LoaderState
+from trg_pyg.data.loading._epochs import LoaderState
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import save_checkpoint
 from trg_pyg.training.config import TrainConfig

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from trained import all_weights, without_clock
 
 import trg_pyg.distillers
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet
-from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.distillers.kd import KD
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import Outputs, TappedModel

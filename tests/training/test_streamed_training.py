@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from trained import Stop, stop_at, without_clock
 
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import ImageSet, Splits
+from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.image_folder import ImageFolder
-from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint
 from trg_pyg.training.config import TrainConfig

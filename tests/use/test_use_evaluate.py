@@ -6,7 +6,7 @@ import torch
 
 from trg_pyg.data import ImageFolder
 from trg_pyg.data.corruption import Corruption
-from trg_pyg.data.file_set import FileSet
+from trg_pyg.data.files.file_set import FileSet
 from trg_pyg.errors import InputError
 from trg_pyg.models import Attack
 from trg_pyg.training.calibration import calibration

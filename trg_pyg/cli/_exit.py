@@ -72,7 +72,7 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
 def _of_training(error: Exception) -> tuple[int, str] | None:
     """Return exit code and line of an error that ends a training as it should; nothing for others."""
     # Here, since PyTorch takes seconds to import, and not every command needs it.
-    from trg_pyg.data.lost_worker import worker_lost
+    from trg_pyg.data.loading.lost_worker import worker_lost
     from trg_pyg.training.guard import TrainingDiverged
     from trg_pyg.training.stop import TrainingStopped
 

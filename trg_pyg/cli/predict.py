@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
-from trg_pyg.data.loose_images import find_images
+from trg_pyg.data.files.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.load import TrainedNetwork, Which, load

@@ -1,31 +1,31 @@
 """Data sets: images in memory or streamed from files, long-tailed, held-out splits, augmentation, batches."""
 
-from trg_pyg.data.augment import Augment
-from trg_pyg.data.bad_images import BadImage, BadImages, described, unreadable
 from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.digits import Digits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.fashion_mnist import FashionMNIST
-from trg_pyg.data.file_loader import FileLoader
-from trg_pyg.data.file_set import FileSet, encode_paths
-from trg_pyg.data.holdout import check_fraction, holdout_indices
-from trg_pyg.data.image_files import ImageFiles, Listing
+from trg_pyg.data.files.bad_images import BadImage, BadImages, described, unreadable
+from trg_pyg.data.files.file_set import FileSet, encode_paths
+from trg_pyg.data.files.image_files import ImageFiles, Listing
+from trg_pyg.data.files.loose_images import find_images, read_images
+from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.image_list import ImageList
 from trg_pyg.data.input_set import InputSet
-from trg_pyg.data.loader import BatchLoader, make_loader
-from trg_pyg.data.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
-from trg_pyg.data.loose_images import find_images, read_images
-from trg_pyg.data.lost_worker import WorkerLost, worker_lost
-from trg_pyg.data.pool import Pools
-from trg_pyg.data.random_resized_crop import RandomResizedCrop
-from trg_pyg.data.reviews import Reviews
-from trg_pyg.data.text_data import TextData, Texts, TextSet
-from trg_pyg.data.text_files import TextFiles, read_texts
+from trg_pyg.data.loading.augment import Augment
+from trg_pyg.data.loading.file_loader import FileLoader
+from trg_pyg.data.loading.loader import BatchLoader, make_loader
+from trg_pyg.data.loading.lost_worker import WorkerLost, worker_lost
+from trg_pyg.data.loading.pool import Pools
+from trg_pyg.data.splits.holdout import check_fraction, holdout_indices
+from trg_pyg.data.splits.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
+from trg_pyg.data.text.reviews import Reviews
+from trg_pyg.data.text.text_data import TextData, Texts, TextSet
+from trg_pyg.data.text.text_files import TextFiles, read_texts
+from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.data.unlabelled import read_unlabelled
-from trg_pyg.data.vocabulary import Vocabulary
 
 __all__ = [
     "CIFAR10",

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from trg_pyg._size import Size, shown_size, size_of
 from trg_pyg.batch import Inputs
-from trg_pyg.data._contents import digest_of, read_contents
-from trg_pyg.data._members import check_classes
 from trg_pyg.data._views import chosen
-from trg_pyg.data.augment import Augment
-from trg_pyg.data.file_set import FileSet
-from trg_pyg.data.holdout import Evaluated, Held, check_fraction, holdout_indices
+from trg_pyg.data.files._contents import digest_of, read_contents
+from trg_pyg.data.files.file_set import FileSet
+from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.input_set import InputSet
-from trg_pyg.data.long_tail import check_imbalance, long_tail_indices
-from trg_pyg.data.random_resized_crop import RandomResizedCrop
-from trg_pyg.data.vocabulary import Vocabulary
+from trg_pyg.data.loading.augment import Augment
+from trg_pyg.data.splits._members import check_classes
+from trg_pyg.data.splits.holdout import Evaluated, Held, check_fraction, holdout_indices
+from trg_pyg.data.splits.long_tail import check_imbalance, long_tail_indices
+from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.errors import InputError, count, few, require
 from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.image_classification import ImageClassification
@@ -82,7 +82,7 @@ class ImageSet:
 
 
 # What a split can be. All kinds have a length, targets and an example, go to a device and give a part of themselves;
-# trg_pyg.data.loader.make_loader makes batches of each. Those of images have a size and channels too.
+# trg_pyg.data.loading.loader.make_loader makes batches of each. Those of images have a size and channels too.
 ImageSource = ImageSet | FileSet
 Source = ImageSource | InputSet
 Augmentation = Augment | RandomResizedCrop

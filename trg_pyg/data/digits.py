@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from trg_pyg.data.base import ImageData, ImageSet
-from trg_pyg.data.holdout import holdout_indices
+from trg_pyg.data.splits.holdout import holdout_indices
 
 
 class Digits(ImageData):

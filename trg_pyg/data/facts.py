@@ -9,7 +9,7 @@ from trg_pyg._files import write_text
 from trg_pyg._size import Size, read_size
 from trg_pyg.batch import Inputs
 from trg_pyg.data.base import Splits
-from trg_pyg.data.vocabulary import Vocabulary
+from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.errors import InputError
 
 _FILE = "data.json"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg._size import Size
-from trg_pyg.data.holdout import holdout_indices
-from trg_pyg.data.image_files import ImageFiles, Listing
+from trg_pyg.data.files.image_files import ImageFiles, Listing
+from trg_pyg.data.splits.holdout import holdout_indices
 from trg_pyg.errors import InputError, few, require
 
 # How files that are taken for images end, in small letters.

@@ -11,7 +11,7 @@ import torch
 
 from trg_pyg._size import Size
 from trg_pyg.data.base import IMAGENET_MEAN, IMAGENET_STD
-from trg_pyg.data.image_files import Crop, ImageFiles, Listing
+from trg_pyg.data.files.image_files import Crop, ImageFiles, Listing
 from trg_pyg.errors import InputError, few, require
 
 _MOST_DIGITS = 18  # of a label: more are not one of int64

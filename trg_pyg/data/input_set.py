@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trg_pyg.batch import Inputs, changed
 from trg_pyg.data._views import chosen
-from trg_pyg.data.vocabulary import Vocabulary
+from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.tasks.base import Task
 
 

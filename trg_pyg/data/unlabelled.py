@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from trg_pyg.data._contents import read_contents
 from trg_pyg.data.base import ImageData, ImageSource
-from trg_pyg.data.file_set import FileSet
-from trg_pyg.data.image_files import ImageFiles, Listing
+from trg_pyg.data.files._contents import read_contents
+from trg_pyg.data.files.file_set import FileSet
+from trg_pyg.data.files.image_files import ImageFiles, Listing
+from trg_pyg.data.files.loose_images import find_images
 from trg_pyg.data.image_folder import ImageFolder
-from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 
 

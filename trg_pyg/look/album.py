@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg.data.base import Splits
-from trg_pyg.data.loader import make_loader
-from trg_pyg.data.loose_images import find_images, read_images
+from trg_pyg.data.files.loose_images import find_images, read_images
+from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
 from trg_pyg.look.networks import load_run_networks, look

@@ -16,7 +16,7 @@ from trg_pyg._files import write_text
 from trg_pyg._program import markdown_table
 from trg_pyg._size import Size
 from trg_pyg._transfer import in_double
-from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require

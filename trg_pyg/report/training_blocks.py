@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from trg_pyg._program import program
-from trg_pyg.data.long_tail import SHOTS
+from trg_pyg.data.splits.long_tail import SHOTS
 from trg_pyg.metrics import PASSES, is_loss_part
 from trg_pyg.report.comparison import ComparedStudy
 from trg_pyg.report.page import Block, Picture, Table

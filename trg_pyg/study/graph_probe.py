@@ -8,7 +8,7 @@ from torch_geometric.data import Batch
 
 from trg_pyg.batch import Inputs, mask_of
 from trg_pyg.data.base import Source
-from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.graphs.token_graphs import TokenGraphs

@@ -18,9 +18,9 @@ from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import LOADING_ARGS, Config, NetworkConfig
 from trg_pyg.data.base import Source, Splits
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.data.file_set import FileSet
-from trg_pyg.data.loader import make_loader
-from trg_pyg.data.long_tail import shots
+from trg_pyg.data.files.file_set import FileSet
+from trg_pyg.data.loading.loader import make_loader
+from trg_pyg.data.splits.long_tail import shots
 from trg_pyg.distillers.base import Distiller, GraphSize, Taps
 from trg_pyg.distillers.vanilla import Vanilla
 from trg_pyg.errors import InputError, count, require

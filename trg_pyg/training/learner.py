@@ -16,10 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from trg_pyg.batch import Batch, mask_of
-from trg_pyg.data._epochs import LoaderState
 from trg_pyg.data.base import Augmentation, Source
-from trg_pyg.data.loader import Loader, make_loader
-from trg_pyg.data.pool import Pools
+from trg_pyg.data.loading._epochs import LoaderState
+from trg_pyg.data.loading.loader import Loader, make_loader
+from trg_pyg.data.loading.pool import Pools
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError, require
 from trg_pyg.metrics import OWN_HELDOUT, Metric, score_named

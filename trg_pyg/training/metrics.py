@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.data.base import Source
-from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.errors import require
 from trg_pyg.tasks.base import Groups
 from trg_pyg.training.config import Precision, autocast

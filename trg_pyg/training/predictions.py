@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trg_pyg.data.base import Source
-from trg_pyg.data.loader import make_loader
+from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.errors import require
 from trg_pyg.training.metrics import evaluating
 

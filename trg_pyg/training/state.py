@@ -8,8 +8,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from trg_pyg.data._epochs import LoaderState
-from trg_pyg.data.pool import Pools
+from trg_pyg.data.loading._epochs import LoaderState
+from trg_pyg.data.loading.pool import Pools
 from trg_pyg.errors import InputError
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 from trg_pyg.training.distributed import SINGLE_PROCESS, World

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trg_pyg.data.augment import Augment
 from trg_pyg.data.base import Augmentation, Source
+from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.input_set import InputSet
-from trg_pyg.data.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs
 from trg_pyg.models.weights import digest_of

@@ -8,7 +8,7 @@ import yaml
 import trg_pyg
 from trg_pyg._program import markdown_table
 from trg_pyg._size import shown_size, sides
-from trg_pyg.data.long_tail import SHOTS
+from trg_pyg.data.splits.long_tail import SHOTS
 from trg_pyg.errors import count, few
 from trg_pyg.metrics import metrics_of, score_of
 from trg_pyg.models.cost import cost

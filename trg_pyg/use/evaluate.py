@@ -18,13 +18,13 @@ from trg_pyg._size import shown_size
 from trg_pyg.data.base import Data, ImageSet, Source, Splits
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.data.file_set import FileSet
-from trg_pyg.data.image_files import ImageFiles
+from trg_pyg.data.files.file_set import FileSet
+from trg_pyg.data.files.image_files import ImageFiles
 from trg_pyg.data.input_set import InputSet
-from trg_pyg.data.loader import make_loader
-from trg_pyg.data.long_tail import shots
-from trg_pyg.data.text_data import TextData
-from trg_pyg.data.vocabulary import Vocabulary
+from trg_pyg.data.loading.loader import make_loader
+from trg_pyg.data.splits.long_tail import shots
+from trg_pyg.data.text.text_data import TextData
+from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.errors import count, few, require
 from trg_pyg.metrics import Metric, metrics_of
 from trg_pyg.models.attack import Attack

@@ -11,10 +11,10 @@ from trg_pyg._program import program
 from trg_pyg._size import Size, read_size, shown_size
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
-from trg_pyg.data._decode import Interpolation, colour_of
 from trg_pyg.data.base import Data, Splits
 from trg_pyg.data.facts import DataFacts
-from trg_pyg.data.image_files import ImageFiles
+from trg_pyg.data.files._decode import Interpolation, colour_of
+from trg_pyg.data.files.image_files import ImageFiles
 from trg_pyg.distillers.base import Taps
 from trg_pyg.errors import InputError, count, few, require
 from trg_pyg.models.pretrained import structure

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from trg_pyg.batch import Inputs, changed
-from trg_pyg.data.loose_images import read_images
+from trg_pyg.data.files.loose_images import read_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.use.load import TrainedNetwork
 

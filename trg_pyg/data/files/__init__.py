@@ -1,0 +1,1 @@
+"""Image files: what is in them, whether they can be used, and their pixels."""
