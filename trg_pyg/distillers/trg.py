@@ -24,6 +24,7 @@ from trg_pyg.losses.temperature import Curve, TemperatureSchedule
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.step import Step
+from trg_pyg.tasks.base import Task
 from trg_pyg.tokens.normalize import l2_normalize
 from trg_pyg.tokens.tokenizer import Tokenizer
 
@@ -81,6 +82,7 @@ class TRG(TermDistiller):
             names it.
     """
 
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     symbols: ClassVar[Mapping[str, str]] = {"inner": "alpha", "local": "beta", "global": "gamma", "graph": "delta"}
 
     def __init__(

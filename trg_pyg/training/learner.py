@@ -152,7 +152,8 @@ class Learner:
         draws = torch.Generator().manual_seed(seeds.draws)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
         described = trainee.student.describe(train_set.example)
-        trainee.distiller.task = self._task = train_set.task
+        self._task = train_set.task
+        trainee.distiller.learn(self._task)
         self._score = score_named(self._task.score)
         trainee.distiller.extend(trainee.student)
         if config.sync_batchnorm:

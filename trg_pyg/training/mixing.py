@@ -153,6 +153,10 @@ def check_mixing(config: TrainConfig, train_set: Source) -> None:
         not found or not isinstance(train_set, InputSet),
         f"{' and '.join(found)}: it changes images, and these data are none; leave it out",
     )
+    require(
+        not found or not train_set.task.per_pixel,
+        f"{' and '.join(found)}: it changes images, and labels of their pixels would not follow; leave it out",
+    )
 
 
 def _transform(config: TrainConfig) -> Callable[[Tensor], Tensor] | None:
