@@ -15,6 +15,8 @@ from trg_pyg.data.image_files import ImageFiles, Listing
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.image_list import ImageList
 from trg_pyg.data.input_set import InputSet
+from trg_pyg.data.instance_data import InstanceData, InstanceSet, Turn
+from trg_pyg.data.label_maps import LabelMaps, read_image, read_labels
 from trg_pyg.data.loader import BatchLoader, make_loader
 from trg_pyg.data.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
 from trg_pyg.data.loose_images import find_images, read_images
@@ -24,6 +26,7 @@ from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.reviews import Reviews
 from trg_pyg.data.text_data import TextData, Texts, TextSet
 from trg_pyg.data.text_files import TextFiles, read_texts
+from trg_pyg.data.touching_digits import TouchingDigits
 from trg_pyg.data.unlabelled import read_unlabelled
 from trg_pyg.data.vocabulary import Vocabulary
 
@@ -47,6 +50,9 @@ __all__ = [
     "ImageList",
     "ImageSet",
     "InputSet",
+    "InstanceData",
+    "InstanceSet",
+    "LabelMaps",
     "Listing",
     "Pools",
     "RandomResizedCrop",
@@ -56,6 +62,8 @@ __all__ = [
     "TextFiles",
     "TextSet",
     "Texts",
+    "TouchingDigits",
+    "Turn",
     "Vocabulary",
     "WorkerLost",
     "channel_statistics",
@@ -68,7 +76,9 @@ __all__ = [
     "long_tail_counts",
     "long_tail_indices",
     "make_loader",
+    "read_image",
     "read_images",
+    "read_labels",
     "read_texts",
     "read_unlabelled",
     "shots",

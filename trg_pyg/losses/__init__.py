@@ -3,6 +3,7 @@
 import trg_pyg._pyg  # noqa: F401
 from trg_pyg.batch import check_target
 from trg_pyg.losses.aekt import ExplicitKnowledgeLoss
+from trg_pyg.losses.affinity import AffinityLoss, affinities, affinity_loss, label_affinities, pixel_embedding
 from trg_pyg.losses.attention import AttentionLoss
 from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows
 from trg_pyg.losses.class_counts import class_counts
@@ -31,6 +32,7 @@ from trg_pyg.losses.wkd import WKDLoss
 from trg_pyg.losses.wttm import WTTMLoss
 
 __all__ = [
+    "AffinityLoss",
     "AttentionLoss",
     "CRDLoss",
     "ContextualLoss",
@@ -58,11 +60,15 @@ __all__ = [
     "VIDLoss",
     "WKDLoss",
     "WTTMLoss",
+    "affinities",
+    "affinity_loss",
     "check_logits",
     "check_maps",
     "check_rows",
     "check_target",
     "class_counts",
     "decouple",
+    "label_affinities",
+    "pixel_embedding",
     "standardized",
 ]
