@@ -17,6 +17,14 @@ from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
 from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
+from trg_pyg.losses.instance_graphs import (
+    bank_edge_error,
+    bank_pixel_error,
+    edge_error,
+    instance_means,
+    node_error,
+    window_means,
+)
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.ltkd import LTKDLoss
@@ -62,13 +70,19 @@ __all__ = [
     "WTTMLoss",
     "affinities",
     "affinity_loss",
+    "bank_edge_error",
+    "bank_pixel_error",
     "check_logits",
     "check_maps",
     "check_rows",
     "check_target",
     "class_counts",
     "decouple",
+    "edge_error",
+    "instance_means",
     "label_affinities",
+    "node_error",
     "pixel_embedding",
     "standardized",
+    "window_means",
 ]
