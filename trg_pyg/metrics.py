@@ -61,7 +61,9 @@ METRICS = (
         "score",
         about="symmetric best Dice: of each instance that with the likest of the other side; the lesser side",
     ),
-    Metric("test/dic", "|DiC|", "", "lower", "score", about="difference in count: found less true instances, its size"),
+    Metric(
+        "test/dic", "DiC", "", "lower", "score", about="size of the difference in count of found and true instances"
+    ),
     Metric("test/voi", "VOI", "bits", "lower", "score", about="variation of information, over true foreground"),
     Metric("test/arand", "ARAND", "%", "lower", "score", about="adapted Rand error, over true foreground"),
     Metric("test/ap50", "AP50", "%", "higher", "score"),
@@ -95,7 +97,7 @@ METRICS = (
     Metric("seconds", "s/epoch", "s", "lower", "cost"),
     Metric("images_per_second", "images/s", "images/s", "higher", "progress"),
     Metric("train/top1", "training top-1", "%", "higher", "progress"),
-    Metric("train/pixels", "training pixels", "%", "higher", "progress"),
+    Metric("train/pixel_accuracy", "training pixels", "%", "higher", "progress"),
     Metric("train/total", "training loss", "", "lower", "progress"),
 )
 

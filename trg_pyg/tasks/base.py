@@ -56,7 +56,9 @@ class Task(ABC):
 
     @abstractmethod
     def running(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
-        """Return what is told of training batches by name, scalars that cost next to nothing, :attr:`score` among them.
+        """Return what is told of training batches by name, scalars that cost next to nothing.
+
+        :attr:`score` is among them where it does.
 
         Args:
             outputs: of the student, of the labelled rows, detached.

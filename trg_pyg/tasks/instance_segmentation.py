@@ -54,9 +54,9 @@ class InstanceSegmentation(Task):
         return _classes(step.labelled(outputs.logits)).movedim(1, -1).flatten(0, -2)
 
     def running(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
-        """Return ``pixels``, the share of them that are right about foreground, in percent."""
+        """Return ``pixel_accuracy``, the pixels that are right about foreground, in percent."""
         right = (_classes(outputs.logits).argmax(1) == 1) == (batch.target > 0)
-        return {"pixels": 100 * right.float().mean()}
+        return {"pixel_accuracy": 100 * right.float().mean()}
 
     def check_set(self, outputs: "Outputs", targets: Tensor, groups: Groups) -> None:
         """Refuse labels that are no label maps of the images."""
