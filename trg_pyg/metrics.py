@@ -59,7 +59,7 @@ METRICS = (
         "%",
         "higher",
         "score",
-        about="symmetric best Dice: of each instance that with the likest of the other side; the lesser side",
+        about="symmetric best Dice: an instance with the likest of the other side, mean of the lesser side",
     ),
     Metric(
         "test/dic", "DiC", "", "lower", "score", about="size of the difference in count of found and true instances"
