@@ -35,8 +35,10 @@ def test_whole_images_are_held_out(tmp_path):
 def test_splits_of_ones_own(tmp_path):
     write(tmp_path / "train", "one")
     write(tmp_path / "test", "two", kind="tif")
-    splits = LabelMaps(str(tmp_path), size=(8, 4)).load()
+    data = LabelMaps(str(tmp_path), size=(8, 4))
+    splits = data.load()
     assert (len(splits.train), len(splits.test), splits.image_size) == (2, 2, (8, 4))
+    assert data.augment().views == 4
     assert splits.train.targets.unique().tolist() == [1]
 
 

@@ -222,6 +222,11 @@ def test_places_without_an_image_are_not_counted():
     assert bank_edge_error(own, means, there, *none) == 0
 
 
+def test_the_first_steps_compare_with_what_there_is():
+    for seed in range(5):
+        assert value(made(bank=100, drawn=1), seed=seed).parts["bank_pixels"] > 0
+
+
 def test_what_a_step_draws_comes_from_its_generator():
     kept = made(bank=8, drawn=2)
     value(kept)

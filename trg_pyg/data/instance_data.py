@@ -76,6 +76,7 @@ class InstanceData(Data):
     """
 
     classes: ClassVar[tuple[str, ...]] = ("background", "instance")
+    square: bool = True  # whether all images are
 
     def __init__(self, subset_seed: int = 0, validation: float | None = None, heldout: float | None = None) -> None:
         super().__init__(None, subset_seed, validation, heldout)
@@ -87,10 +88,9 @@ class InstanceData(Data):
     def _completed(self, splits: Splits, test: Source) -> Splits:
         train = splits.train
         assert isinstance(train, ImageSet)
-        self._square = isinstance(train.image_size, int)
         mean, std = channel_statistics(train.images)
         return replace(splits, mean=mean, std=std)
 
     def augment(self) -> Turn:
-        """Return the mirroring of the training images; after :meth:`load`."""
-        return Turn(self._square)
+        """Return the mirroring of the training images."""
+        return Turn(self.square)

@@ -60,6 +60,7 @@ class LabelMaps(InstanceData):
         require(min(sides(size)) >= 1, f"size {shown_size(size)}: tiles have sides of 1 pixel or more")
         check_fraction(holdout)
         self.size, self.holdout = size, holdout
+        self.square = len({*sides(size)}) == 1
 
     def _read(self) -> tuple[InstanceSet, InstanceSet, tuple[str, ...]]:
         require(self.root.is_dir(), f"{self.root} is no folder; give the one that holds images/ and labels/, or train/")

@@ -37,7 +37,7 @@ class GRD(TermDistiller):
       teacher's, and the cosines of all pairs in an image, :func:`~trg_pyg.losses.instance_graphs.edge_error`.
     * bank_edges, bank_pixels: cosines to instances, and products with windows of 7 x 7 pixels, of other training
       images. Those are the teacher's on both sides; the latest ``bank`` images are kept, the batch's among them, and
-      ``drawn`` of their places taken in each step.
+      ``drawn`` of them taken in each step.
 
     The weights are the authors'. Their code sums the last part over the images of a batch and of the bank; here it is a
     mean, and 24 keeps its strength at their 2 and 12 images. An image without an instance has graph terms of 0; where
@@ -52,7 +52,7 @@ class GRD(TermDistiller):
         bank_edge_weight: weight of bank_edges.
         bank_pixel_weight: weight of bank_pixels.
         bank: images that are kept, a batch or more.
-        drawn: of these places, that a step compares with.
+        drawn: of these, that a step compares with, or as many as there are.
         **options: ce_weight, of the losses of the labels, and kd_weight, tau and standardize of TermDistiller.
 
     Raises:
@@ -127,7 +127,9 @@ class GRD(TermDistiller):
         if self.bank is not None:
             rows = torch.cat([means.flatten(1), there.to(means.dtype), windows.flatten(1)], dim=1)
             vectors, filled = self.bank.push(rows)
-            places = to_device(torch.randperm(self.size, generator=step.generator)[: self.drawn], vectors.device)
+            order = to_device(torch.randperm(self.size, generator=step.generator), vectors.device)
+            # At random, those that have an image before those that have none yet.
+            places = order[(~filled[order]).int().argsort(stable=True)[: self.drawn]]
             kept = vectors[places], filled[places]
         parts = self.compare(of_student, of_teacher, step.target, means, there, windows, kept)
         return {name: (self.weights[name], value) for name, value in parts.items()}
