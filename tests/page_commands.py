@@ -23,7 +23,7 @@ from wandb.cli.cli import cli
 
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
-from trg_pyg.data import Digits, ImageData, ImageSet, Reviews, Texts
+from trg_pyg.data import Digits, ImageData, ImageSet, InstanceSet, Reviews, Texts, TouchingDigits
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,31 @@ def few_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Reviews, "_texts", fewer)
 
 
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave TouchingDigits few scenes."""
+    read = TouchingDigits._read
+
+    def fewer(self: TouchingDigits) -> tuple[InstanceSet, InstanceSet, tuple[str, ...]]:
+        *splits, classes = read(self)
+        train, test = (split.select(torch.arange(8)) for split in splits)
+        return train, test, classes
+
+    monkeypatch.setattr(TouchingDigits, "_read", fewer)
+
+
+def write_cells(folder: Path) -> None:
+    """Write ``cells/{images,labels}/<n>.png``, of squares, and ``new.png``."""
+    for part in ("images", "labels"):
+        (folder / "cells" / part).mkdir(parents=True)
+    for number in range(4):
+        labels = torch.zeros(64, 64, dtype=torch.uint8)
+        labels[8:24, 8:24], labels[8:24, 24:40] = 1, 2
+        image = labels.bool().byte()[:, :, None].repeat(1, 1, 3) * 200
+        Image.fromarray(labels.numpy()).save(folder / "cells" / "labels" / f"{number}.png")
+        Image.fromarray(image.numpy()).save(folder / "cells" / "images" / f"{number}.png")
+    Image.fromarray(image.numpy()).save(folder / "new.png")
+
+
 def write_texts(folder: Path) -> None:
     """Write ``reviews.csv`` and ``new.txt``."""
     texts = [
@@ -136,6 +161,7 @@ class Place:
         (folder / "experiments").symlink_to(ROOT / "experiments")
         write_photos(folder)
         write_texts(folder)
+        write_cells(folder)
         for page in GUIDES:
             for name, text in files(page.read_text()).items():
                 (folder / name).write_text(text)

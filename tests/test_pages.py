@@ -9,7 +9,18 @@ import pytest
 import torch
 
 import trg_pyg
-from tests.page_commands import GUIDES, ROOT, Place, commands, fenced, few_digits, few_reviews, files, refusals
+from tests.page_commands import (
+    GUIDES,
+    ROOT,
+    Place,
+    commands,
+    fenced,
+    few_digits,
+    few_reviews,
+    few_scenes,
+    files,
+    refusals,
+)
 from trg_pyg.distillers import SP
 from trg_pyg.step import Step
 
@@ -40,6 +51,7 @@ def place(tmp_path_factory, one_thread):
         patch.setenv("WANDB_SILENT", "true")
         few_digits(patch)
         few_reviews(patch)
+        few_scenes(patch)
         yield Place()
 
 

@@ -89,7 +89,7 @@ def check_target(target: Tensor, logits: Tensor) -> None:
     Their values are looked at where that costs no wait.
     """
     require(
-        target.shape == logits.shape[:1] and target.dtype == torch.int64,
+        logits.dim() == 2 and target.shape == logits.shape[:1] and target.dtype == torch.int64,
         f"target {tuple(target.shape)} of type {target.dtype} for logits {tuple(logits.shape)}: "
         "give one label an image, int64",
     )

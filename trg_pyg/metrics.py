@@ -53,6 +53,20 @@ class Metric:
 METRICS = (
     Metric("test/top1", "top-1", "%", "higher", "score"),
     Metric("test/top5", "top-5", "%", "higher", "score"),
+    Metric(
+        "test/sbd",
+        "SBD",
+        "%",
+        "higher",
+        "score",
+        about="symmetric best Dice: an instance with the likest of the other side, mean of the lesser side",
+    ),
+    Metric(
+        "test/dic", "DiC", "", "lower", "score", about="size of the difference in count of found and true instances"
+    ),
+    Metric("test/voi", "VOI", "bits", "lower", "score", about="variation of information, over true foreground"),
+    Metric("test/arand", "ARAND", "%", "lower", "score", about="adapted Rand error, over true foreground"),
+    Metric("test/ap50", "AP50", "%", "higher", "score"),
     Metric("test/loss", "loss", "nats", "lower", "fit"),
     Metric("test/ece", "ECE", "%", "lower", "fit"),
     Metric("test/robust_top1", "robust", "%", "higher", "fit"),
@@ -70,6 +84,7 @@ METRICS = (
     ),
     Metric("test/corrupted_top1", "corrupted", "%", "higher", "score"),
     Metric("best/top1", "best epoch", "%", "higher", "best"),
+    Metric("best/sbd", "best epoch", "%", "higher", "best"),
     Metric(
         "passes",
         "passes",
@@ -82,6 +97,7 @@ METRICS = (
     Metric("seconds", "s/epoch", "s", "lower", "cost"),
     Metric("images_per_second", "images/s", "images/s", "higher", "progress"),
     Metric("train/top1", "training top-1", "%", "higher", "progress"),
+    Metric("train/pixel_accuracy", "training pixels", "%", "higher", "progress"),
     Metric("train/total", "training loss", "", "lower", "progress"),
 )
 

@@ -17,10 +17,16 @@ from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
+from trg_pyg.tasks import ImageClassification
 from trg_pyg.training.deterministic import deterministic_algorithms
 from trg_pyg.training.guard import Buffers
 
-DISTILLERS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
+# A method for other data alone has its own tests.
+DISTILLERS = [
+    cls
+    for cls in subclasses(Distiller)
+    if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.") and issubclass(ImageClassification, cls.tasks)
+]
 
 
 def options(cls: type[Distiller]) -> dict[str, Any]:

@@ -8,12 +8,18 @@ import trg_pyg.distillers
 from trg_pyg._discover import subclasses
 from trg_pyg.distillers import TRG, Distiller
 from trg_pyg.models import Outputs
+from trg_pyg.tasks import ImageClassification
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-METHODS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
+# A method for other data alone has its own tests.
+METHODS = [
+    cls
+    for cls in subclasses(Distiller)
+    if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.") and issubclass(ImageClassification, cls.tasks)
+]
 # All tokens: neighbours that are sampled near a tie may differ between devices.
 OPTIONS = {"tokens_per_image": None, "k": 4}
 

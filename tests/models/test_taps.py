@@ -604,9 +604,16 @@ def test_tap_without_a_grid(shape: list[int]) -> None:
         TappedModel(Wrap(Fixed(shape)), ["inner"]).describe(32)
 
 
+def test_logits_of_each_pixel_are_as_large_as_the_images() -> None:
+    network = TappedModel(nn.Sequential(nn.Conv2d(3, 5, 1)), ["0"])
+    described = network.describe((8, 12))
+    assert (described.num_classes, described.pixels, described.embedding) == (5, (8, 12), None)
+    assert network(torch.zeros(1, 3, 8, 12)).logits.shape == (1, 5, 8, 12)
+
+
 def test_logits_are_a_matrix() -> None:
-    with pytest.raises(InputError, match=r"Sequential gives logits \[2, 2, 8, 8\]"):
-        TappedModel(nn.Sequential(nn.Conv2d(3, 2, 1)), ["0"]).describe(8)
+    with pytest.raises(InputError, match=r"Sequential gives logits \[2, 2, 4, 4\]"):
+        TappedModel(nn.Sequential(nn.Conv2d(3, 2, 1, stride=2)), ["0"]).describe(8)
 
     class Dict(Net):
         def forward(self, x: Tensor) -> Any:

@@ -17,6 +17,7 @@ from trg_pyg.distillers import CRD, KD, TRG, Vanilla
 from trg_pyg.distillers.base import Distiller, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.models import TappedModel, build_model
+from trg_pyg.tasks import ImageClassification
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.deterministic import deterministic_algorithms, set_cublas_workspace
 from trg_pyg.training.loop import fit
@@ -131,7 +132,7 @@ def differing(device: str) -> list[str]:
 
     found = []
     for method in subclasses(Distiller):
-        if method.__module__.startswith("trg_pyg."):
+        if method.__module__.startswith("trg_pyg.") and issubclass(ImageClassification, method.tasks):
             one, same = trained(method), trained(method)
             found += [method.__name__] * any(not torch.equal(value, same[name]) for name, value in one.items())
     return found

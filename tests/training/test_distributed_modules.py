@@ -21,6 +21,7 @@ from trg_pyg.models import NetworkInfo, Networks, Outputs, TappedModel
 from trg_pyg.nodes import Embedded, Instances
 from trg_pyg.relations import NodeFeatures
 from trg_pyg.step import Step
+from trg_pyg.tasks import ImageClassification
 from trg_pyg.training.distributed import LossScope, World, wrap
 from trg_pyg.training.meter import Meter
 from trg_pyg.training.modules import (
@@ -138,7 +139,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "VID": [{"kd_weight": 2.0}],
 }
-METHODS = [cls for cls in subclasses(Distiller) if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.")]
+# A method for other data alone has its own tests.
+METHODS = [
+    cls
+    for cls in subclasses(Distiller)
+    if cls.__module__.startswith(f"{trg_pyg.distillers.__name__}.") and issubclass(ImageClassification, cls.tasks)
+]
 CASES = [
     Case(method, options)
     for method in [*METHODS, Banks, Noisy, Viewed]

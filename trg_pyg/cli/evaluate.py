@@ -109,7 +109,7 @@ def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
         return known[key]
 
     # All are loaded and looked at before the first is evaluated, so that a wrong one costs no time.
-    trained = [load(path, chosen.which, chosen.own_code, texts=True) for path in chosen.checkpoints]
+    trained = [load(path, chosen.which, chosen.own_code, texts=True, per_pixel=True) for path in chosen.checkpoints]
     if chosen.data is None:
         wanted = [(each, each.data, json.dumps(each.settings["data"])) for each in trained]
     else:

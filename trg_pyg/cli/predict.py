@@ -1,5 +1,6 @@
 """Classify image files, or texts, by a trained student."""
 
+import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -10,8 +11,9 @@ from typing import Any, get_args
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.data.files.loose_images import find_images
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
+from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict, predict_texts
 
@@ -21,6 +23,8 @@ _SOME_UNREADABLE = 1
 _DESCRIPTION = """\
 Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
 shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
+
+A network that finds instances says how many each image has, and --output writes their label maps and contours.
 
 A network that was trained on texts takes files with one text a line, or - for standard input.
 
@@ -40,8 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
-        trained = load(chosen.source, chosen.which, chosen.own_code, texts=True)
+        trained = load(chosen.source, chosen.which, chosen.own_code, texts=True, per_pixel=True)
         files: list[Path] | list[str]
+        if trained.facts.vocabulary is None and trained.per_pixel:
+            files = find_images(chosen.images)
+            unread = _show_instances(predict_instances(trained, files, chosen.output, device), chosen.json)
+            require(unread < len(files), f"none of {count(len(files), 'image')} can be read")
+            return
+        require(chosen.output is None, f"--output {chosen.output}: {trained.path} finds no instances; leave it out")
         if trained.facts.vocabulary is None:
             files = images = find_images(chosen.images)
             predictions = predict(trained, images, chosen.top, device, chosen.batch_size)
@@ -97,6 +107,21 @@ def _show(
     return unread
 
 
+def _show_instances(found: Iterator[FoundInstances], as_json: bool) -> int:
+    """Print how many instances each image has and return how many files could not be read."""
+    unread = 0
+    for each in found:
+        if each.error is not None:
+            unread += 1
+            print(f"{program(_COMMAND)}: {each.error}", file=sys.stderr)
+        if as_json:
+            told = {"instances": each.instances} if each.error is None else {"error": each.error}
+            print(json.dumps({"file": str(each.file)} | told))
+        elif each.error is None:
+            print(f"{_shown(each.file)}  {count(each.instances, 'instance')}")
+    return unread
+
+
 def _shown(file: Path | str) -> str:
     """Return a name on one line, also one with a line break or with bytes that are no text."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(file))
@@ -119,6 +144,7 @@ def _parser() -> ArgumentParser:
         help='print a line of JSON for each image: {"file", "classes": [{"class", "probability"}, ...]}, or '
         '{"file", "error"}',
     )
+    add("--output", "FOLDER", "of instances: label maps of 16 bits, and pictures of their contours", type=Path)
     parser.add_argument(
         "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"
     )

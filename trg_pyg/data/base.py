@@ -32,11 +32,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images in memory and their classes.
+    """Images in memory and their classes; a subclass may say that something else is learnt of them.
 
     Attributes:
         images: uint8 [N, channels, H, W].
-        targets: int64 [N], values in [0, C).
+        targets: int64 [N], values in [0, C); of a label for each pixel, [N, H, W].
         digest: hash of the files that they are from, with their names and classes, where there are any.
         places: of a part of a data set: the position of each image in the whole, int64 [N] on the CPU.
         task: what is learnt of them.
@@ -78,7 +78,8 @@ class ImageSet:
 
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        return ImageSet(self.images[index], self.targets[index], places=chosen(self.places, index))
+        places = chosen(self.places, index)
+        return replace(self, images=self.images[index], targets=self.targets[index], digest=None, places=places)
 
 
 # What a split can be. All kinds have a length, targets and an example, go to a device and give a part of themselves;
@@ -154,7 +155,7 @@ class Splits:
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """Training images of each class, C numbers."""
+        """Training images of each class, C numbers; where labels are those of pixels, all of them for each."""
         return _class_counts(self.train, len(self.classes))
 
     def holding_out(self, share: float, seed: int) -> "Splits":
@@ -400,11 +401,16 @@ def _hold_out(
     # One seed serves the test split of one folder, these and the long tail. Each draws among what the one before has
     # left, so no image is in two of them, and since the sizes of the classes differ the draws do not repeat each other.
     held = torch.zeros(len(train), dtype=torch.bool)
-    held[holdout_indices(train.targets, classes, fraction, seed, split)] = True
+    if train.task.per_pixel:  # images of no class each
+        held[holdout_indices(torch.zeros(len(train), dtype=torch.int64), ("all",), fraction, seed, split)] = True
+    else:
+        held[holdout_indices(train.targets, classes, fraction, seed, split)] = True
     return train.select(~held), train.select(held)
 
 
 def _class_counts(image_set: Source, num_classes: int) -> tuple[int, ...]:
+    if image_set.task.per_pixel:
+        return (len(image_set),) * num_classes
     return tuple(torch.bincount(image_set.targets, minlength=num_classes).tolist())
 
 
@@ -418,12 +424,14 @@ def _size(image_set: Source) -> str:
 def _check_split(image_set: Source, split: str, classes: tuple[str, ...]) -> None:
     if isinstance(image_set, ImageSet):
         _check_images(image_set.images, split)
-    targets = image_set.targets
+    targets, per_pixel = image_set.targets, image_set.task.per_pixel
     images = len(image_set.files if isinstance(image_set, FileSet) else _tensors(image_set)[0])
     require(
-        targets.dtype == torch.int64 and targets.shape == (images,),
+        targets.dtype == torch.int64 and targets.shape[: 1 if per_pixel else None] == (images,),
         f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{images}]",
     )
+    if per_pixel:
+        return
     outside = targets[(targets < 0) | (targets >= len(classes))]
     require(
         len(outside) == 0,

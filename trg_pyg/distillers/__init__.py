@@ -17,6 +17,7 @@ from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
+from trg_pyg.distillers.grd import GRD
 from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
 from trg_pyg.distillers.ickd import ICKD
@@ -63,6 +64,7 @@ __all__ = [
     "DCD",
     "DIST",
     "DKD",
+    "GRD",
     "HKD",
     "ICKD",
     "IRG",

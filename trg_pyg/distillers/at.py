@@ -7,6 +7,7 @@ from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.losses.attention import AttentionLoss
 from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.tasks.base import Task
 
 
 class AT(TermDistiller):
@@ -26,6 +27,7 @@ class AT(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     per_image: ClassVar[bool] = True
 
     def __init__(

@@ -84,7 +84,9 @@ class Distiller(nn.Module, ABC):
         labels: what it can learn from: ``"hard"`` labels alone; labels that are ``"smooth"`` too, or classes that weigh
             more than others, for its cross-entropy is that of the step; or ``"mixed"`` images of two classes too, for
             no part of it needs one class an image.
-        task: what the labels are; a training sets that of its data.
+        tasks: kinds of data that the method can learn from: by default those of one class an item. One that reads
+            features, or logits by :meth:`~trg_pyg.tasks.base.Task.rows` alone, can learn from all: ``(Task,)``.
+        task: what the labels are; :meth:`learn` sets that of the data.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -94,6 +96,7 @@ class Distiller(nn.Module, ABC):
     every: int = 1
     min_images: int = 1
     labels: Labels = "hard"
+    tasks: ClassVar[tuple[type[Task], ...]] = (ImageClassification,)
     task: Task = ImageClassification()
     after: ClassVar[str] = ""
     per_image: ClassVar[bool] = False
@@ -219,6 +222,19 @@ class Distiller(nn.Module, ABC):
         """Return the student's network as it is to be used, which is what is saved; ``model`` stays as it is."""
         return model
 
+    def learn(self, task: Task) -> None:
+        """Be told what the labels of the data are, before the first step.
+
+        Raises:
+            InputError: it cannot learn from such data.
+        """
+        require(
+            isinstance(task, self.tasks),
+            f"{type(self).__name__} is a method for {' or '.join(each.__name__ for each in self.tasks)}, and the data "
+            f"are for {type(task).__name__}: leave it out",
+        )
+        self.task = task
+
     def check_labels(self, mixed: str, altered: str) -> None:
         """Refuse labels that the method cannot learn from, see :attr:`labels`.
 
@@ -326,7 +342,10 @@ def check_weights(**weights: float) -> None:
 def _check_outputs(owner: str, outputs: Outputs, described: NetworkInfo, images: int) -> None:
     require(images > 0, "a batch without images: give at least 1")
     taps = len(described.features)
-    expected = [("logits", (described.num_classes,)), *((f"tap {tap.path}", tap.shape) for tap in described.features)]
+    expected = [
+        ("logits", (described.num_classes, *described.pixels)),
+        *((f"tap {tap.path}", tap.shape) for tap in described.features),
+    ]
     require(
         len(outputs.features) >= taps,
         f"{len(outputs.features)} features of the {owner}, which was described with {taps}: "

@@ -8,6 +8,7 @@ from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.errors import require
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo
+from trg_pyg.tasks.base import Task
 
 
 class FitNet(TermDistiller):
@@ -29,6 +30,7 @@ class FitNet(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Inter-channel correlations."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
@@ -11,6 +11,7 @@ from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.nodes.channels import Channels
 from trg_pyg.relations.kernels import DotProduct
 from trg_pyg.relations.scaled import Scaled
+from trg_pyg.tasks.base import Task
 
 
 class ICKD(TermDistiller):
@@ -34,6 +35,8 @@ class ICKD(TermDistiller):
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or one
             has no tap.
     """
+
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from typing import ClassVar
 from trg_pyg.distillers.base import Taps
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.tasks.base import Task
 
 
 class KD(TermDistiller):
@@ -27,6 +28,7 @@ class KD(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "none"
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     per_image: ClassVar[bool] = True
 
     def __init__(

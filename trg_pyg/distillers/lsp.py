@@ -14,6 +14,7 @@ from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.kernels import Laplace
 from trg_pyg.relations.softmax import Softmax
+from trg_pyg.tasks.base import Task
 
 
 class LSP(TermDistiller):
@@ -38,6 +39,7 @@ class LSP(TermDistiller):
             option is impossible.
     """
 
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     per_image: ClassVar[bool] = True
 
     def __init__(

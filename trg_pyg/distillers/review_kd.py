@@ -13,6 +13,7 @@ from trg_pyg.losses.pyramid import PyramidLoss
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.nn.attention_fusion import AttentionFusion
 from trg_pyg.step import Step
+from trg_pyg.tasks.base import Task
 from trg_pyg.tokens.maps import as_map
 
 
@@ -42,6 +43,7 @@ class ReviewKD(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Similarity-preserving distillation."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from trg_pyg.distillers.base import check_networks, check_weights
 from trg_pyg.distillers.relational import Relational
@@ -11,6 +11,7 @@ from trg_pyg.models.taps import NetworkInfo
 from trg_pyg.nodes.images import FlattenedMaps
 from trg_pyg.relations.kernels import DotProduct
 from trg_pyg.relations.scaled import Scaled
+from trg_pyg.tasks.base import Task
 
 
 class SP(TermDistiller):
@@ -29,6 +30,7 @@ class SP(TermDistiller):
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
     """
 
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     by_rows = True
 
     def __init__(

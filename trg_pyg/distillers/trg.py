@@ -27,6 +27,7 @@ from trg_pyg.relations.carried import GivenWeight
 from trg_pyg.relations.kernels import Gaussian
 from trg_pyg.relations.softmax import Softmax
 from trg_pyg.step import Share, Step
+from trg_pyg.tasks.base import Task
 from trg_pyg.tokens.normalize import l2_normalize
 from trg_pyg.tokens.tokenizer import Tokenizer
 
@@ -86,6 +87,7 @@ class TRG(TermDistiller):
             names it.
     """
 
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     symbols: ClassVar[Mapping[str, str]] = {"inner": "alpha", "local": "beta", "global": "gamma", "graph": "delta"}
 
     def __init__(

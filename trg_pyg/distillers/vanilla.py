@@ -7,6 +7,7 @@ from torch import Tensor
 from trg_pyg.distillers.base import Distiller, Labels, Taps
 from trg_pyg.models.taps import Outputs
 from trg_pyg.step import Step
+from trg_pyg.tasks.base import Task
 
 
 class Vanilla(Distiller):
@@ -19,6 +20,7 @@ class Vanilla(Distiller):
 
     needs_teacher: ClassVar[bool] = False
     taps: ClassVar[Taps] = "none"
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     per_image: ClassVar[bool] = True
     labels: Labels = "mixed"
 

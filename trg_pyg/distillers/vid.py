@@ -7,6 +7,7 @@ from trg_pyg.distillers.map_term import MapTerm, stage_pairs
 from trg_pyg.distillers.terms import Term, TermDistiller
 from trg_pyg.losses.vid import VIDLoss
 from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.tasks.base import Task
 
 
 class VID(TermDistiller):
@@ -28,6 +29,7 @@ class VID(TermDistiller):
     """
 
     taps: ClassVar[Taps] = "stages"
+    tasks: ClassVar[tuple[type[Task], ...]] = (Task,)
     per_image: ClassVar[bool] = True
 
     def __init__(

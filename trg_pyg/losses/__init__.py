@@ -3,6 +3,7 @@
 import trg_pyg._pyg  # noqa: F401
 from trg_pyg.batch import check_target
 from trg_pyg.losses.aekt import ExplicitKnowledgeLoss
+from trg_pyg.losses.affinity import AffinityLoss, affinities, affinity_loss, label_affinities, pixel_embedding
 from trg_pyg.losses.attention import AttentionLoss
 from trg_pyg.losses.base import DistillationLoss, check_logits, check_maps, check_rows
 from trg_pyg.losses.class_counts import class_counts
@@ -16,6 +17,14 @@ from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
 from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
+from trg_pyg.losses.instance_graphs import (
+    bank_edge_error,
+    bank_pixel_error,
+    edge_error,
+    instance_means,
+    node_error,
+    window_means,
+)
 from trg_pyg.losses.local import LocalStructureLoss
 from trg_pyg.losses.logit import LogitKD, standardized
 from trg_pyg.losses.ltkd import LTKDLoss
@@ -31,6 +40,7 @@ from trg_pyg.losses.wkd import WKDLoss
 from trg_pyg.losses.wttm import WTTMLoss
 
 __all__ = [
+    "AffinityLoss",
     "AttentionLoss",
     "CRDLoss",
     "ContextualLoss",
@@ -58,11 +68,21 @@ __all__ = [
     "VIDLoss",
     "WKDLoss",
     "WTTMLoss",
+    "affinities",
+    "affinity_loss",
+    "bank_edge_error",
+    "bank_pixel_error",
     "check_logits",
     "check_maps",
     "check_rows",
     "check_target",
     "class_counts",
     "decouple",
+    "edge_error",
+    "instance_means",
+    "label_affinities",
+    "node_error",
+    "pixel_embedding",
     "standardized",
+    "window_means",
 ]

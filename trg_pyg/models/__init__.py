@@ -39,6 +39,7 @@ from trg_pyg.models.published import (
 from trg_pyg.models.reused import Projected, make_projector, restore_projector, widen
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.text_transformer import TextTransformer, text_transformer
+from trg_pyg.models.unet import UNet, unet
 from trg_pyg.models.vit import vit_tiny_patch4_32
 from trg_pyg.models.weights import LoadedWeights, digest_of, load_weights, not_finite, save_weights, take_over
 from trg_pyg.models.zoo import build_model
@@ -71,6 +72,7 @@ __all__ = [
     "ShuffleUnitV2",
     "TappedModel",
     "TextTransformer",
+    "UNet",
     "WideBlock",
     "WideResNet",
     "WideStage",
@@ -112,6 +114,7 @@ __all__ = [
     "take_over",
     "text_transformer",
     "torchvision_weights",
+    "unet",
     "vgg8",
     "vgg11",
     "vgg13",

@@ -29,7 +29,7 @@ class Outputs(NamedTuple):
     """What one network gives for a batch of B images.
 
     Attributes:
-        logits: ``[B, classes]``.
+        logits: ``[B, classes]``; of a network that answers for each pixel, ``[B, channels, H, W]``.
         features: one tensor per tap, in the order of the taps, as the tapped module returned it.
         embedding: ``[B, d]``, what the classifier takes; ``None`` where none is known or the call did not reach it.
     """
@@ -89,11 +89,13 @@ class NetworkInfo:
         num_classes: width of the logits.
         features: one per tap, in the order of the taps.
         embedding: d, the width of what the classifier takes; ``None`` where none is known.
+        pixels: height and width of the logits, of a network that answers for each pixel; else empty.
     """
 
     num_classes: int
     features: tuple[FeatureInfo, ...]
     embedding: int | None = None
+    pixels: tuple[int, ...] = ()
 
 
 class TappedModel(nn.Module):
@@ -118,7 +120,8 @@ class TappedModel(nn.Module):
 
     Args:
         model: the network; takes normalised images ``[B, C, H, W]``, or several tensors ``[B, ...]`` by their names,
-            and returns logits ``[B, classes]``, or a tuple that begins with them.
+            and returns logits ``[B, classes]``, or of each pixel ``[B, channels, H, W]``, or a tuple that begins with
+            them.
         taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. Or
 
             * ``"last"``, as ``None``: the last of ``default_taps``. Without them, the last module to finish whose
@@ -199,8 +202,9 @@ class TappedModel(nn.Module):
 
         Raises:
             InputError: the network can't take such inputs; a tap has no spatial grid, or is a sequence that is not the
-                prefix tokens followed by others that make a grid of the images' shape; the logits are not
-                ``[B, classes]``; the declared classifier does not take ``[B, d]``; ``normalize`` has other channels.
+                prefix tokens followed by others that make a grid of the images' shape; the logits are neither
+                ``[B, classes]`` nor a map of the images' size; the declared classifier does not take ``[B, d]``;
+                ``normalize`` has other channels.
         """
         if channels is not None:
             known = self.channels if isinstance(self.normalize, Normalize) else channels
@@ -210,14 +214,18 @@ class TappedModel(nn.Module):
         probe = inputs_like(self.model, example, self.channels)
         self.find(probe)
         outputs = self._look(self, probe)
-        if outputs.logits.ndim != 2:
-            raise InputError(f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed")
         shape = sides(example) if isinstance(example, int | tuple) else None
+        pixels = tuple(outputs.logits.shape[2:])
+        if outputs.logits.ndim != 2 and pixels != shape:
+            raise InputError(
+                f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed, or as many pixels as "
+                "the images have"
+            )
         infos = [
             _feature_info(path, feature, self.prefix_tokens, self._channels_last, shape)
             for path, feature in zip(self.taps or (), outputs.features, strict=True)
         ]
-        return NetworkInfo(outputs.logits.shape[1], tuple(infos), self._embedding_width(outputs.embedding))
+        return NetworkInfo(outputs.logits.shape[1], tuple(infos), self._embedding_width(outputs.embedding), pixels)
 
     def behind(self, feature: Tensor, tap: int | None = None) -> Tensor:
         """Return the logits ``[R, classes]`` that the network gives with another feature in the place of its own.

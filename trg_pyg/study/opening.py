@@ -83,10 +83,10 @@ def _data(study: Study) -> str:
         heldout += f", {len(splits.unlabelled):,} unlabelled"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     tested = count(len(splits.test), f"{splits.evaluated} {splits.train.task.item}")
+    classes = "" if splits.train.task.per_pixel else f", {count(len(splits.classes), 'class')} of {each}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and {tested}{origin} "
-        f"of {_shape(splits)}{heldout}, "
-        f"{count(len(splits.classes), 'class')} of {each}"
+        f"of {_shape(splits)}{heldout}{classes}"
     )
 
 
@@ -98,7 +98,8 @@ def _shape(splits: Splits) -> str:
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
     taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
     # Methods that compare embeddings take the mean of the last map then.
-    unknown = "; no embedding is known: declare classifier_path" if taps and info.embedding is None else ""
+    missing = taps and info.embedding is None and not info.pixels
+    unknown = "; no embedding is known: declare classifier_path" if missing else ""
     return f"{config.name}: {count(needed.parameters, 'parameter')}, {_flops(needed.flops)} an image" + (
         f", taps {taps}{unknown}" if taps else ""
     )

@@ -207,9 +207,11 @@ class Display:
         groups = " ".join(f"{metric.title} {metrics[metric.key]:.1f}" for metric in shots)
         score = score_of([metrics])
         test = f"  {self._evaluated} {metrics[score.key]:.2f} {score.unit}" if score.key in metrics else ""
+        trained = metrics.get(score.of("train").key)
+        train = "" if trained is None else f"  train {trained:.2f} {score.unit}"
         line = (
             f"{self.title}  epoch {int(metrics['epoch'])}/{self._epochs}{test}"
-            f"{'  ' + groups if groups else ''}  train {metrics[f'train/{score.name}']:.2f} {score.unit}  {parts}"
+            f"{'  ' + groups if groups else ''}{train}  {parts}"
             f"  {metrics['images_per_second']:.0f} images/s"
         )
         say(line)

@@ -160,6 +160,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
     for method in choices.methods:
         try:
             distiller = method.build(*pairs[method.taps])
+            distiller.learn(splits.train.task)
             own = _splits_for(distiller.pools, splits, config.data.subset_seed)
             distiller.bind(own.train.targets, torch.Generator())
             if config.teacher_store and distiller.needs_teacher and not distiller.has_views():
@@ -455,14 +456,20 @@ def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Output
         return torch.randn(images, *shape, generator=generator)
 
     embedding = None if info.embedding is None else draw(info.embedding)
-    return Outputs(draw(info.num_classes), tuple(draw(*tap.shape) for tap in info.features), embedding)
+    return Outputs(draw(info.num_classes, *info.pixels), tuple(draw(*tap.shape) for tap in info.features), embedding)
 
 
 def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:
     info = tapped(network, config, taps).describe(splits.example)
+    task, classes = splits.train.task, len(splits.classes)
     require(
-        info.num_classes == len(splits.classes),
-        f"{config.name} gives {count(info.num_classes, 'logit')}, the data have {count(len(splits.classes), 'class')}",
+        bool(info.pixels) == task.per_pixel,
+        f"{config.name} answers for {'each pixel' if info.pixels else 'an image'}, and the data are for "
+        f"{type(task).__name__}: choose another network, such as {'unet' if task.per_pixel else 'resnet20'}",
+    )
+    require(
+        info.num_classes == task.width(classes),
+        f"{config.name} gives {count(info.num_classes, 'logit')}, the data have {count(classes, 'class')}",
     )
     require(
         taps == "none" or len(info.features) > 0,

@@ -2,6 +2,7 @@
 
 from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.image_classification import ImageClassification
+from trg_pyg.tasks.instance_segmentation import InstanceSegmentation, instances_of
 from trg_pyg.tasks.text_classification import TextClassification
 
-__all__ = ["ImageClassification", "Task", "TextClassification"]
+__all__ = ["ImageClassification", "InstanceSegmentation", "Task", "TextClassification", "instances_of"]

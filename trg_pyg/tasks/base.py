@@ -22,10 +22,16 @@ class Task(ABC):
         score: name of the metric that networks are compared by, as :meth:`metrics` has it and ``trg_pyg.metrics``
             lists it: the best epoch is chosen by it.
         item: what one of the things is called that labels belong to.
+        per_pixel: whether a network has to answer for each pixel, logits ``[B, channels, H, W]``.
     """
 
     score: ClassVar[str]
     item: ClassVar[str] = "image"
+    per_pixel: ClassVar[bool] = False
+
+    def width(self, classes: int) -> int:
+        """Return how many logits, or channels of each pixel, a network has to give for so many classes."""
+        return classes
 
     @abstractmethod
     def check_step(self, outputs: "Outputs", step: "Step") -> None:
@@ -50,7 +56,9 @@ class Task(ABC):
 
     @abstractmethod
     def running(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
-        """Return what is told of training batches by name, scalars that cost next to nothing, :attr:`score` among them.
+        """Return what is told of training batches by name, scalars that cost next to nothing.
+
+        :attr:`score` is among them where it does.
 
         Args:
             outputs: of the student, of the labelled rows, detached.

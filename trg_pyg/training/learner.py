@@ -150,9 +150,10 @@ class Learner:
         self._keep, self._seed = keep_checkpoints, seeds.order
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
+        self._task = train_set.task
+        trainee.distiller.learn(self._task)
         trainee.distiller.bind(train_set.targets.cpu(), draws)
         described = trainee.student.describe(train_set.example)
-        trainee.distiller.task = self._task = train_set.task
         self._score = score_named(self._task.score)
         trainee.distiller.extend(trainee.student)
         if config.sync_batchnorm:

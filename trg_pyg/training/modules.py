@@ -152,8 +152,10 @@ class DistillationModule(nn.Module):
         soft = None if step.soft is None else self.world.gather(step.soft, shares)
         mask = None if step.mask is None else self.world.gather(step.mask.long(), shares).bool()
         step = replace(step, inputs=None, mask=mask)  # of the share alone
-        if step.index is None:
-            return replace(step, target=self.world.gather(step.target, shares), rows=rows, soft=soft)
+        if step.index is None or step.target.dim() > 1:
+            target = self.world.gather(step.target, shares)
+            index = None if step.index is None else self.world.gather(step.index, shares)
+            return replace(step, target=target, index=index, rows=rows, soft=soft)
         both = self.world.gather(torch.stack([step.target, step.index], dim=1), shares)
         return replace(step, target=both[:, 0].contiguous(), index=both[:, 1].contiguous(), rows=rows, soft=soft)
 

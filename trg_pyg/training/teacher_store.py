@@ -52,6 +52,11 @@ class Views(NamedTuple):
             not isinstance(train_set, InputSet),
             "teacher_store keeps what a teacher says of images, and these data are none; set teacher_store to off",
         )
+        require(
+            not train_set.task.per_pixel,
+            "teacher_store keeps a row for each view of an image, and these networks answer for each pixel; set "
+            "teacher_store to off",
+        )
         names = ("randaugment", "trivialaugment", "erasing", "mixup", "cutmix")
         changes = [f"train.{name} = {value}" for name in names if (value := getattr(config, name))]
         cropped = isinstance(augment, RandomResizedCrop)

@@ -4,11 +4,13 @@ from trg_pyg.use.card import model_card
 from trg_pyg.use.cost import compare_cost, cost_table, measure_cost
 from trg_pyg.use.evaluate import Evaluation, Images, check_fits, evaluate_on, evaluation_tables, read_images_of
 from trg_pyg.use.export import export
+from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, load
 from trg_pyg.use.predict import Prediction, predict
 
 __all__ = [
     "Evaluation",
+    "FoundInstances",
     "Images",
     "Prediction",
     "TrainedNetwork",
@@ -22,5 +24,6 @@ __all__ = [
     "measure_cost",
     "model_card",
     "predict",
+    "predict_instances",
     "read_images_of",
 ]

@@ -177,9 +177,16 @@ def evaluate_on(
         images.facts.vocabulary is None or not (corruptions or attack),
         f"{trained.path}: corruptions and attacks are of images, and the data are texts; leave them out",
     )
+    require(
+        not (images.images.task.per_pixel and (corruptions or attack)),
+        f"{trained.path}: corruptions and attacks are measured by classes of images, and this network answers for each "
+        "pixel; leave them out",
+    )
     network = trained.network.to(device)
 
     def measure() -> dict[str, float]:
+        if images.images.task.per_pixel:
+            return evaluate(network, images.images, batch_size, device=device)
         with _logits(network) as seen:
             metrics = evaluate(network, images.images, batch_size, images.shots, device=device)
         return metrics | {"ece": answers(seen)["ece"]}
@@ -323,7 +330,7 @@ def _joined(splits: Splits) -> Source:
         return replace(train, inputs=inputs, targets=targets, digest=None, places=None)
     assert isinstance(train, ImageSet)
     assert isinstance(test, ImageSet)
-    return ImageSet(torch.cat([train.images, test.images]), targets)
+    return replace(train, images=torch.cat([train.images, test.images]), targets=targets, digest=None, places=None)
 
 
 def _named(data: Data) -> str:

@@ -90,6 +90,11 @@ class TrainedNetwork:
         )
         return self.facts.image_size, self.resize, self.interpolation, self.background
 
+    @cached_property
+    def per_pixel(self) -> bool:
+        """Whether it answers for each pixel of an image."""
+        return bool(self.network.describe(self.facts.example).pixels)
+
     @property
     def expected(self) -> DataFacts:
         """Classes and size of its images, and the normalisation that it expects of them."""
@@ -142,7 +147,12 @@ class TrainedNetwork:
 
 
 def load(
-    path: str | Path, which: Which = "last", own_code: bool = False, taps: Taps = "none", texts: bool = False
+    path: str | Path,
+    which: Which = "last",
+    own_code: bool = False,
+    taps: Taps = "none",
+    texts: bool = False,
+    per_pixel: bool = False,
 ) -> TrainedNetwork:
     """Load the network of a run or of an exported folder; neither needs its data.
 
@@ -154,10 +164,11 @@ def load(
         own_code: whether an exported network that is named by a dotted path may be imported, which runs that code.
         taps: the features of a run's network to read where its configuration names none.
         texts: whether the caller knows what to do with a network that takes texts.
+        per_pixel: whether the caller knows what to do with a network that answers for each pixel.
 
     Raises:
-        InputError: it is neither, a file in it is damaged, the run has no weights yet, or its network takes texts and
-            the caller images.
+        InputError: it is neither, a file in it is damaged, the run has no weights yet, or its network is none that the
+            caller knows what to do with.
     """
     path = Path(path)
     require(path.exists(), f"{path}: there is no such file or folder")
@@ -165,6 +176,7 @@ def load(
     if (folder / CONFIG).is_file():
         found = _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
         require(texts or found.facts.vocabulary is None, f"{path} takes texts, and this is for networks of images")
+        require(per_pixel or not found.per_pixel, f"{path} answers for each pixel, and this is for classes of images")
         return found
     if (folder / ABOUT).is_file():
         return _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)

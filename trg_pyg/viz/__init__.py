@@ -4,6 +4,7 @@ import trg_pyg._pyg  # noqa: F401
 from trg_pyg.viz.bars import plot_bars, plot_changes
 from trg_pyg.viz.class_size import plot_class_size
 from trg_pyg.viz.confusion import plot_confusion
+from trg_pyg.viz.contours import contours
 from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph, thumbnail_corners
 from trg_pyg.viz.curves import plot_curves
 from trg_pyg.viz.drawing import (
@@ -38,6 +39,7 @@ __all__ = [
     "check_colours",
     "check_positions",
     "contextual_similarity",
+    "contours",
     "cosine_similarity",
     "cross_image_edges",
     "cross_image_lines",

@@ -131,7 +131,7 @@ class EpochLoader(ABC, Generic[Source]):
         """
         parts = self._begin()
         for part, images in zip(parts, self._images(parts), strict=True):
-            slots = part.slots
+            slots, targets = part.slots, self._targets[part.on_device]
             if isinstance(self.augment, Augment):
                 if slots is None:
                     draws = self._own(self._draws(part.whole, self.augment))
@@ -139,9 +139,9 @@ class EpochLoader(ABC, Generic[Source]):
                 else:
                     draws = self.augment.fixed(slots)
                 images = self.augment.apply(images, draws)
+                targets = self.augment.apply_to_labels(targets, draws)
             elif self.augment is None and slots is None:
                 slots = self._places[part.positions]
-            targets = self._targets[part.on_device]
             # Counted before it is given out: who saves the state after a step of training has used this batch.
             self._given += 1
             yield Batch(images, targets, part.on_device, part.whole, slot=slots)

@@ -96,6 +96,10 @@ class Augment:
             return self._slice(images, draws)
         return _gather(images, to_device(draws, images.device))
 
+    def apply_to_labels(self, labels: Tensor, draws: Tensor) -> Tensor:
+        """Return the labels of images that were moved as it was drawn: those of whole images stay as they are."""
+        return labels
+
     def _slice(self, images: Tensor, draws: Tensor) -> Tensor:
         # One slice an image, in NumPy: on a CPU the gather reads eight bytes of index for each byte of pixel, and a
         # slice in torch costs more than copying a small image does.
