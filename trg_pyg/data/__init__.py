@@ -14,6 +14,9 @@ from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.image_folder import ImageFolder
 from trg_pyg.data.image_list import ImageList
 from trg_pyg.data.input_set import InputSet
+from trg_pyg.data.instances.instance_data import InstanceData, InstanceSet, Turn
+from trg_pyg.data.instances.label_maps import LabelMaps, read_image, read_labels
+from trg_pyg.data.instances.touching_digits import TouchingDigits
 from trg_pyg.data.loading.augment import Augment
 from trg_pyg.data.loading.file_loader import FileLoader
 from trg_pyg.data.loading.loader import BatchLoader, make_loader
@@ -25,18 +28,6 @@ from trg_pyg.data.text.reviews import Reviews
 from trg_pyg.data.text.text_data import TextData, Texts, TextSet
 from trg_pyg.data.text.text_files import TextFiles, read_texts
 from trg_pyg.data.text.vocabulary import Vocabulary
-from trg_pyg.data.instances.instance_data import InstanceData, InstanceSet, Turn
-from trg_pyg.data.instances.label_maps import LabelMaps, read_image, read_labels
-from trg_pyg.data.loading.loader import BatchLoader, make_loader
-from trg_pyg.data.splits.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
-from trg_pyg.data.files.loose_images import find_images, read_images
-from trg_pyg.data.loading.lost_worker import WorkerLost, worker_lost
-from trg_pyg.data.loading.pool import Pools
-from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
-from trg_pyg.data.text.reviews import Reviews
-from trg_pyg.data.text.text_data import TextData, Texts, TextSet
-from trg_pyg.data.text.text_files import TextFiles, read_texts
-from trg_pyg.data.instances.touching_digits import TouchingDigits
 from trg_pyg.data.unlabelled import read_unlabelled
 
 __all__ = [

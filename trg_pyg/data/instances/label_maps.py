@@ -10,9 +10,9 @@ from PIL import Image
 
 from trg_pyg._size import Size, shown_size, sides
 from trg_pyg.data.files._decode import read_rgb
-from trg_pyg.data.splits.holdout import check_fraction, holdout_indices
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
 from trg_pyg.data.instances.instance_data import InstanceData, InstanceSet
+from trg_pyg.data.splits.holdout import check_fraction, holdout_indices
 from trg_pyg.errors import InputError, few, require
 
 # Pillow's names of pixels that are one whole number each.

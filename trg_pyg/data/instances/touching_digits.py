@@ -4,8 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trg_pyg.data.splits.holdout import holdout_indices
 from trg_pyg.data.instances.instance_data import InstanceData, InstanceSet
+from trg_pyg.data.splits.holdout import holdout_indices
 
 SIDE = 64
 _TRAIN, _TEST = 200, 100

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trg_pyg._transfer import to_device
-from trg_pyg.data.loading.augment import Augment
 from trg_pyg.data.base import Data, ImageSet, Source, Splits, channel_statistics
+from trg_pyg.data.loading.augment import Augment
 from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.instance_segmentation import InstanceSegmentation
 
