@@ -11,6 +11,7 @@ from trg_pyg.errors import InputError
 from trg_pyg.models.attack import Attack
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.load import load
+from trg_pyg.use.predict import predict
 
 SMALL = [
     *("run", "--data", "Reviews", "--train.epochs=1", "--teacher.train.epochs=1", "--seeds", "0", "--quiet"),
@@ -42,6 +43,11 @@ def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsy
         assert {each["class"] for each in row["classes"]} <= {"complaint", "mixed", "praise"}
     assert trg(["predict", str(folder), str(file)]) == 0
     assert "The tea was lovely.  " in capsys.readouterr().out
+
+
+def test_files_are_no_texts(folder):
+    with pytest.raises(InputError, match="takes texts, and these are files: give texts, as str"):
+        next(predict(load(folder, texts=True), [Path("new.txt")]))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.load import TrainedNetwork, Which, load
-from trg_pyg.use.predict import Prediction, predict, predict_texts
+from trg_pyg.use.predict import Prediction, predict
 
 _COMMAND = "predict"
 # That of a command that did part of its work.
@@ -41,13 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
         trained = load(chosen.source, chosen.which, chosen.own_code, texts=True)
-        files: list[Path] | list[str]
-        if trained.facts.vocabulary is None:
-            files = images = find_images(chosen.images)
-            predictions = predict(trained, images, chosen.top, device, chosen.batch_size)
-        else:
-            files = texts = _lines(chosen.images)
-            predictions = predict_texts(trained, texts, chosen.top, device, chosen.batch_size)
+        texts = trained.facts.vocabulary is not None
+        files = _lines(chosen.images) if texts else find_images(chosen.images)
+        predictions = predict(trained, files, chosen.top, device, chosen.batch_size)
         try:
             unread = _show(predictions, files, trained, chosen)
         except BrokenPipeError:
@@ -76,7 +72,7 @@ def _lines(names: list[str]) -> list[str]:
 
 
 def _show(
-    predictions: Iterator[Prediction], files: Sequence[Path | str], trained: TrainedNetwork, chosen: Namespace
+    predictions: Iterator[Prediction], files: Sequence[Path] | Sequence[str], trained: TrainedNetwork, chosen: Namespace
 ) -> int:
     """Print the predictions and return how many files could not be read."""
     unread = 0
