@@ -93,6 +93,17 @@ class Vocabulary:
                 mask[row, : len(pieces)] = 1
         return {"input_ids": ids, "attention_mask": mask}
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the pieces that numbers stand for.
+
+        Of a list ``[pad]``, ``[unknown]`` and ``[text]``, the beginning, are no words. Of a file they are as it says.
+        """
+        if self.tokenizer:
+            library = _library(self.tokenizer, self.max_tokens)
+            return [library.id_to_token(number) for number in ids]
+        names = ("[pad]", "[unknown]", "[text]", *self.words)
+        return [names[number] for number in ids]
+
 
 def _pieces(text: str) -> list[str]:
     return _PIECES.findall(text.lower())

@@ -30,6 +30,7 @@ from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.reliability import plot_reliability
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
 from trg_pyg.viz.token_graph import draw_token_graph
+from trg_pyg.viz.words import draw_words, text_height, text_width
 
 __all__ = [
     "Interval",
@@ -50,6 +51,7 @@ __all__ = [
     "draw_patch",
     "draw_similarity",
     "draw_token_graph",
+    "draw_words",
     "edge_weights",
     "faded",
     "figure_style",
@@ -74,6 +76,8 @@ __all__ = [
     "silhouette",
     "strong_lines",
     "styled",
+    "text_height",
+    "text_width",
     "thumbnail_corners",
     "to_png",
     "to_svg",
