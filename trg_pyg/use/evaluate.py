@@ -178,6 +178,8 @@ def evaluate_on(
         f"{trained.path}: corruptions and attacks are of images, and the data are texts; leave them out",
     )
     network = trained.network.to(device)
+    if isinstance(images.images, InputSet):
+        network.describe(images.images.example)
 
     def measure() -> dict[str, float]:
         with _logits(network) as seen:
