@@ -83,6 +83,8 @@ def test_a_tokenizer_pads_as_its_file_says(library):
     assert len(vocabulary) == 300
     assert vocabulary.encode(["ab"])["input_ids"].tolist() == [[97, 98, 7, 7]]
     assert vocabulary.encode(["ab"])["attention_mask"].tolist() == [[1, 1, 0, 0]]
+    with pytest.raises(InputError, match="text '': the tokenizer makes no piece of it; take it out"):
+        vocabulary.encode(["ab", ""])
 
 
 @pytest.mark.parametrize(

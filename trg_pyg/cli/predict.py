@@ -113,7 +113,7 @@ def _parser() -> ArgumentParser:
         "--json",
         action="store_true",
         help='print a line of JSON for each image: {"file", "classes": [{"class", "probability"}, ...]}, or '
-        '{"file", "error"}',
+        '{"file", "error"}; of texts "text" in the place of "file"',
     )
     parser.add_argument(
         "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"

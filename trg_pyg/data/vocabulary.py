@@ -83,6 +83,8 @@ class Vocabulary:
             found = _library(self.tokenizer, self.max_tokens).encode_batch(list(texts))
             ids = torch.tensor([each.ids for each in found], dtype=torch.int64)
             mask = torch.tensor([each.attention_mask for each in found], dtype=torch.int64)
+            none = next((text for text, each in zip(texts, found, strict=True) if not any(each.attention_mask)), None)
+            require(none is None, f"text {none!r}: the tokenizer makes no piece of it; take it out")
         else:
             number = {word: at for at, word in enumerate(self.words, _SPECIAL)}
             ids = torch.full((len(texts), self.max_tokens), _PADDING, dtype=torch.int64)
