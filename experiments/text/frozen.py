@@ -10,6 +10,7 @@ that starts at zero needs steps that are too large for the layers below it.
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -45,7 +46,7 @@ def main(study: str, weights: str, output: str) -> None:
     splits = config.data.load()
     assert isinstance(splits.train, InputSet)
     assert isinstance(splits.test, InputSet)
-    network = build_network(replace(config.teacher, weights=weights), splits, seed=0).eval()
+    network = build_network(replace(config.teacher, weights=Path(weights)), splits, seed=0).eval()
     train, test = features(network, splits.train), features(network, splits.test)
     # MiniLM has a feature that is the same for all texts.
     mean, std = train.mean(0), train.std(0).clamp(min=1e-3)
