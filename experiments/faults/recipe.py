@@ -12,9 +12,13 @@ _OPTIONS = {
         *("--teacher_store=maps", "--data.crop_padding=0", "--data.flip=false"),
     ],
     "HintDynamic": ["--distiller=HintDynamic", "--distiller.every=2", "--data.imbalance=20"],
+    "ADKD, texts": [
+        *("--distiller=ADKD", "--data=Reviews", "--data.imbalance=100"),
+        *("--student.name=text_transformer", "--teacher.name=text_transformer"),
+    ],
 }
 # A method whose draws and graphs could be forgotten, one with memory banks, one of two phases, one whose teacher is
-# stored, and one with a stream of images and an optimiser of its own.
+# stored, one with a stream of images and an optimiser of its own, and one on texts, whose student has dropout.
 RECIPES = tuple(_OPTIONS)
 # Epochs of the student.
 EPOCHS = 2

@@ -113,7 +113,12 @@ def test_weights_of_bert_are_read_without_its_pooler_and_with_a_new_classifier(t
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"heads": 3}, "width 8 is no multiple of heads 3"), ({"depth": 0}, "depth 0"), ({"dropout": 1.0}, "dropout 1.0")],
+    [
+        ({"heads": 3}, "width 8 is no multiple of heads 3"),
+        ({"depth": 0}, "depth 0"),
+        ({"hidden": 0}, "hidden 0"),
+        ({"dropout": 1.0}, "dropout 1.0"),
+    ],
 )
 def test_impossible_options_are_named(options, message):
     with pytest.raises(InputError, match=message):

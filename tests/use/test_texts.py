@@ -1,16 +1,22 @@
 """A network for texts, from a run to what it says of other texts, and what is refused."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
 from trg_pyg.cli import main as trg
 from trg_pyg.data import Reviews, TextFiles, Texts
 from trg_pyg.errors import InputError
+from trg_pyg.look import Album
+from trg_pyg.look.pictures import choose_examples
 from trg_pyg.models.attack import Attack
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.load import load
+from trg_pyg.use.predict import predict
 
 SMALL = [
     *("run", "--data", "Reviews", "--train.epochs=1", "--teacher.train.epochs=1", "--seeds", "0", "--quiet"),
@@ -20,15 +26,14 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("texts")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
         read = Reviews._texts
         patch.setattr(Reviews, "_texts", lambda self: (Texts(*(each[:45] for each in read(self)[0])), None))
-        assert trg([*SMALL, "--methods", "ADKD", "TRG"]) == 0
-    (found,) = place.glob("runs/Reviews/*/ADKD-*/seed0")
-    return found
+        assert trg([*SMALL, "--output", str(place), "--methods", "ADKD", "TRG"]) == 0
+        (found,) = place.glob("Reviews/*/ADKD-*/seed0")
+        yield found
 
 
 def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsys):
@@ -42,6 +47,11 @@ def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsy
         assert {each["class"] for each in row["classes"]} <= {"complaint", "mixed", "praise"}
     assert trg(["predict", str(folder), str(file)]) == 0
     assert "The tea was lovely.  " in capsys.readouterr().out
+
+
+def test_files_are_no_texts(folder):
+    with pytest.raises(InputError, match="takes texts, and these are files: give texts, as str"):
+        next(predict(load(folder, texts=True), [Path("new.txt")]))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +77,41 @@ def test_other_texts_are_read_by_the_words_of_the_network(folder, tmp_path):
     assert "6 test texts of at most 32 tokens" in images.title
     with pytest.raises(InputError, match="corruptions and attacks are of images"):
         evaluate_on(trained, images, attack=Attack(1))
+
+
+def test_the_words_of_texts_are_drawn_with_what_teacher_and_student_rest_on(folder, tmp_path, capsys):
+    assert trg(["visualize", str(folder), "--test", "3", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "attribution.png").stat().st_size > 0
+    assert "edge_recall is left out" in capsys.readouterr().out
+    album = Album(folder, ["attribution"], test=3)
+    (picture,) = album.draw("attribution")
+    networks, splits = album.networks, album.networks.trained.read_data()
+    texts = splits.test.read(choose_examples(splits.test.targets, 3))
+    first = [number for number in texts["input_ids"][0].tolist() if number]
+    teacher, student = picture.figure.axes[:2]
+    words = ["[text]", *(splits.vocabulary.words[number - 3] for number in first[1:])]
+    assert [each.get_text() for each in teacher.texts] == [each.get_text() for each in student.texts] == words
+    for axes, network in ((teacher, networks.teacher), (student, networks.after)):
+        x = network.model.embeddings(texts["input_ids"]).detach().requires_grad_()
+        handle = network.model.embeddings.register_forward_hook(lambda module, args, out, x=x: x)
+        logits = network(texts).logits
+        handle.remove()
+        loss = cross_entropy(logits, splits.test.targets[choose_examples(splits.test.targets, 3)], reduction="sum")
+        scores = (x * torch.autograd.grad(loss, x)[0]).norm(dim=2)[0, : len(first)]
+        assert [each.get_alpha() for each in axes.patches] == pytest.approx((scores / scores.max()).tolist(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pictures", "similarity"], "takes texts, of which there are attribution, edge_recall"),
+        (["--images", __file__], "takes texts; leave it out"),
+        (["--test", "99"], "--test 99: the evaluated texts are"),
+    ],
+)
+def test_pictures_that_are_none_of_texts_are_refused(folder, options, message, tmp_path, capsys):
+    assert trg(["visualize", str(folder), *options, "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):

@@ -15,7 +15,7 @@ from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, Which, load
-from trg_pyg.use.predict import Prediction, predict, predict_texts
+from trg_pyg.use.predict import Prediction, predict
 
 _COMMAND = "predict"
 # That of a command that did part of its work.
@@ -46,18 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = pick_device(chosen.device)
         trained = load(chosen.source, chosen.which, chosen.own_code, texts=True, per_pixel=True)
         files: list[Path] | list[str]
-        if trained.facts.vocabulary is None and trained.per_pixel:
+        texts = trained.facts.vocabulary is not None
+        if trained.per_pixel and not texts:
             files = find_images(chosen.images)
             unread = _show_instances(predict_instances(trained, files, chosen.output, device), chosen.json)
             require(unread < len(files), f"none of {count(len(files), 'image')} can be read")
             return
         require(chosen.output is None, f"--output {chosen.output}: {trained.path} finds no instances; leave it out")
-        if trained.facts.vocabulary is None:
-            files = images = find_images(chosen.images)
-            predictions = predict(trained, images, chosen.top, device, chosen.batch_size)
-        else:
-            files = texts = _lines(chosen.images)
-            predictions = predict_texts(trained, texts, chosen.top, device, chosen.batch_size)
+        files = _lines(chosen.images) if texts else find_images(chosen.images)
+        predictions = predict(trained, files, chosen.top, device, chosen.batch_size)
         try:
             unread = _show(predictions, files, trained, chosen)
         except BrokenPipeError:
@@ -86,7 +83,7 @@ def _lines(names: list[str]) -> list[str]:
 
 
 def _show(
-    predictions: Iterator[Prediction], files: Sequence[Path | str], trained: TrainedNetwork, chosen: Namespace
+    predictions: Iterator[Prediction], files: Sequence[Path] | Sequence[str], trained: TrainedNetwork, chosen: Namespace
 ) -> int:
     """Print the predictions and return how many files could not be read."""
     unread = 0
@@ -142,7 +139,7 @@ def _parser() -> ArgumentParser:
         "--json",
         action="store_true",
         help='print a line of JSON for each image: {"file", "classes": [{"class", "probability"}, ...]}, or '
-        '{"file", "error"}',
+        '{"file", "error"}; of texts "text" in the place of "file"',
     )
     add("--output", "FOLDER", "of instances: label maps of 16 bits, and pictures of their contours", type=Path)
     parser.add_argument(

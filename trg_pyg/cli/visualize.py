@@ -1,4 +1,4 @@
-"""Draw token graphs, similarities and embeddings of a run's networks."""
+"""Draw token graphs, similarities and embeddings of a run's networks, or what answers of texts rest on."""
 
 import shlex
 import sys
@@ -18,7 +18,7 @@ from trg_pyg.viz.embedding import CLASS_COLOURS
 
 _COMMAND = "visualize"
 _DESCRIPTION = """\
-Draw what the teacher and the student of a run, before and after its training, make of images:
+Draw what the teacher and the student of a run, before and after its training, make of images or texts:
 
   neighbours   the nearest patches of one patch of each image, in the order of their rank
   token_graph  the strongest edges of the graph of each image's tokens, over the image
@@ -26,6 +26,7 @@ Draw what the teacher and the student of a run, before and after its training, m
   similarity   how one token of each image sees the others: cosine, and L_inner's softmax
   embedding    the features that are classified, by t-SNE, with silhouette scores
   edge_recall  how much of the teacher's graph the student has, over the epochs
+  attribution  of texts: which pieces the answers of teacher and student rest on
 
 Taps, tokens and graphs are those of the run's method; a method without token graphs is looked at with TRG's defaults,
 one without a teacher as student alone. index.md beside the pictures has the caption and the command of each."""
@@ -55,7 +56,11 @@ def _parser() -> ArgumentParser:
         help="image files, and folders of them, to look at",
     )
     images.add_argument(
-        "--test", metavar="N", type=int, default=4, help="images of the run's test set, two of a class (default: 4)"
+        "--test",
+        metavar="N",
+        type=int,
+        default=4,
+        help="images or texts of the run's test set, two of a class (default: 4)",
     )
     parser.add_argument(
         "--pictures",
@@ -63,7 +68,7 @@ def _parser() -> ArgumentParser:
         metavar="NAME",
         nargs="+",
         choices=PICTURES,
-        help=f"{', '.join(PICTURES)} (default: all)",
+        help=f"{', '.join(PICTURES)} (default: all that the run's data have)",
     )
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="default: pictures in the folder of the run")
     parser.add_argument("--format", nargs="+", choices=("png", "svg"), default=["png"], help="png (default), svg")

@@ -134,9 +134,9 @@ class Splits:
     @property
     def shown_size(self) -> str:
         """The size of an item for a reader."""
-        return (
-            shown_size(self.image_size) if self.vocabulary is None else f"at most {self.vocabulary.max_tokens} tokens"
-        )
+        if self.vocabulary is not None:
+            return f"at most {self.vocabulary.max_tokens} tokens"
+        return _size(self.train) if isinstance(self.train, InputSet) else shown_size(self.image_size)
 
     @property
     def example(self) -> Size | Inputs:

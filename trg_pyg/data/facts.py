@@ -9,6 +9,7 @@ from trg_pyg._files import write_text
 from trg_pyg._size import Size, read_size
 from trg_pyg.batch import Inputs
 from trg_pyg.data.base import Splits
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.errors import InputError
 
@@ -21,8 +22,8 @@ class DataFacts:
 
     Attributes:
         classes: C names, in the order of the logits.
-        image_size: side of square images, in pixels, or height and width; 0 of texts.
-        mean: channel means of the training images, in [0, 1].
+        image_size: side of square images, in pixels, or height and width; 0 of what is no images.
+        mean: channel means of the training images, in [0, 1]; empty of what is no images.
         std: channel standard deviations on the same scale, > 0.
         vocabulary: how texts become numbers; ``None`` of images.
         digest: hash of what the data hold, see :class:`~trg_pyg.data.base.Splits`; ``None`` where it is not known.
@@ -48,9 +49,8 @@ class DataFacts:
     @classmethod
     def of(cls, splits: Splits) -> "DataFacts":
         """Return those of data that were read."""
-        vocabulary = splits.vocabulary
-        size = splits.image_size if vocabulary is None else 0
-        return cls(splits.classes, size, splits.mean, splits.std, splits.digest or None, vocabulary)
+        size = 0 if isinstance(splits.train, InputSet) else splits.image_size
+        return cls(splits.classes, size, splits.mean, splits.std, splits.digest or None, splits.vocabulary)
 
     @classmethod
     def read(cls, folder: Path) -> "DataFacts | None":
@@ -69,8 +69,10 @@ class DataFacts:
             classes, size, mean, std = (stored[name] for name in ("classes", "image_size", "mean", "std"))
             digest = stored.get("digest")  # older files have none
             named = digest is None or isinstance(digest, str)
-            size = read_size(size)
-            if not (_all(classes, str) and _all(mean, float) and _all(std, float) and len(mean) == len(std) and named):
+            images = [size, mean, std] != [0, [], []]
+            size = read_size(size) if images else 0
+            channels = not images or (_all(mean, float) and _all(std, float) and len(mean) == len(std))
+            if not (_all(classes, str) and channels and named):
                 raise ValueError("a value of another kind")
         except (OSError, UnicodeDecodeError, TypeError, AttributeError, KeyError, ValueError, RecursionError) as error:
             raise InputError(f"{file} is damaged ({error}): delete it, and the data are read instead") from error

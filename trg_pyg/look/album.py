@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trg_pyg.data.base import Splits
 from trg_pyg.data.files.loose_images import find_images, read_images
+from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
@@ -20,8 +21,11 @@ from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
 from trg_pyg.viz.figure import shown_name
 
-PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding", "edge_recall")
+PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding", "edge_recall", "attribution")
 """The names of all pictures."""
+# What they are of, but for edge_recall, which is of both.
+_OF_TEXTS = ("attribution", "edge_recall")
+_OF_IMAGES = PICTURES[:-1]
 # Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
 _MAY_LACK = ("cross_image", "edge_recall")
 _METRIC = "graph/edge_recall"
@@ -34,9 +38,10 @@ class Album:
 
     Args:
         run: folder of the run, or a weights file in it.
-        names: of :data:`PICTURES`; ``None`` for all, without those that the run, or a choice of images, does not have.
+        names: of :data:`PICTURES`; ``None`` for all of images or of texts, as the run has them, without those that the
+            run, or a choice of images, does not have.
         images: image files, and folders of them, to look at.
-        test: images of the run's test set, where no files are named: two of a class, >= 1.
+        test: images, or texts, of the run's test set, where no files are named: two of a class, >= 1.
         token: row and column of the token of neighbours and similarity maps, counted from 0; ``None`` for the centre.
         edges: lines between images to draw, the heaviest, >= 1.
         classes: of the embedding; ``None`` for the first ones.
@@ -76,9 +81,16 @@ class Album:
         if images:
             _ = self._files  # what is not there is said before networks and data are read
         self.networks = load_run_networks(run, which, teacher)
+        texts = self.networks.trained.facts.vocabulary is not None
+        item, kind = ("texts", _OF_TEXTS) if texts else ("images", _OF_IMAGES)
+        require(
+            not (texts and images), f"--images: {run} takes texts; leave it out, and --test shows texts of its data"
+        )
         if images:
             _ = self._images
-        self.names = list(dict.fromkeys(names or PICTURES))
+        self.names = list(dict.fromkeys(names or kind))
+        for name in self.names:
+            require(name in kind, f"--pictures {name}: {run} takes {item}, of which there are {', '.join(kind)}")
         self.lacking: list[str] = []
         self._test, self._edges, self._features = test, edges, features
         self._named_token, self._named_classes = token, classes
@@ -100,6 +112,7 @@ class Album:
             "similarity": self._check_token,
             "embedding": self._check_embedding,
             "edge_recall": lambda: self._histories,
+            "attribution": self._check_attribution,
         }
         for name in list(self.names):
             try:
@@ -124,6 +137,8 @@ class Album:
             return pictures.similarity_maps(self.networks, self._shown, self._token)
         if name == "embedding":
             return [self._embedding()]
+        if name == "attribution":
+            return [self._attribution()]
         return [pictures.recall_curves(self._histories)]
 
     @property
@@ -176,6 +191,19 @@ class Album:
             "of 2 classes or more, and fewer classes than images; choose other --classes or more --features",
         )
 
+    def _check_attribution(self) -> None:
+        for name, network in self.networks.names().items():
+            require(
+                getattr(network.model, "embeddings_path", None) is not None,
+                f"{name}: it is not known what gives a vector for each token; declare embeddings_path in its class",
+            )
+
+    def _attribution(self) -> Picture:
+        splits = self._splits
+        assert isinstance(splits.test, InputSet)
+        index = pictures.choose_examples(splits.test.targets, self._test, "text")
+        return pictures.attributions(self.networks, splits.test, index, _drawn(len(index), f"{splits.evaluated} text"))
+
     @cached_property
     def _classes(self) -> list[int]:
         """Classes of the embedding by number."""
@@ -218,7 +246,7 @@ class Album:
         index = pictures.choose_examples(splits.test.targets, self._test)
         images, targets = _load(splits, index)
         labels = [shown_name(splits.classes[target], _LETTERS) for target in targets.tolist()]
-        return images, labels, f"{count(len(index), f'{splits.evaluated} image')}, drawn at random, two of a class"
+        return images, labels, _drawn(len(index), f"{splits.evaluated} image")
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
         images, bad = read_images(files, *self.networks.trained.preparation)
@@ -235,7 +263,7 @@ class Album:
         facts = self.networks.trained.facts
         named = [self.networks.trained]
         for other in others:
-            trained = load(other, which)
+            trained = load(other, which, texts=facts.vocabulary is not None)
             require(
                 trained.facts.classes == facts.classes and trained.facts.image_size == facts.image_size,
                 f"--compare {other}: it has other classes or images of another size than {run}",
@@ -293,6 +321,10 @@ class Album:
         if old:
             self.lacking.append(f"edge_recall has no chance level of {few(old)}: their metrics.jsonl does not say it")
         return having
+
+
+def _drawn(items: int, what: str) -> str:
+    return f"{count(items, what)}, drawn at random, two of a class"
 
 
 def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trg_pyg._size import Size
 from trg_pyg.config.messages import class_at
 from trg_pyg.config.schema import DistillerFactory, NetworkConfig, TeacherConfig
 from trg_pyg.config.stored import read_network, read_part
@@ -16,6 +15,7 @@ from trg_pyg.distillers.base import Taps
 from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.token_graphs import TokenGraphs
+from trg_pyg.models._probe import Example
 from trg_pyg.models.pretrained import is_hub
 from trg_pyg.models.taps import NetworkInfo, TappedModel
 from trg_pyg.models.weights import load_weights
@@ -115,7 +115,7 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
         InputError: as :func:`~trg_pyg.use.load.load`; the network is of no run; the teacher's weights are gone or have
             changed; a network has no feature map.
     """
-    trained = load(path, which, taps="last")
+    trained = load(path, which, taps="last", texts=True)
     settings, facts, place = trained.settings, trained.facts, trained.folder / CONFIG
     name, distiller = method_of(settings)
     build = read_part(DistillerFactory, "distiller", distiller, place)
@@ -124,8 +124,8 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
     student = read_network(NetworkConfig, "student", settings["student"], place)
     after = tapped(trained.network, student, taps).eval()
     before = build_network(student, facts, settings["seeds"][0], taps).eval().requires_grad_(False)
-    info = _described(after, student.name, facts.image_size)
-    before.describe(facts.image_size)
+    info = _described(after, student.name, facts.example)
+    before.describe(facts.example)
     use_batch_statistics(before)
     if not method.needs_teacher:
         require(teacher is None, f"--teacher {teacher}: {name} has no teacher; leave it out")
@@ -133,7 +133,7 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
         return RunNetworks(trained, after, before, None, graphs)
     config = read_network(TeacherConfig, "teacher", settings["teacher"], place)
     network = tapped(_load_teacher(trained, config, teacher), config, taps).eval().requires_grad_(False)
-    info_t = _described(network, config.name, facts.image_size)
+    info_t = _described(network, config.name, facts.example)
     graphs = build(info, info_t).token_graphs or default_token_graphs(info.features[-1], info_t.features[-1])
     return RunNetworks(trained, after, before, network, graphs)
 
@@ -162,8 +162,8 @@ def _back_to_evaluation(module: nn.Module, args: tuple[Tensor, ...], output: Ten
     module.training = False
 
 
-def _described(network: TappedModel, name: str, image_size: Size) -> NetworkInfo:
-    info = network.describe(image_size)
+def _described(network: TappedModel, name: str, example: Example) -> NetworkInfo:
+    info = network.describe(example)
     require(len(info.features) > 0, f"{name}: taps is empty, so there are no tokens; the run has to name a module")
     return info
 

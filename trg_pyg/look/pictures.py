@@ -5,17 +5,22 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from trg_pyg.batch import mask_of
+from trg_pyg.data.input_set import InputSet
+from trg_pyg.distillers.ad_kd import Attribution
 from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import Scope
 from trg_pyg.graphs.knn import KNNGraph
 from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
+from trg_pyg.models.networks import Networks
+from trg_pyg.step import Step
 from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph
 from trg_pyg.viz.drawing import OWN, SHARED, importing_matplotlib, joined_too, pixels_of, strong_lines, weight_norm
 from trg_pyg.viz.embedding import draw_embedding, perplexity_of, silhouette, tsne_points
@@ -23,6 +28,7 @@ from trg_pyg.viz.neighbours import draw_neighbours, draw_patch
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
 from trg_pyg.viz.token_graph import draw_token_graph
+from trg_pyg.viz.words import draw_words, text_height, text_width
 
 # Of the tokens that are sampled, and of t-SNE.
 _SEED = 0
@@ -31,6 +37,7 @@ _PANEL, _TITLE, _SMALL, _CAPTION = 2.5, 0.4, 0.85, 8
 _LETTERS = 30  # that fit above a panel
 _BEST = 2  # edges of a token that are drawn
 _RANKS = 6  # neighbours that are drawn
+_COLUMNS = 44  # letters of a line of a text
 _OWN_SCALE = "each network has a scale of its own, from the least to the largest value but for the token itself"
 _STYLE = {
     "text.parse_math": False,  # names are the user's, and may hold a dollar
@@ -284,6 +291,50 @@ def _maps(
     return Picture(name, figure, caption)
 
 
+def attributions(networks: RunNetworks, texts: InputSet, index: Tensor, origin: str) -> Picture:
+    """Draw which pieces of texts an answer rests on, a row a text, a column a network.
+
+    Args:
+        networks: of the run, which declare ``embeddings_path``.
+        texts: that some are taken of.
+        index: of those that are shown, ``[n]``.
+        origin: which texts they are.
+    """
+    vocabulary, classes = texts.vocabulary, networks.trained.facts.classes
+    inputs, labels = texts.read(index), texts.targets[index]
+    mask = mask_of(inputs)
+    assert vocabulary is not None
+    assert isinstance(inputs, Mapping)
+    assert mask is not None
+    pair = Networks(networks.after, networks.teacher)
+    step = Step(labels, 1.0, torch.Generator(), networks=pair, inputs=inputs, mask=mask)
+    shown: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, network in networks.names().items():
+        if network is not networks.before:
+            owner: Literal["student", "teacher"] = "student" if network is networks.after else "teacher"
+            (scores,) = Attribution(by_label=True).scores(pair, owner, step)
+            with torch.no_grad():
+                shown[name] = scores.detach(), network(inputs).logits.softmax(1)
+    pieces = [vocabulary.pieces(ids[there].tolist()) for ids, there in zip(inputs["input_ids"], mask, strict=True)]
+    heights = [text_height(each, _COLUMNS) for each in pieces]
+    figure = _new_figure(len(shown) * (text_width(_COLUMNS) + 0.3), sum(heights) + len(pieces) * _TITLE + 0.4)
+    panels = figure.subplots(len(pieces), len(shown), squeeze=False, height_ratios=heights)
+    first, _ = next(iter(shown.values()))
+    for column, (name, (scores, shares)) in enumerate(shown.items()):
+        for number, (axes, words) in enumerate(zip(panels[:, column], pieces, strict=True)):
+            draw_words(axes, words, scores[number][mask[number]], _COLUMNS)
+            share, guess = shares[number].max(0)
+            told = f"{classes[int(labels[number])]}; it says {classes[int(guess)]}, {100 * share:.0f} %"
+            alike = f"; cosine {scores[number] @ first[number]:.2f}" if column > 0 else ""
+            axes.set_title("\n".join([*([name] if number == 0 else []), told + alike]), loc="left")
+    caption = (
+        f"Attribution of the loss of the label to the pieces of {origin}, as ADKD compares it (arXiv 2305.10010): the "
+        "length of embedding times gradient. White is 0, full colour the largest of the text. Above each panel the "
+        "label and what the network says; cosine: of its scores and the teacher's, 1 where both rest on the same."
+    )
+    return Picture("attribution", figure, caption)
+
+
 def embeddings(features: Mapping[str, Tensor], targets: Tensor, classes: Sequence[str], origin: str) -> Picture:
     """Draw the features that networks classify, in the plane by t-SNE, a panel a network.
 
@@ -501,10 +552,10 @@ def choose_of_classes(targets: Tensor, wanted: Sequence[int], most: int) -> Tens
     return index[order[:most]].sort().values
 
 
-def choose_examples(targets: Tensor, images: int) -> Tensor:
-    """Return images at random, but two of a class each time, so that images of one class are beside one another."""
-    if images > len(targets):
-        raise InputError(f"--test {images}: the evaluated images are {len(targets)}; choose 1 to {len(targets)}")
+def choose_examples(targets: Tensor, items: int, item: str = "image") -> Tensor:
+    """Return items at random, but two of a class each time, so that those of one class are beside one another."""
+    if items > len(targets):
+        raise InputError(f"--test {items}: the evaluated {item}s are {len(targets)}; choose 1 to {len(targets)}")
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(_SEED)).tolist()
     of_class: dict[int, list[int]] = {}
     for index in order:
@@ -512,7 +563,7 @@ def choose_examples(targets: Tensor, images: int) -> Tensor:
     pairs = [(place, index) for each in of_class.values() for place, index in enumerate(each)]
     # First two images of every class, then the next two: the sort keeps the order of the classes.
     pairs.sort(key=lambda pair: pair[0] // 2)
-    return torch.tensor([index for _, index in pairs[:images]])
+    return torch.tensor([index for _, index in pairs[:items]])
 
 
 def _in_lines(label: str, letters: int) -> str:

@@ -41,14 +41,13 @@ def text_transformer(
     Raises:
         InputError: the heads do not divide the width, or a number is below 1.
     """
-    numbers = {"vocabulary_size": vocabulary_size, "width": width, "depth": depth, "heads": heads}
+    hidden = 4 * width if hidden is None else hidden
+    numbers = {"vocabulary_size": vocabulary_size, "width": width, "depth": depth, "heads": heads, "hidden": hidden}
     for name, value in (numbers | {"max_positions": max_positions}).items():
         require(value >= 1, f"text_transformer {name} {value}: give 1 or more")
     require(width % heads == 0, f"text_transformer width {width} is no multiple of heads {heads}")
     require(0 <= dropout < 1, f"text_transformer dropout {dropout}: give a probability from 0 to below 1")
-    return TextTransformer(
-        num_classes, vocabulary_size, width, depth, heads, hidden or 4 * width, max_positions, dropout
-    )
+    return TextTransformer(num_classes, vocabulary_size, width, depth, heads, hidden, max_positions, dropout)
 
 
 class TextTransformer(nn.Module):

@@ -257,7 +257,9 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
     name = f"timm:{config.weights}" if hub else config.name
     # A network has to be told how many numbers a piece of a text can have, as it is of the channels of images.
     words = data.vocabulary
-    told = {"image_channels": data.channels} if words is None else {"vocabulary_size": len(words)}
+    told = {} if words is None else {"vocabulary_size": len(words)}
+    if data.channels:
+        told = {"image_channels": data.channels}
     model = build_model(name, len(data.classes), **told, **config.args)
     for option in ("mean", "std"):
         given = getattr(config, option)
@@ -266,7 +268,7 @@ def build_network(config: NetworkConfig, data: Splits | DataFacts, seed: int, ta
             f"model {config.name!r}: {option} {given} of images with {count(data.channels, 'channel')}; leave it out "
             "to take that of the data",
         )
-    normalize = Normalize(config.mean or data.mean, config.std or data.std) if words is None else None
+    normalize = Normalize(config.mean or data.mean, config.std or data.std) if data.channels else None
     network = TappedModel(model, _named_taps(config, taps), normalize, config.prefix_tokens)
     if config.weights is None:
         return network

@@ -183,6 +183,8 @@ def evaluate_on(
         "pixel; leave them out",
     )
     network = trained.network.to(device)
+    if isinstance(images.images, InputSet):
+        network.describe(images.images.example)
 
     def measure() -> dict[str, float]:
         if images.images.task.per_pixel:

@@ -9,12 +9,12 @@ import torch
 
 from trg_pyg.batch import Inputs, changed
 from trg_pyg.data.files.loose_images import read_images
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import require
 from trg_pyg.use.load import TrainedNetwork
 
 
 class Prediction(NamedTuple):
-    """What is known of an image.
+    """What is known of an image, or of a text.
 
     Attributes:
         file: that was read, or the text.
@@ -38,68 +38,53 @@ class Prediction(NamedTuple):
 @torch.inference_mode()
 def predict(
     trained: TrainedNetwork,
-    files: Sequence[Path],
+    items: Sequence[Path] | Sequence[str],
     top: int = 5,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
 ) -> Iterator[Prediction]:
-    """Classify files, batch by batch, in their order.
+    """Classify image files or texts, batch by batch, in their order.
 
     Args:
         trained: the network; it is moved to the device.
-        files: images.
+        items: files, or texts as they are, as the network takes them.
         top: classes of each; all, where there are fewer.
         device: where the network runs.
-        batch_size: images a forward pass.
+        batch_size: items a forward pass.
 
     Raises:
-        InputError: the network's outputs are not finite, or the memory does not suffice.
+        InputError: the network takes the others, its outputs are not finite, or the memory does not suffice.
     """
     trained.network.to(device)
-    for start in range(0, len(files), batch_size):
-        part = files[start : start + batch_size]
-        images, failures = read_images(part, *trained.preparation)
-        errors = {failure.position: failure.reason for failure in failures}
+    for start in range(0, len(items), batch_size):
+        part: Sequence[Path | str] = items[start : start + batch_size]
+        inputs, errors = _read(trained, part)
         sound = [i for i in range(len(part)) if i not in errors]
-        answers: list[list[tuple[str, float]]] = [[] for _ in part]
+        answers: dict[int, list[tuple[str, float]]] = {}
         if sound:
-            which = f"an image of {part[sound[0]]} to {part[sound[-1]]}"
-            found = _classes(trained, images[sound].to(device), top, which)
-            for i, classes in zip(sound, found, strict=True):
-                answers[i] = classes
-        for i, file in enumerate(part):
-            yield Prediction(file, answers[i], errors.get(i))
+            which = "a text" if isinstance(part[0], str) else f"an image of {part[sound[0]]} to {part[sound[-1]]}"
+            seen = _rows(inputs, sound, device)
+            answers = dict(zip(sound, _classes(trained, seen, top, which), strict=True))
+        for i, item in enumerate(part):
+            yield Prediction(item, answers.get(i, []), errors.get(i))
 
 
-@torch.inference_mode()
-def predict_texts(
-    trained: TrainedNetwork,
-    texts: Sequence[str],
-    top: int = 5,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-) -> Iterator[Prediction]:
-    """Classify texts, batch by batch, in their order.
-
-    Args:
-        trained: the network; it is moved to the device.
-        texts: as they are.
-        top: classes of each; all, where there are fewer.
-        device: where the network runs.
-        batch_size: texts a forward pass.
-
-    Raises:
-        InputError: the network takes images, or its outputs are not finite.
-    """
+def _read(trained: TrainedNetwork, part: Sequence[Path | str]) -> tuple[Inputs, dict[int, str]]:
+    """Return what the network is given of files or texts, and by their places why some cannot be read."""
     vocabulary = trained.facts.vocabulary
-    if vocabulary is None:
-        raise InputError(f"{trained.path} takes images, and these are texts")
-    trained.network.to(device)
-    for start in range(0, len(texts), batch_size):
-        part = texts[start : start + batch_size]
-        inputs = changed(vocabulary.encode(part), lambda each: each.to(device))
-        for text, classes in zip(part, _classes(trained, inputs, top, "a text"), strict=True):
-            yield Prediction(text, classes)
+    if vocabulary is not None:
+        texts = [item for item in part if isinstance(item, str)]
+        require(len(texts) == len(part), f"{trained.path} takes texts, and these are files: give texts, as str")
+        return vocabulary.encode(texts), {}
+    files = [item for item in part if isinstance(item, Path)]
+    require(len(files) == len(part), f"{trained.path} takes images, and these are texts: give files, as Path")
+    images, failures = read_images(files, *trained.preparation)
+    return images, {failure.position: failure.reason for failure in failures}
+
+
+def _rows(inputs: Inputs, rows: list[int], device: torch.device | str) -> Inputs:
+    chosen: Inputs = changed(inputs, lambda each: each[rows].to(device))
+    return chosen
 
 
 def _classes(trained: TrainedNetwork, inputs: Inputs, top: int, which: str) -> list[list[tuple[str, float]]]:

@@ -31,6 +31,7 @@ from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.reliability import plot_reliability
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
 from trg_pyg.viz.token_graph import draw_token_graph
+from trg_pyg.viz.words import draw_words, text_height, text_width
 
 __all__ = [
     "Interval",
@@ -52,6 +53,7 @@ __all__ = [
     "draw_patch",
     "draw_similarity",
     "draw_token_graph",
+    "draw_words",
     "edge_weights",
     "faded",
     "figure_style",
@@ -76,6 +78,8 @@ __all__ = [
     "silhouette",
     "strong_lines",
     "styled",
+    "text_height",
+    "text_width",
     "thumbnail_corners",
     "to_png",
     "to_svg",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trg_pyg.data import Reviews, TextFiles
+from trg_pyg.data import Reviews, TextFiles, read_texts
 from trg_pyg.errors import InputError
 
 ROWS = [("good", "warm bread, fresh tea"), ("bad", "cold soup"), ("good", 'a "fine" cake'), ("bad", "stale bread")]
@@ -38,6 +38,17 @@ def test_all_kinds_of_files_give_the_same_texts(tmp_path):
         "input_ids": (4, 6),
         "attention_mask": (4, 6),
     }
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_lines_end_where_those_of_files_do(tmp_path, name, ending):
+    odd = "tea\u2028and\x85bread\x0c"
+    file = tmp_path / name
+    separator = "," if name == "a.csv" else "\t"
+    rows = [separator.join(row) for row in (("label", "text"), ("good", odd), ("bad", "soup"))]
+    file.write_bytes(ending.join(rows).encode())
+    assert read_texts(file, "text", "label") == ([odd, "soup"], ["good", "bad"])
 
 
 def test_test_texts_are_read_by_the_words_of_the_training_texts(tmp_path):
@@ -82,6 +93,7 @@ def test_a_fifth_of_each_class_is_held_out_where_there_are_no_test_texts(tmp_pat
         (b"label,text\ngood,tea,more\n", r"line 2: 3 cells under 2 names"),
         (b'label,text\ngood,"tea\n', r"line 2: .*mend the row"),
         (b"label,text\n", "it has no texts"),
+        (b"label,text,text\ngood,tea,soup\n", "line 1: text names several columns; name each once"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_named(tmp_path, content, message):

@@ -15,6 +15,7 @@ def test_words_are_numbered_by_how_common_they_are_behind_padding_unknown_and_be
     found = vocabulary.encode(["tea the wine", "the the the the the the the"])
     assert found["input_ids"].tolist() == [[2, 4, 3, 1, 0, 0], [2, 3, 3, 3, 3, 3]]
     assert found["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
+    assert vocabulary.pieces([2, 4, 1, 0]) == ["[text]", "tea", "[unknown]", "[pad]"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,8 @@ def test_a_tokenizer_pads_as_its_file_says(library):
     assert len(vocabulary) == 300
     assert vocabulary.encode(["ab"])["input_ids"].tolist() == [[97, 98, 7, 7]]
     assert vocabulary.encode(["ab"])["attention_mask"].tolist() == [[1, 1, 0, 0]]
+    with pytest.raises(InputError, match="text '': the tokenizer makes no piece of it; take it out"):
+        vocabulary.encode(["ab", ""])
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,19 @@ def test_a_run_keeps_it_with_its_classes(tmp_path):
     (tmp_path / "data.json").write_text((tmp_path / "data.json").read_text().replace('"tea"', "5"))
     with pytest.raises(InputError, match="is damaged"):
         DataFacts.read(tmp_path)
+
+
+def test_a_tokenizer_json_of_the_real_library_is_read_and_applied():
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "tea", "lov", "##ely"])}
+    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(words, unk_token="[UNK]"))
+    made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    vocabulary = Vocabulary(6, tokenizer=made.to_str())
+    assert len(vocabulary) == 7
+    found = vocabulary.encode(["Lovely TEA", "tea " * 9])
+    # Cut off before its end is put on, as BERT sees it; padding by the piece [PAD], of which the file says nothing.
+    assert found["input_ids"].tolist() == [[2, 5, 6, 4, 3, 0], [2, 4, 4, 4, 4, 3]]
+    assert found["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 0], [1] * 6]
+    assert vocabulary.pieces([2, 5, 6, 4, 3]) == ["[CLS]", "lov", "##ely", "tea", "[SEP]"]

@@ -1,14 +1,16 @@
 """Texts and labels in files: comma- or tab-separated values, or lines of JSON."""
 
 import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from trg_pyg.data.text.text_data import TextData, Texts
 from trg_pyg.data.text.vocabulary import Vocabulary
-from trg_pyg.errors import InputError, near, require
+from trg_pyg.errors import InputError, few, near, require
 
 _KINDS = (".csv", ".tsv", ".jsonl")
 
@@ -120,13 +122,16 @@ def _content(file: Path) -> str:
 
 
 def _of_table(content: str, file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    lines = content.splitlines(keepends=True)
+    # Lines end as files' do: text of the web has characters that Python, too, takes for the end of one.
+    lines = io.StringIO(content, newline="")
     if file.suffix.lower() == ".tsv":
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     else:
         reader = csv.reader(lines, strict=True)
     try:
         names = next(reader, [])
+        twice = few([name for name, times in Counter(names).items() if times > 1])
+        require(not twice, f"{file}, line 1: {twice} names several columns; name each once")
         for row in reader:
             if not row:
                 continue

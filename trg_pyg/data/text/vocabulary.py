@@ -83,6 +83,8 @@ class Vocabulary:
             found = _library(self.tokenizer, self.max_tokens).encode_batch(list(texts))
             ids = torch.tensor([each.ids for each in found], dtype=torch.int64)
             mask = torch.tensor([each.attention_mask for each in found], dtype=torch.int64)
+            none = next((text for text, each in zip(texts, found, strict=True) if not any(each.attention_mask)), None)
+            require(none is None, f"text {none!r}: the tokenizer makes no piece of it; take it out")
         else:
             number = {word: at for at, word in enumerate(self.words, _SPECIAL)}
             ids = torch.full((len(texts), self.max_tokens), _PADDING, dtype=torch.int64)
@@ -92,6 +94,17 @@ class Vocabulary:
                 ids[row, : len(pieces)] = torch.tensor(pieces)
                 mask[row, : len(pieces)] = 1
         return {"input_ids": ids, "attention_mask": mask}
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the pieces that numbers stand for.
+
+        Of a list ``[pad]``, ``[unknown]`` and ``[text]``, the beginning, are no words. Of a file they are as it says.
+        """
+        if self.tokenizer:
+            library = _library(self.tokenizer, self.max_tokens)
+            return [library.id_to_token(number) for number in ids]
+        names = ("[pad]", "[unknown]", "[text]", *self.words)
+        return [names[number] for number in ids]
 
 
 def _pieces(text: str) -> list[str]:

@@ -1,0 +1,40 @@
+import hashlib
+
+import pytest
+
+from experiments.text import r8
+from trg_pyg.data import TextFiles
+
+ROWS = {
+    "train": [("earn", "profit of the year "), ("acq", "one firm buys another"), ("earn", "net loss")],
+    "test": [("earn", "net loss"), ("acq", "shares bought")],
+}
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Files at the places and of the form of those in the packages."""
+    for name in r8.SHA256:
+        file = tmp_path / "packages" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        split = file.stem.rpartition("-")[2]
+        rows = [*r8.HEAD, *("\t".join(row) for row in ROWS.get(split, []))]
+        file.write_text("\n".join(rows) + "\n" if split in ROWS else name)
+        monkeypatch.setitem(r8.SHA256, name, hashlib.sha256(file.read_bytes()).hexdigest())
+    return tmp_path / "packages"
+
+
+def test_it_writes_texts_that_are_read_and_counts_those_in_both_splits(packages, tmp_path):
+    said = r8.write(packages, tmp_path / "r8")
+    assert said == "3 training and 2 test texts, 1 of these among the former"
+    splits = TextFiles(str(tmp_path / "r8" / "train.tsv"), str(tmp_path / "r8" / "test.tsv")).load()
+    assert splits.classes == ("acq", "earn")
+    assert splits.train.targets.tolist() == [1, 0, 1]
+    assert (tmp_path / "r8" / "tokenizer.json").read_text() == f"{r8.MODEL}/tokenizer.json"
+
+
+def test_other_files_than_the_known_ones_are_refused(packages, tmp_path):
+    (packages / f"{r8.CORPUS}-test.tab").write_text("other")
+    with pytest.raises(SystemExit, match=r"r8-test\.tab is missing or another file"):
+        r8.write(packages, tmp_path / "r8")
+    assert not (tmp_path / "r8").exists()
