@@ -23,7 +23,7 @@ from wandb.cli.cli import cli
 
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
-from trg_pyg.data import Digits, ImageData, ImageSet, InstanceSet, Reviews, Texts, TouchingDigits
+from trg_pyg.data import Digits, ImageData, ImageSet, InstanceSet, LabelMaps, Reviews, Texts, TouchingDigits
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -229,6 +229,8 @@ class Place:
         if choices.published:
             small += ["--teacher.weights=null"]
         data = choices.config.data
+        if isinstance(data, LabelMaps) and not data.root.exists():
+            small += ["--data.root=cells", "--data.size=64"]
         if (
             isinstance(data, ImageData)
             and not isinstance(data, Digits)

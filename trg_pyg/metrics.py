@@ -84,7 +84,7 @@ METRICS = (
     ),
     Metric("test/corrupted_top1", "corrupted", "%", "higher", "score"),
     Metric("best/top1", "best epoch", "%", "higher", "best"),
-    Metric("best/sbd", "best epoch", "%", "higher", "best"),
+    Metric("best/sbd", "best SBD", "%", "higher", "best"),
     Metric(
         "passes",
         "passes",

@@ -1,10 +1,12 @@
 """Graph relation distillation against loops in double precision, and what every method promises, on label maps."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from processes import launch
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from trg_pyg.distillers import GRD, KD, Losses
@@ -13,11 +15,13 @@ from trg_pyg.errors import InputError
 from trg_pyg.graphs import CompleteGraph
 from trg_pyg.losses import RelationalLoss, bank_edge_error, bank_pixel_error, edge_error, instance_means, window_means
 from trg_pyg.losses.affinity import affinities
-from trg_pyg.models import NetworkInfo, Outputs
+from trg_pyg.models import NetworkInfo, Outputs, TappedModel
 from trg_pyg.relations import Cosine
 from trg_pyg.step import Step
 from trg_pyg.tasks import InstanceSegmentation
+from trg_pyg.training.distributed import World, wrap
 from trg_pyg.training.guard import Buffers
+from trg_pyg.training.modules import DistillationModule, FrozenTeacher
 
 HEIGHT, WIDTH, D = 9, 12, 16
 INFO = NetworkInfo(2 + D, (), None, (HEIGHT, WIDTH))
@@ -293,6 +297,34 @@ def test_no_gradient_reaches_the_teacher():
     made()(student, teacher, step(label_maps(3))).total.backward()
     assert teacher.logits.grad is None
     assert student.logits.grad.abs().amax((0, 2, 3)).all()
+
+
+def two_steps(world: World) -> dict[str, Any]:
+    """Losses and gradients of two steps on a process's share of the images, and the bank after them."""
+    torch.manual_seed(0)
+    student, teacher = (TappedModel(nn.Conv2d(3, 2 + D, 3, padding=1), []) for _ in range(2))
+    distiller = GRD(student.describe((HEIGHT, WIDTH)), teacher.describe((HEIGHT, WIDTH)), bank=8, drawn=8)
+    distiller.learn(InstanceSegmentation())
+    distiller.bind(label_maps(8), torch.Generator())
+    module, frozen = DistillationModule(student, distiller, world=world), FrozenTeacher(teacher)
+    wrapped, found = wrap(module, world).train(), {}
+    images, labels = torch.rand(10, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)), label_maps(10)
+    draws = torch.Generator().manual_seed(2)
+    for number in range(2):
+        index = world.share(torch.arange(5 * number, 5 * number + 5))
+        step = Step(labels[index], 0.5 * number, draws, index)
+        losses, _ = wrapped(images[index], frozen(images[index]), step, 5)
+        wrapped.zero_grad()
+        losses.total.backward()
+        found[f"parts {number}"] = losses.parts
+        found[f"gradient {number}"] = student.model.weight.grad.clone()
+    return found | {"bank": distiller.bank.vectors}
+
+
+def test_on_two_processes_it_is_what_it_is_on_one(tmp_path):
+    alone = two_steps(World())
+    for found in launch(two_steps, 2, tmp_path):
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
