@@ -1,4 +1,4 @@
-"""Classify image files, or texts, by a trained student."""
+"""Classify image files, clips or texts, by a trained student."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
+from trg_pyg.data.clips import find_clips
 from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
@@ -22,7 +23,8 @@ _DESCRIPTION = """\
 Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
 shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
 
-A network that was trained on texts takes files with one text a line, or - for standard input.
+A network that was trained on texts takes files with one text a line, or - for standard input. One that was trained on
+clips takes folders of frames and video files.
 
 Prints a line for each image: its file, then the likeliest classes with their probabilities (softmax of the logits)
 in percent. Files that cannot be read are named on standard error, a line each, and the others are classified.
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trained = load(chosen.source, chosen.which, chosen.own_code, texts=True)
         files: list[Path] | list[str]
         if trained.facts.vocabulary is None:
-            files = images = find_images(chosen.images)
+            files = images = (find_clips if trained.facts.frames else find_images)(chosen.images)
             predictions = predict(trained, images, chosen.top, device, chosen.batch_size)
         else:
             files = texts = _lines(chosen.images)
@@ -55,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if unread == len(files):
-            raise InputError(f"none of {len(files)} images can be read" if unread > 1 else "the image cannot be read")
+            item = trained.facts.item
+            raise InputError(
+                f"none of {len(files)} {item}s can be read" if unread > 1 else f"the {item} cannot be read"
+            )
 
     return exit_code_of(work, _COMMAND) or (_SOME_UNREADABLE if unread else 0)
 
@@ -93,7 +98,7 @@ def _show(
             print(f"{_shown(prediction.file):<{width}}  {'   '.join(cells)}")
     sys.stdout.flush()
     if 0 < unread < len(files):
-        print(f"{program(_COMMAND)}: {unread} of {len(files)} images cannot be read", file=sys.stderr)
+        print(f"{program(_COMMAND)}: {unread} of {len(files)} {trained.facts.item}s cannot be read", file=sys.stderr)
     return unread
 
 
@@ -111,7 +116,12 @@ def _parser() -> ArgumentParser:
     add = _adder(parser)
     written = f"or a folder that {program('export')} wrote"
     add("source", "RUN_OR_EXPORT", f"folder of a run, or a weights file in it, {written}")
-    add("images", "IMAGE", "image files, and folders, which are searched at any depth; or files of texts", nargs="+")
+    add(
+        "images",
+        "IMAGE",
+        "image files or clips, and folders, which are searched at any depth; or files of texts",
+        nargs="+",
+    )
     add("--top", "N", "classes of each image (default: 5)", type=int, default=5)
     parser.add_argument(
         "--json",

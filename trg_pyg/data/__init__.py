@@ -4,6 +4,7 @@ from trg_pyg.data.augment import Augment
 from trg_pyg.data.bad_images import BadImage, BadImages, described, unreadable
 from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
+from trg_pyg.data.clips import find_clips, read_clips
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.digits import Digits
 from trg_pyg.data.facts import DataFacts
@@ -19,12 +20,15 @@ from trg_pyg.data.loader import BatchLoader, make_loader
 from trg_pyg.data.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
 from trg_pyg.data.loose_images import find_images, read_images
 from trg_pyg.data.lost_worker import WorkerLost, worker_lost
+from trg_pyg.data.moving_digits import MovingDigits
 from trg_pyg.data.pool import Pools
 from trg_pyg.data.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.reviews import Reviews
 from trg_pyg.data.text_data import TextData, Texts, TextSet
 from trg_pyg.data.text_files import TextFiles, read_texts
-from trg_pyg.data.unlabelled import read_unlabelled
+from trg_pyg.data.unlabelled import check_not_measured, read_unlabelled
+from trg_pyg.data.video_data import VideoData, VideoSet
+from trg_pyg.data.video_folder import VideoFolder
 from trg_pyg.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -48,6 +52,7 @@ __all__ = [
     "ImageSet",
     "InputSet",
     "Listing",
+    "MovingDigits",
     "Pools",
     "RandomResizedCrop",
     "Reviews",
@@ -56,18 +61,24 @@ __all__ = [
     "TextFiles",
     "TextSet",
     "Texts",
+    "VideoData",
+    "VideoFolder",
+    "VideoSet",
     "Vocabulary",
     "WorkerLost",
     "channel_statistics",
     "check_fraction",
     "check_imbalance",
+    "check_not_measured",
     "described",
     "encode_paths",
+    "find_clips",
     "find_images",
     "holdout_indices",
     "long_tail_counts",
     "long_tail_indices",
     "make_loader",
+    "read_clips",
     "read_images",
     "read_texts",
     "read_unlabelled",

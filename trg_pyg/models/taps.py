@@ -1,5 +1,6 @@
 """Features of any network, by module path, without an edit to the network."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -53,31 +54,31 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """Shape of one tapped feature for a single image, known before any training.
+    """Shape of one tapped feature for a single image or clip, known before any training.
 
     Attributes:
         path: module path of the tap, such as ``"layer3"``.
         layout: ``"map"`` for ``[B, C, H, W]``, ``"map_last"`` for ``[B, H, W, C]``, ``"sequence"`` for
-            ``[B, prefix + H * W, C]``.
+            ``[B, prefix + H * W, C]``, ``"volume"`` for ``[B, C, T, H, W]``.
         channels: C, the width of a feature vector.
-        grid: ``(H, W)``; of a text one row of tokens.
+        grid: ``(H, W)``; of a text one row of tokens; of a volume ``(T, H, W)``, cells in time and place.
         prefix_tokens: class, distillation and register tokens at the head of a sequence.
     """
 
     path: str
-    layout: Literal["map", "map_last", "sequence"]
+    layout: Literal["map", "map_last", "sequence", "volume"]
     channels: int
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     prefix_tokens: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the feature of one image, as the layout has it."""
-        height, width = self.grid
         return {
-            "map": (self.channels, height, width),
-            "map_last": (height, width, self.channels),
-            "sequence": (self.prefix_tokens + height * width, self.channels),
+            "map": (self.channels, *self.grid),
+            "map_last": (*self.grid, self.channels),
+            "sequence": (self.prefix_tokens + math.prod(self.grid), self.channels),
+            "volume": (self.channels, *self.grid),
         }[self.layout]
 
 
@@ -113,7 +114,8 @@ class TappedModel(nn.Module):
       the last map that takes ``[B, d]`` and is as wide as the logits, the first of several beside one another;
     * ``num_prefix_tokens``.
 
-    Of a network that takes other inputs than images nothing is looked for: taps have to be named or declared. Features
+    Of a network that takes other inputs than images, clips too, nothing is looked for: taps have to be named or
+    declared. Features
     of padding (``attention_mask`` 0) are 0, so that nothing that is compared depends on it.
 
     Args:
@@ -132,8 +134,8 @@ class TappedModel(nn.Module):
             ``num_prefix_tokens``, or 0.
 
     Shapes:
-        images ``[B, C, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`; C is 3 unless ``normalize`` or
-        :meth:`describe` has it otherwise. Or what it was described with.
+        images ``[B, C, H, W]``, or clips ``[B, C, T, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`; C is 3
+        unless ``normalize`` or :meth:`describe` has it otherwise. Or what it was described with.
 
     Raises:
         InputError: a tap or the declared classifier is no module of the network, or a tap, in a call, is not reached or
@@ -441,6 +443,8 @@ def _said(inputs: Any) -> str:
     if not isinstance(inputs, Tensor):
         height, width = sides(inputs)
         return f"images of {height}x{width}"
+    if inputs.ndim == 5:
+        return f"clips of {inputs.shape[2]} frames of {inputs.shape[3]}x{inputs.shape[4]}"
     if inputs.ndim != 4:
         return f"inputs {list(inputs.shape)}"
     channels, height, width = inputs.shape[1:]
@@ -455,8 +459,8 @@ def _without_padding(feature: Tensor, mask: Tensor) -> Tensor:
 
 
 def _check_images(images: Tensor, channels: int) -> None:
-    if images.ndim != 4 or images.shape[1] != channels:
-        raise InputError(f"images {list(images.shape)} must be [B, {channels}, H, W]")
+    if images.ndim not in (4, 5) or images.shape[1] != channels:
+        raise InputError(f"images {list(images.shape)} must be [B, {channels}, H, W], clips [B, {channels}, T, H, W]")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise InputError(f"images are {images.dtype}; uint8 or float in [0, 1] is needed")
 
@@ -465,6 +469,8 @@ def _feature_info(
     path: str, feature: Tensor, prefix_tokens: int, channels_last: bool, images: tuple[int, int] | None
 ) -> FeatureInfo:
     shape = list(feature.shape)
+    if feature.ndim == 5 and shape[0] == PROBE_BATCH and images is None:
+        return FeatureInfo(path, "volume", shape[1], tuple(shape[2:]))
     if feature.ndim not in (3, 4) or shape[0] != PROBE_BATCH:
         raise InputError(
             f"tap {path!r} gives {shape} for {PROBE_BATCH} images, no spatial grid; tap a module before the pooling"

@@ -3,5 +3,6 @@
 from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.image_classification import ImageClassification
 from trg_pyg.tasks.text_classification import TextClassification
+from trg_pyg.tasks.video_classification import VideoClassification
 
-__all__ = ["ImageClassification", "Task", "TextClassification"]
+__all__ = ["ImageClassification", "Task", "TextClassification", "VideoClassification"]

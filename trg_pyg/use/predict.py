@@ -1,4 +1,4 @@
-"""Classes of image files, or of texts, by a trained network."""
+"""Classes of image files, of clips or of texts, by a trained network."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from trg_pyg.batch import Inputs, changed
+from trg_pyg.data.clips import read_clips
 from trg_pyg.data.loose_images import read_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.use.load import TrainedNetwork
@@ -47,7 +48,7 @@ def predict(
 
     Args:
         trained: the network; it is moved to the device.
-        files: images.
+        files: images; for a network of clips, folders of frames or video files.
         top: classes of each; all, where there are fewer.
         device: where the network runs.
         batch_size: images a forward pass.
@@ -56,14 +57,18 @@ def predict(
         InputError: the network's outputs are not finite, or the memory does not suffice.
     """
     trained.network.to(device)
+    facts = trained.facts
     for start in range(0, len(files), batch_size):
         part = files[start : start + batch_size]
-        images, failures = read_images(part, *trained.preparation)
+        if facts.frames:
+            images, failures = read_clips(part, facts.frames, facts.image_size)
+        else:
+            images, failures = read_images(part, *trained.preparation)
         errors = {failure.position: failure.reason for failure in failures}
         sound = [i for i in range(len(part)) if i not in errors]
         answers: list[list[tuple[str, float]]] = [[] for _ in part]
         if sound:
-            which = f"an image of {part[sound[0]]} to {part[sound[-1]]}"
+            which = f"one of {part[sound[0]]} to {part[sound[-1]]}"
             found = _classes(trained, images[sound].to(device), top, which)
             for i, classes in zip(sound, found, strict=True):
                 answers[i] = classes
