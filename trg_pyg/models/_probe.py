@@ -15,7 +15,7 @@ from trg_pyg.batch import Inputs, changed
 from trg_pyg.errors import InputError
 
 PROBE_BATCH = 2
-# What a network is looked at with: black images of a size, or else an item of its inputs, [1, ...], of clips a black one.
+# What a network is looked at with: black images of a size, or else an item of its inputs, [1, ...]; a clip is black.
 Example = Size | Inputs
 
 

@@ -264,6 +264,35 @@ class TappedModel(nn.Module):
             raise InputError(f"the logits of {self._name} depend on more than {path}: name another tap")
         return logits
 
+    def parts(self) -> list[list[nn.Module]]:
+        """Return the modules of the network that run up to the end of each tap, in their order, and behind the last.
+
+        Modules that have others in them are left out. One that runs several times counts where it runs first.
+
+        Raises:
+            InputError: the network has not been described yet.
+        """
+        if self._example is None or self.taps is None:
+            raise InputError(f"{self._name} is not described yet: call describe(image_size)")
+        found: list[dict[nn.Module, None]] = [{}]
+        leaves = [module for module in self.model.modules() if not any(True for _ in module.children())]
+
+        def enter(module: nn.Module, args: Any) -> None:
+            if not any(module in part for part in found):
+                found[-1][module] = None
+
+        def end(module: nn.Module, args: Any, output: Any) -> None:
+            found.append({})
+
+        handles = [leaf.register_forward_pre_hook(enter) for leaf in leaves]
+        handles += [self._module("tap", path).register_forward_hook(end) for path in self.taps]
+        try:
+            self._look(self, inputs_like(self.model, self._example, self.channels))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [list(part) for part in found]
+
     @property
     def _name(self) -> str:
         return type(self.model).__name__

@@ -150,6 +150,7 @@ class Learner:
         self._keep, self._seed = keep_checkpoints, seeds.order
         self.trainee, self.config, self.device, self.world, self.steps = trainee, config, device, world, steps
         draws = torch.Generator().manual_seed(seeds.draws)
+        trainee.distiller.pool_sizes = {name: len(source) for name, source in (pools or {}).items()}
         trainee.distiller.bind(train_set.targets.cpu(), draws)
         described = trainee.student.describe(train_set.example)
         trainee.distiller.task = self._task = train_set.task
