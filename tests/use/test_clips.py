@@ -54,6 +54,15 @@ def test_classes_of_clips_are_predicted_without_the_data(folder, tmp_path, capsy
     assert [each["probability"] for each in first["classes"]] == pytest.approx(best.values.tolist(), rel=1e-5)
 
 
+def test_the_frames_that_were_seen_are_drawn(folder, tmp_path, capsys):
+    write_clips(tmp_path / "new", MovingDigits(clips=8).load().test.images[:1])
+    asked = ["predict", str(folder), str(tmp_path / "new"), "--strips"]
+    assert trg([*asked, str(tmp_path / "strips.png")]) == 0
+    assert "clip0" in capsys.readouterr().out
+    width, height = Image.open(tmp_path / "strips.png").size
+    assert width > 4 * height
+
+
 def test_clips_in_folders_are_evaluated_as_those_that_they_were_written_of(folder, tmp_path):
     splits = MovingDigits(clips=16).load()
     for name, part in (("train", splits.train), ("test", splits.test)):

@@ -7,18 +7,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from trg_pyg._files import written
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
-from trg_pyg.data.clips import find_clips
+from trg_pyg.data.clips import find_clips, read_clips
 from trg_pyg.data.loose_images import find_images
 from trg_pyg.errors import InputError, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict, predict_texts
+from trg_pyg.viz.figure import to_png
+from trg_pyg.viz.strips import plot_strips
 
 _COMMAND = "predict"
 # That of a command that did part of its work.
 _SOME_UNREADABLE = 1
+_MOST_STRIPS = 20
 _DESCRIPTION = """\
 Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
 shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
@@ -50,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             files = texts = _lines(chosen.images)
             predictions = predict_texts(trained, texts, chosen.top, device, chosen.batch_size)
+        if chosen.strips is not None:
+            found = list(predictions)
+            _draw_strips(found, trained, chosen.strips)
+            predictions = iter(found)
         try:
             unread = _show(predictions, files, trained, chosen)
         except BrokenPipeError:
@@ -63,6 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
 
     return exit_code_of(work, _COMMAND) or (_SOME_UNREADABLE if unread else 0)
+
+
+def _draw_strips(predictions: Sequence[Prediction], trained: TrainedNetwork, file: Path) -> None:
+    """Draw what the network has seen of the first clips, with the likeliest class of each."""
+    facts = trained.facts
+    require(
+        facts.frames > 0, f"--strips {file}: {trained.path} takes {facts.item}s, and strips are of clips; leave it out"
+    )
+    shown = [each for each in predictions if each.error is None][:_MOST_STRIPS]
+    require(bool(shown), f"--strips {file}: no clip can be read")
+    clips, _ = read_clips([Path(each.file) for each in shown], facts.frames, facts.image_size)
+    titles = [
+        f"{Path(each.file).name}: {name}, {100 * share:.1f} %" for each in shown for name, share in each.classes[:1]
+    ]
+    with written(file):
+        file.write_bytes(to_png(plot_strips(clips, titles)))
 
 
 def _lines(names: list[str]) -> list[str]:
@@ -129,6 +153,7 @@ def _parser() -> ArgumentParser:
         help='print a line of JSON for each image: {"file", "classes": [{"class", "probability"}, ...]}, or '
         '{"file", "error"}',
     )
+    add("--strips", "FILE", "PNG file with the frames that the network sees of each clip, at most 20", type=Path)
     parser.add_argument(
         "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"
     )

@@ -29,6 +29,7 @@ from trg_pyg.viz.neighbours import draw_neighbours, draw_patch, ranked_neighbour
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.reliability import plot_reliability
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
+from trg_pyg.viz.strips import plot_strips
 from trg_pyg.viz.token_graph import draw_token_graph
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "plot_curves",
     "plot_intervals",
     "plot_reliability",
+    "plot_strips",
     "ranked_neighbours",
     "shown_name",
     "silhouette",
