@@ -92,6 +92,7 @@ def expected(method: StagedKD, student: Outputs, teacher: Outputs, step: Step, a
             each = [(x.mean().item(), x.var(correction=0).item() + 1e-3) for x in (one, other)]
             columns.append(gaussian_kl(*each[0], *each[1]) + gaussian_kl(*each[1], *each[0]))
         now = sum(columns) / len(columns)
+        now = now / (1 + now)
         distance.append(0.9 * method.distance[number].item() + 0.1 * now)
     total = sum(math.exp(-d) for d in distance)
     weights = [active * math.exp(-d) / total for d in distance]

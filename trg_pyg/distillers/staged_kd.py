@@ -40,9 +40,10 @@ class StagedKD(Distiller):
     * Correlation: :math:`c_s = 1 - r(G_S^s, G_T^s)`, with r the Pearson correlation over all pairs of different items
       of a batch, and G their cosine similarities by :math:`g^s`.
     * Combination: :math:`\rho_{js} = \mathrm{softmax}_{j \le s}(r(G_S^j, G_T^s) / 0.1)`, without gradient.
-    * Balance: :math:`\lambda_s = a\, \mathrm{softmax}_s(-D_s)`, where :math:`D_s` is the running mean (0.9) of the
-      symmetric KL divergence, a channel, between Gaussians fitted to :math:`g_T^s` and to what a linear map makes of
-      :math:`g_S^s`. The map learns by regression, the part ``fit``, and nothing else does of it.
+    * Balance: :math:`\lambda_s = a\, \mathrm{softmax}_s(-D_s)`, where :math:`D_s` is the running mean (0.9) of
+      :math:`d / (1 + d)`, and d the symmetric KL divergence, a channel, between Gaussians fitted to :math:`g_T^s` and
+      to what a linear map makes of :math:`g_S^s`. The map learns by regression, the part ``fit``, and nothing else does
+      of it. (The d of a substage that has learnt nothing may be hundreds, and alone would keep its weight at 0.)
     * Pseudo-labels: :math:`y' = (1 - m) y + m q` with m rising to ``pseudo`` over the training; q is the running mean
       (0.9) of each item of what the teacher and the active heads say, at first the label. Of unlabelled items
       (``data.labelled`` or ``data.unlabelled``) :math:`y' = q`, where the largest of q is above ``confidence``, and
@@ -314,10 +315,12 @@ def _of_size_one(x: Tensor) -> Tensor:
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Return the symmetric KL divergence of Gaussians fitted to the columns of both, the mean over columns."""
+    """Return d / (1 + d) of the symmetric KL divergence d of Gaussians fitted to both, the mean over columns."""
     (v, w), (a, b) = (each.var(0, correction=0) for each in (ours, theirs)), (each.mean(0) for each in (ours, theirs))
     v, w = v + _LEAST_VARIANCE, w + _LEAST_VARIANCE
-    return (0.5 * (v / w + w / v + (a - b).square() * (1 / v + 1 / w)) - 1).mean()
+    # Rounding may leave it below 0.
+    d = (0.5 * (v / w + w / v + (a - b).square() * (1 / v + 1 / w)) - 1).mean().clamp(min=0)
+    return d / (1 + d)
 
 
 def _divergence(student: Tensor, teacher: Tensor, tau: float) -> Tensor:

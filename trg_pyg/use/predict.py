@@ -68,7 +68,7 @@ def predict(
         sound = [i for i in range(len(part)) if i not in errors]
         answers: list[list[tuple[str, float]]] = [[] for _ in part]
         if sound:
-            which = f"one of {part[sound[0]]} to {part[sound[-1]]}"
+            which = f"{'a clip' if facts.frames else 'an image'} of {part[sound[0]]} to {part[sound[-1]]}"
             found = _classes(trained, images[sound].to(device), top, which)
             for i, classes in zip(sound, found, strict=True):
                 answers[i] = classes
