@@ -23,7 +23,7 @@ from wandb.cli.cli import cli
 
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
-from trg_pyg.data import Digits, ImageData, ImageSet, InstanceSet, LabelMaps, Reviews, Texts, TouchingDigits
+from trg_pyg.data import Digits, ImageData, ImageSet, InstanceSet, LabelMaps, Reviews, Texts, TouchingDigits, MovingDigits
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -137,6 +137,17 @@ def write_texts(folder: Path) -> None:
     (folder / "new.txt").write_text("a good thing\nsomething else\n")
 
 
+def write_clips(folder: Path) -> None:
+    """Write ``clips/{train,test}/<class>/<clip>/<frame>.png``."""
+    splits = MovingDigits(clips=24).load()
+    for split, part in (("train", splits.train), ("test", splits.test)):
+        for number, (clip, target) in enumerate(zip(part.images[:, 0], part.targets.tolist(), strict=True)):
+            place = folder / "clips" / split / splits.classes[target] / f"clip{number}"
+            place.mkdir(parents=True)
+            for at, frame in enumerate(clip):
+                Image.fromarray(frame.numpy()).save(place / f"{at}.png")
+
+
 def write_photos(folder: Path) -> None:
     """Write ``photos/{train,test}/<class>/<n>.jpg``, lists of them, and a single one."""
     generator = torch.Generator().manual_seed(0)
@@ -162,6 +173,7 @@ class Place:
         write_photos(folder)
         write_texts(folder)
         write_cells(folder)
+        write_clips(folder)
         for page in GUIDES:
             for name, text in files(page.read_text()).items():
                 (folder / name).write_text(text)
@@ -231,7 +243,9 @@ class Place:
         data = choices.config.data
         if isinstance(data, LabelMaps) and not data.root.exists():
             small += ["--data.root=cells", "--data.size=64"]
-        if (
+        if isinstance(data, MovingDigits):
+            small += ["--data.clips=24"]
+        elif (
             isinstance(data, ImageData)
             and not isinstance(data, Digits)
             and not Path(getattr(data, "root", ".")).exists()

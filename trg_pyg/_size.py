@@ -22,6 +22,11 @@ def shown_size(size: Size) -> str:
     return f"{height}x{width}"
 
 
+def shown_clip(size: Size, frames: int) -> str:
+    """Return a size for a reader, ``8 frames of 24x40``; without frames that of images."""
+    return f"{frames} frames of {shown_size(size)}" if frames else shown_size(size)
+
+
 def read_size(value: Any, least: Size = 1) -> Size:
     """Return a size that was stored as JSON.
 

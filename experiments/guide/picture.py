@@ -17,7 +17,7 @@ from trg_pyg.data import Digits, ImageSet
 from trg_pyg.errors import require
 from trg_pyg.graphs import KNNGraph, chance_recall, corrected_recall, edge_recall
 from trg_pyg.models import Normalize, TappedModel, build_model, load_weights
-from trg_pyg.tokens import Tokenizer
+from trg_pyg.tokens import Tokenizer, plane_of
 from trg_pyg.viz.figure import new_figure, to_png
 from trg_pyg.viz.neighbours import draw_neighbours, draw_patch
 
@@ -44,7 +44,7 @@ def graphs_of(images: torch.Tensor, runs: Path) -> tuple[list[Data], tuple[int, 
     of = [tokenize.of_teacher, tokenize.of_student, tokenize.of_student]
     with torch.no_grad():
         graphs = [builder(cut(net(images).features[-1])) for cut, net in zip(of, networks, strict=True)]
-    return graphs, tokenize.token_grid
+    return graphs, plane_of(tokenize.token_grid)
 
 
 def main(output: Path, runs: Path = Path("runs")) -> None:

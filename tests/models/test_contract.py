@@ -76,7 +76,7 @@ TABLE = {
     "shufflenet_v2": Row(1_355_528, 338, "conv1.weight", "linear.bias", layers((116, 16), (232, 8), (464, 4)), 1024),
     "vit_tiny_patch4_32": Row(5_380_132, 152, "class_token", "heads.head.bias", VIT, 192),
 }
-OF_IMAGES = [name for name in _zoo() if name != "text_transformer"]
+OF_IMAGES = [name for name in _zoo() if name not in ("text_transformer", "c3d")]
 # Their logits are of the classes, and of what else a pixel has.
 OF_PIXELS = {"unet": PIXEL_EMBEDDING}
 

@@ -832,3 +832,19 @@ def test_images_have_as_many_channels_as_the_network_was_described_with():
     assert normalised.describe((8, 16)).num_classes == 5
     with pytest.raises(InputError, match="images of 3 channels, and normalisation of 1"):
         normalised.describe(16, channels=3)
+
+
+def test_the_modules_of_a_network_are_told_by_the_tap_that_they_run_before() -> None:
+    network = TappedModel(resnet8(5), "stages")
+    network.describe(16)
+    first, *middle, behind = network.parts()
+    assert len(middle) == len(network.taps) - 1
+    assert network.model.conv1 in first
+    assert behind == [network.model.fc]
+    every = [module for part in (first, *middle, behind) for module in part]
+    assert len(every) == len(set(every))
+    assert sum(p.numel() for module in every for p in module.parameters()) == sum(
+        p.numel() for p in network.model.parameters()
+    )
+    with pytest.raises(InputError, match="not described yet"):
+        TappedModel(resnet8(5)).parts()

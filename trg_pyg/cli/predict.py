@@ -1,4 +1,4 @@
-"""Classify image files, or texts, by a trained student."""
+"""Classify image files, clips or texts, by a trained student."""
 
 import json
 import os
@@ -8,25 +8,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from trg_pyg._files import written
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.data.files.loose_images import find_images
 from trg_pyg.errors import InputError, count, require
+from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict
+from trg_pyg.viz.figure import to_png
+from trg_pyg.viz.strips import plot_strips
 
 _COMMAND = "predict"
 # That of a command that did part of its work.
 _SOME_UNREADABLE = 1
+_MOST_STRIPS = 20
 _DESCRIPTION = """\
 Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
 shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
 
 A network that finds instances says how many each image has, and --output writes their label maps and contours.
 
-A network that was trained on texts takes files with one text a line, or - for standard input.
+A network that was trained on texts takes files with one text a line, or - for standard input. One that was trained on
+clips takes folders of frames and video files.
 
 Prints a line for each image: its file, then the likeliest classes with their probabilities (softmax of the logits)
 in percent. Files that cannot be read are named on standard error, a line each, and the others are classified.
@@ -46,15 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = pick_device(chosen.device)
         trained = load(chosen.source, chosen.which, chosen.own_code, texts=True, per_pixel=True)
         files: list[Path] | list[str]
-        texts = trained.facts.vocabulary is not None
+        texts, clips = trained.facts.vocabulary is not None, bool(trained.facts.frames)
         if trained.per_pixel and not texts:
             files = find_images(chosen.images)
             unread = _show_instances(predict_instances(trained, files, chosen.output, device), chosen.json)
             require(unread < len(files), f"none of {count(len(files), 'image')} can be read")
             return
         require(chosen.output is None, f"--output {chosen.output}: {trained.path} finds no instances; leave it out")
-        files = _lines(chosen.images) if texts else find_images(chosen.images)
+        files = _lines(chosen.images) if texts else (find_clips if clips else find_images)(chosen.images)
         predictions = predict(trained, files, chosen.top, device, chosen.batch_size)
+        if chosen.strips is not None:
+            found = list(predictions)
+            _draw_strips(found, trained, chosen.strips)
+            predictions = iter(found)
         try:
             unread = _show(predictions, files, trained, chosen)
         except BrokenPipeError:
@@ -62,9 +72,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         if unread == len(files):
-            raise InputError(f"none of {len(files)} images can be read" if unread > 1 else "the image cannot be read")
+            item = trained.facts.item
+            raise InputError(
+                f"none of {len(files)} {item}s can be read" if unread > 1 else f"the {item} cannot be read"
+            )
 
     return exit_code_of(work, _COMMAND) or (_SOME_UNREADABLE if unread else 0)
+
+
+def _draw_strips(predictions: Sequence[Prediction], trained: TrainedNetwork, file: Path) -> None:
+    """Draw what the network has seen of the first clips, with the likeliest class of each."""
+    facts = trained.facts
+    require(
+        facts.frames > 0, f"--strips {file}: {trained.path} takes {facts.item}s, and strips are of clips; leave it out"
+    )
+    shown = [each for each in predictions if each.error is None][:_MOST_STRIPS]
+    require(bool(shown), f"--strips {file}: no clip can be read")
+    clips, _ = read_clips([Path(each.file) for each in shown], facts.frames, facts.image_size)
+    titles = [
+        f"{Path(each.file).name}: {name}, {100 * share:.1f} %" for each in shown for name, share in each.classes[:1]
+    ]
+    with written(file):
+        file.write_bytes(to_png(plot_strips(clips, titles)))
 
 
 def _lines(names: list[str]) -> list[str]:
@@ -100,7 +129,7 @@ def _show(
             print(f"{_shown(prediction.file):<{width}}  {'   '.join(cells)}")
     sys.stdout.flush()
     if 0 < unread < len(files):
-        print(f"{program(_COMMAND)}: {unread} of {len(files)} images cannot be read", file=sys.stderr)
+        print(f"{program(_COMMAND)}: {unread} of {len(files)} {trained.facts.item}s cannot be read", file=sys.stderr)
     return unread
 
 
@@ -133,7 +162,12 @@ def _parser() -> ArgumentParser:
     add = _adder(parser)
     written = f"or a folder that {program('export')} wrote"
     add("source", "RUN_OR_EXPORT", f"folder of a run, or a weights file in it, {written}")
-    add("images", "IMAGE", "image files, and folders, which are searched at any depth; or files of texts", nargs="+")
+    add(
+        "images",
+        "IMAGE",
+        "image files or clips, and folders, which are searched at any depth; or files of texts",
+        nargs="+",
+    )
     add("--top", "N", "classes of each image (default: 5)", type=int, default=5)
     parser.add_argument(
         "--json",
@@ -142,6 +176,7 @@ def _parser() -> ArgumentParser:
         '{"file", "error"}; of texts "text" in the place of "file"',
     )
     add("--output", "FOLDER", "of instances: label maps of 16 bits, and pictures of their contours", type=Path)
+    add("--strips", "FILE", "PNG file with the frames that the network sees of each clip, at most 20", type=Path)
     parser.add_argument(
         "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"
     )

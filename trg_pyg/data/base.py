@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from trg_pyg._size import Size, shown_size, size_of
+from trg_pyg._size import Size, shown_clip, size_of
 from trg_pyg.batch import Inputs
 from trg_pyg.data._views import chosen
 from trg_pyg.data.files._contents import digest_of, read_contents
@@ -40,9 +40,11 @@ class ImageSet:
         digest: hash of the files that they are from, with their names and classes, where there are any.
         places: of a part of a data set: the position of each image in the whole, int64 [N] on the CPU.
         task: what is learnt of them.
+        axes: of each of them, for messages.
     """
 
     task: ClassVar[Task] = ImageClassification()
+    axes: ClassVar[str] = "channels, H, W"
 
     images: Tensor
     targets: Tensor
@@ -58,7 +60,12 @@ class ImageSet:
         return size_of(*self.images.shape[-2:])
 
     @property
-    def example(self) -> Size:
+    def frames(self) -> int:
+        """Frames of every clip; 0 of images."""
+        return 0
+
+    @property
+    def example(self) -> Size | Inputs:
         """What a network is described with."""
         return self.image_size
 
@@ -136,7 +143,12 @@ class Splits:
         """The size of an item for a reader."""
         if self.vocabulary is not None:
             return f"at most {self.vocabulary.max_tokens} tokens"
-        return _size(self.train) if isinstance(self.train, InputSet) else shown_size(self.image_size)
+        return _size(self.train)
+
+    @property
+    def frames(self) -> int:
+        """Frames of every clip; 0 of what is no clips."""
+        return self.train.frames if isinstance(self.train, ImageSet) else 0
 
     @property
     def example(self) -> Size | Inputs:
@@ -340,13 +352,16 @@ class ImageData(Data):
         splits = replace(splits, mean=mean, std=std)
         if self.unlabelled is None:
             return splits
-        from trg_pyg.data.unlabelled import read_unlabelled  # which knows this module
-
         measured: list[tuple[str, Any]] = [("test", test)]
         if splits.evaluated == "validation":
             measured.append((splits.evaluated, splits.test))
         measured.append(("held-out", splits.heldout))
-        return replace(splits, unlabelled=read_unlabelled(self.unlabelled, self, train, measured))
+        return replace(splits, unlabelled=self._read_unlabelled(self.unlabelled, train, measured))
+
+    def _read_unlabelled(self, folder: Path, train: ImageSource, measured: list[tuple[str, Any]]) -> ImageSource:
+        from trg_pyg.data.unlabelled import read_unlabelled  # which knows this module
+
+        return read_unlabelled(folder, self, train, measured)
 
     def augment(self) -> Augmentation:
         """Return the augmentation of the training images."""
@@ -417,13 +432,13 @@ def _class_counts(image_set: Source, num_classes: int) -> tuple[int, ...]:
 def _size(image_set: Source) -> str:
     if isinstance(image_set, InputSet):
         return " and ".join(str(list(each.shape[1:])) for each in _tensors(image_set))
-    shown = shown_size(image_set.image_size)
+    shown = shown_clip(image_set.image_size, image_set.frames if isinstance(image_set, ImageSet) else 0)
     return shown if image_set.channels == 3 else f"{shown} of {count(image_set.channels, 'channel')}"
 
 
 def _check_split(image_set: Source, split: str, classes: tuple[str, ...]) -> None:
     if isinstance(image_set, ImageSet):
-        _check_images(image_set.images, split)
+        _check_images(image_set, split)
     targets, per_pixel = image_set.targets, image_set.task.per_pixel
     images = len(image_set.files if isinstance(image_set, FileSet) else _tensors(image_set)[0])
     require(
@@ -445,8 +460,10 @@ def _check_split(image_set: Source, split: str, classes: tuple[str, ...]) -> Non
         )
 
 
-def _check_images(images: Tensor, split: str) -> None:
+def _check_images(image_set: ImageSet, split: str) -> None:
+    images, axes = image_set.images, image_set.axes
     require(
-        images.dtype == torch.uint8 and images.dim() == 4 and min(images.shape[1:]) > 0,
-        f"the {split} images are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, channels, H, W]",
+        images.dtype == torch.uint8 and images.dim() == 2 + axes.count(",") and min(images.shape[1:]) > 0,
+        f"the {split} {image_set.task.item}s are {images.dtype} {list(images.shape)}; they must be torch.uint8 [N, "
+        f"{axes}]",
     )

@@ -14,6 +14,7 @@ from trg_pyg._size import Size
 from trg_pyg.data.files.image_files import ImageFiles, Listing
 from trg_pyg.data.splits.holdout import holdout_indices
 from trg_pyg.errors import InputError, few, require
+from trg_pyg.data.splits._members import check_same_classes, split_folders
 
 # How files that are taken for images end, in small letters.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -49,7 +50,7 @@ class ImageFolder(ImageFiles):
         self.holdout = holdout
 
     def _list(self) -> Listing:
-        train_folder, test_folder = _split_folders(self.root)
+        train_folder, test_folder = split_folders(self.root, "image")
         train_files = _class_files(self.root, train_folder)
         train_targets = _targets(train_files)
         classes = tuple(train_files)
@@ -57,7 +58,7 @@ class ImageFolder(ImageFiles):
             return Listing(_flat(train_files), train_targets, None, classes)
 
         test_files = _class_files(self.root, test_folder)
-        _check_same_classes(classes, tuple(test_files), self.root / train_folder, self.root / test_folder)
+        check_same_classes(classes, tuple(test_files), self.root / train_folder, self.root / test_folder)
         targets = torch.cat([train_targets, _targets(test_files)])
         tested = torch.arange(len(targets)) >= len(train_targets)
         return Listing(_flat(train_files) + _flat(test_files), targets, tested, classes)
@@ -66,22 +67,6 @@ class ImageFolder(ImageFiles):
         held = torch.zeros(len(listing.targets), dtype=torch.bool)
         held[holdout_indices(listing.targets, listing.classes, self.holdout, self.subset_seed)] = True
         return held
-
-
-def _split_folders(root: Path) -> tuple[str, str | None]:
-    """Return the folders of the training and the test split relative to ``root``; no test folder: hold one out."""
-    require(root.is_dir(), f"image folder {root} is not a folder; give the one that holds train/ or the classes")
-    test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
-    train = root / "train"
-    if train.is_dir():
-        if test is None:
-            raise InputError(
-                f"{root} has train but neither test nor val; add one, or give {train} to hold a test split out"
-            )
-        return "train", test
-    if test is not None:
-        raise InputError(f"{root} has {test} but no train; add the training images as {train}/<class>/*")
-    return "", None
 
 
 def _class_files(root: Path, split: str) -> dict[str, list[str]]:
@@ -129,12 +114,3 @@ def _targets(files: dict[str, list[str]]) -> Tensor:
 
 def _flat(files: dict[str, list[str]]) -> list[str]:
     return list(chain.from_iterable(files.values()))
-
-
-def _check_same_classes(train: tuple[str, ...], test: tuple[str, ...], train_folder: Path, test_folder: Path) -> None:
-    missing = sorted(set(train) - set(test))
-    extra = sorted(set(test) - set(train))
-    if missing or extra:
-        parts = [f"{test_folder} lacks {few(missing)}"] if missing else []
-        parts += [f"{train_folder} lacks {few(extra)}"] if extra else []
-        raise InputError(f"the splits have different classes: {' and '.join(parts)}; give both the same class folders")

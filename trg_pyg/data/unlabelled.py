@@ -45,15 +45,26 @@ def read_unlabelled(
     files = [os.path.relpath(path, folder) for path in find_images([folder])]
     nothing = torch.zeros(len(files), dtype=torch.int64)
     images, _ = reader.read_listing(Listing(files, nothing, nothing.bool(), ("unlabelled",)))
-    known = _contents(images)
+    check_not_measured(images, folder, measured)
+    return images
+
+
+def check_not_measured(
+    unlabelled: ImageSource, folder: Path, measured: Iterable[tuple[str, ImageSource | None]]
+) -> None:
+    """Refuse unlabelled images or clips that are among those that networks are measured on, by their content.
+
+    Raises:
+        InputError: one is.
+    """
+    known, item = _contents(unlabelled), unlabelled.task.item
     for what, source in measured:
         shared = 0 if source is None else len(known & _contents(source))
         if shared:
             raise InputError(
-                f"data.unlabelled: {shared} of the {len(known)} images under {folder} are {what} images, by their "
+                f"data.unlabelled: {shared} of the {len(known)} {item}s under {folder} are {what} {item}s, by their "
                 "content: take them out, since a network would be measured on what it has seen"
             )
-    return images
 
 
 def _contents(source: ImageSource) -> set[str]:

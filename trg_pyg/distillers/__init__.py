@@ -43,6 +43,7 @@ from trg_pyg.distillers.simkd import SimKD
 from trg_pyg.distillers.sp import SP
 from trg_pyg.distillers.srd import SRD
 from trg_pyg.distillers.sskd import SSKD
+from trg_pyg.distillers.staged_kd import StagedKD
 from trg_pyg.distillers.strong_view import check_magnitude, strong_view
 from trg_pyg.distillers.terms import Term, TermDistiller, check_warmup, warmed_up
 from trg_pyg.distillers.trg import TRG, default_token_graphs
@@ -106,6 +107,7 @@ __all__ = [
     "Relational",
     "ReviewKD",
     "SimKD",
+    "StagedKD",
     "TRGPaper",
     "Term",
     "TermDistiller",

@@ -173,5 +173,5 @@ class Attribution(Term):
                 total = total + torch.stack(grads)
         found = torch.as_tensor(total) / self.steps
         found = seen[0] * found if self.normalize else found
-        # Of images a token is a pixel.
-        return found.flatten(3).mT if found.dim() == 5 else found
+        # Of images and clips a token is a pixel.
+        return found.flatten(3).mT if found.dim() > 4 else found

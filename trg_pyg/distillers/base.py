@@ -2,6 +2,7 @@
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -75,6 +76,8 @@ class Distiller(nn.Module, ABC):
         every: steps from one :meth:`before` to the next, for a method that has it.
         pools: further streams of images that the method takes in a step where the training has them: ``"heldout"``,
             that are not trained on, with their labels, and ``"unlabelled"``.
+        pool_sizes: images of each of these streams that is there; a training sets it before :meth:`bind`.
+        clips: whether its :meth:`views` can be of clips ``[B, C, T, H, W]`` too.
         min_images: smallest batch that the method works on; a training checks it before it starts.
         after: source of the idea, of a method whose paper gives no equations: tables say that its form is ours.
         per_image: the loss of a batch, and each part of it, is the mean of what each image gives alone, so that shares
@@ -93,6 +96,8 @@ class Distiller(nn.Module, ABC):
     taps: ClassVar[Taps] = "last"
     symbols: ClassVar[Mapping[str, str]] = {}
     pools: tuple[str, ...] = ()
+    pool_sizes: Mapping[str, int] = MappingProxyType({})
+    clips: ClassVar[bool] = False
     every: int = 1
     min_images: int = 1
     labels: Labels = "hard"
@@ -158,7 +163,7 @@ class Distiller(nn.Module, ABC):
         """
         if not self.has_views():
             return images, None
-        if not isinstance(images, Tensor) or images.dim() != 4:
+        if not isinstance(images, Tensor) or images.dim() not in ((4, 5) if self.clips else (4,)):
             raise InputError(f"{type(self).__name__} makes views of images, and these data are none: leave it out")
         views = self.views(images, step)
         require(

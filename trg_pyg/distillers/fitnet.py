@@ -9,6 +9,7 @@ from trg_pyg.errors import require
 from trg_pyg.losses.hint import HintLoss
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo
 from trg_pyg.tasks.base import Task
+from trg_pyg.tokens.maps import plane_of
 
 
 class FitNet(TermDistiller):
@@ -45,7 +46,7 @@ class FitNet(TermDistiller):
         s = _tap(student, hint, "student")
         t = _tap(check_networks(student, teacher), hint, "teacher")
         stage = _stage(hint)
-        loss = HintLoss(s.channels, t.channels, s.grid, t.grid)
+        loss = HintLoss(s.channels, t.channels, plane_of(s.grid), plane_of(t.grid))
         super().__init__(student, teacher, terms={"hint": (weight, MapTerm(loss, s, t, stage, stage))}, **options)
 
 

@@ -15,7 +15,7 @@ from trg_pyg.models.networks import statistics_kept
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nodes.stages import at_stage
 from trg_pyg.step import Step
-from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
+from trg_pyg.tokens.maps import as_map, common_grid, plane_of, pool_to_grid
 from trg_pyg.tokens.normalize import full_precision
 
 Weighing = Literal["each", "mean", "equal"]
@@ -113,7 +113,8 @@ class HintDynamic(Distiller):
         hints = len(self.betas)
         require(hints >= 2, f"{hints} of the hints logits, map and attention has a weight: give one to two or more")
         if "map" in self.betas:
-            self.hint = HintLoss(self.student.channels, self.teacher.channels, self.student.grid, self.teacher.grid)
+            grids = plane_of(self.student.grid), plane_of(self.teacher.grid)
+            self.hint = HintLoss(self.student.channels, self.teacher.channels, *grids)
         self.tau, self.weighing, self.virtual, self.every = tau, weighing, virtual, every
         self.mlp_lr, self.mlp_decay, self.history = mlp_lr, mlp_decay, history
         if weighing == "equal":
@@ -269,7 +270,7 @@ def _entropy(logits: Tensor) -> Tensor:
     return -(logs.exp() * logs).sum(1)
 
 
-def _attention(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
+def _attention(feature_map: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Unit-length attention ``[B, H * W]`` as AttentionLoss has it, of operations that have a second derivative."""
     x = pool_to_grid(full_precision(feature_map), grid).flatten(2)
     # Only the direction counts, in the gradient too; squares of large and small activations stay in range.

@@ -15,6 +15,7 @@ from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.relations.kernels import Laplace
 from trg_pyg.relations.softmax import Softmax
 from trg_pyg.tasks.base import Task
+from trg_pyg.tokens.maps import plane_of
 
 
 class LSP(TermDistiller):
@@ -62,7 +63,9 @@ class LSP(TermDistiller):
             f"patch={patch}: an image of one token has no neighbours; lower patch, or tap a larger map",
         )
         builder: GraphBuilder = (
-            KNNGraph(k, None, at_most=True) if edges == "knn" else GridGraph(*tokens.grid, None, diagonal=True)
+            KNNGraph(k, None, at_most=True)
+            if edges == "knn"
+            else GridGraph(*plane_of(tokens.grid), None, diagonal=True)
         )
         super().__init__(
             student,

@@ -1,5 +1,6 @@
 """Manifold distillation."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -68,7 +69,7 @@ class ManifoldKD(TermDistiller):
         for layer in layers:
             tokens = Tokens(student, teacher, stage=layer)
             sample = Tokens(student, teacher, tokens_per_image=random_tokens, stage=layer)
-            places, cosine = tokens.grid[0] * tokens.grid[1], Cosine()
+            places, cosine = math.prod(tokens.grid), Cosine()
             pairs, of_sample = (
                 CompleteGraph(None, self_loops=True),
                 CompleteGraph(None, self_loops=True, scope="batch"),

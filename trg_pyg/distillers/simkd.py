@@ -17,7 +17,7 @@ from trg_pyg.models.reused import Projected, make_projector, widen
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.nodes.stages import at_stage
 from trg_pyg.step import Step
-from trg_pyg.tokens.maps import as_map, common_grid, pool_to_grid
+from trg_pyg.tokens.maps import as_map, common_grid, plane_of, pool_to_grid
 from trg_pyg.tokens.normalize import full_precision
 
 # Of the largest logit: what reduced precision may change of them.
@@ -134,7 +134,9 @@ class _Projection(Term):
         classifier = _linear(student.classifier and student.model.get_submodule(student.classifier), f"student {name}")
         assert student.taps
         path = student.taps[-1]
-        student.model.set_submodule(path, Projected(student.model.get_submodule(path), self.project, self.grid))
+        student.model.set_submodule(
+            path, Projected(student.model.get_submodule(path), self.project, plane_of(self.grid))
+        )
         widen(classifier, self.teacher.channels)
         was = student.training
         # Says what is behind the map where that does not take other channels.

@@ -11,7 +11,7 @@ from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.nodes.stages import at_stage
 from trg_pyg.step import Step
-from trg_pyg.tokens.maps import as_map
+from trg_pyg.tokens.maps import as_map, plane_of
 from trg_pyg.tokens.normalize import full_precision
 
 
@@ -84,7 +84,7 @@ class SRD(TermDistiller):
         with torch.autocast(goal.device.type, enabled=False):
             found = self.phi(full_precision(as_map(student.features[-1], self.student)))
         # Means are kept, as far as one grid is a multiple of the other.
-        found = adaptive_avg_pool2d(found, self.teacher.grid)
+        found = adaptive_avg_pool2d(found, plane_of(self.teacher.grid))
         values = {}
         if self.weights["cross"]:
             answers = step.need_networks("SRD").head(_as_tap(found, self.teacher), tap=-1)

@@ -188,9 +188,10 @@ class TRG(TermDistiller):
         self.weights |= dict.fromkeys(within, 0.0)
         require(
             not found or any(self.weights.values()),
-            f"{' and '.join(found)} of images of 1 token (patch {self.tokenize.patch} on the {self.tokenize.grid[0]}x"
-            f"{self.tokenize.grid[1]} grid): nothing is left to compare; tap a larger map (student.taps, "
-            "teacher.taps), lower patch, raise tokens_per_image, or compare tokens of different images (beta, gamma)",
+            f"{' and '.join(found)} of images of 1 token (patch {self.tokenize.patch} on the "
+            f"{'x'.join(map(str, self.tokenize.grid))} grid): nothing is left to compare; tap a larger map "
+            "(student.taps, teacher.taps), lower patch, raise tokens_per_image, or compare tokens of different images "
+            "(beta, gamma)",
         )
         return found
 

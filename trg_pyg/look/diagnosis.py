@@ -241,7 +241,9 @@ class Diagnosis:
             model = copy.deepcopy(student).to(self._study.device).eval()
             model = tapped(model, training.network, taps).eval()
             teacher = self._teacher_with(taps)
-            size = self._study.splits.image_size
+            splits = self._study.splits
+            require(splits.frames == 0, "this is for images, and the data are clips")
+            size = splits.image_size
             if epoch == 0:  # the network has not met its method yet
                 model.describe(size)
                 distiller.extend(model)

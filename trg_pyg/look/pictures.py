@@ -21,6 +21,7 @@ from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
 from trg_pyg.models.networks import Networks
 from trg_pyg.step import Step
+from trg_pyg.tokens.maps import plane_of
 from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph
 from trg_pyg.viz.drawing import OWN, SHARED, importing_matplotlib, joined_too, pixels_of, strong_lines, weight_norm
 from trg_pyg.viz.embedding import draw_embedding, perplexity_of, silhouette, tsne_points
@@ -115,7 +116,7 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
         norm = weight_norm(*(graph[i].edge_weight[strong_lines(graph[i], _BEST)[0]] for i in range(len(shown.images))))
         for number, (axes, image) in enumerate(zip(panels[:, column], shown.images, strict=True)):
             wanted = graphs[0][number] if networks.teacher is not None else None
-            place, grid = shown.positions[number], networks.graphs.tokenize.token_grid
+            place, grid = shown.positions[number], plane_of(networks.graphs.tokenize.token_grid)
             lines = draw_token_graph(axes, image, graph[number], grid, place, norm, best=_BEST, teacher=wanted)
             told = [_wrapped(seen.name)] if number == 0 else []
             if wanted is not None and not seen.is_teacher:
@@ -156,7 +157,7 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
             axes,
             shown.images,
             graph,
-            networks.graphs.tokenize.token_grid,
+            plane_of(networks.graphs.tokenize.token_grid),
             shown.positions,
             strongest=strongest,
             labels=labels,
@@ -191,7 +192,7 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
 
 def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> Picture:
     """Draw the nearest patches of one patch of each image among all images, a row a network."""
-    grid = networks.graphs.tokenize.token_grid
+    grid = plane_of(networks.graphs.tokenize.token_grid)
     tokens, images = grid[0] * grid[1], len(shown.images)
     scope: Scope = "batch" if images > 1 else "image"
     build = networks.graphs.builder(scope)
@@ -233,7 +234,7 @@ def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> P
 
 def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> list[Picture]:
     """Draw how one token of each image sees the others: by the cosine, and by L_inner's softmax."""
-    grid = networks.graphs.tokenize.token_grid
+    grid = plane_of(networks.graphs.tokenize.token_grid)
     number = token[0] * grid[1] + token[1]
     tokens = [networks.tokens(seen) for seen in shown.seen]
     where = f"the token in row {token[0]}, column {token[1]} (from 0; framed) of {grid[0]}x{grid[1]}"
@@ -273,7 +274,7 @@ def _maps(
     caption: str,
 ) -> Picture:
     figure, panels, bars = _panels(len(shown.images), 1 + len(values), scales=True)
-    grid = networks.graphs.tokenize.token_grid
+    grid = plane_of(networks.graphs.tokenize.token_grid)
     bare = torch.full((grid[0] * grid[1],), torch.nan)
     for number, (axes, image) in enumerate(zip(panels[:, 0], shown.images, strict=True)):
         draw_similarity(axes, image, bare, grid, token)

@@ -20,7 +20,7 @@ class AttentionLoss(DistillationLoss):
     zeros has a = 0 and receives no gradient.
 
     Shapes:
-        - student map ``[B, C_S, H_S, W_S]``, teacher map ``[B, C_T, H_T, W_T]``
+        - student map ``[B, C_S, H_S, W_S]``, teacher map ``[B, C_T, H_T, W_T]``, or volumes ``[B, C, T, H, W]``
 
     Raises:
         InputError: they are not maps of as many images.
@@ -30,14 +30,14 @@ class AttentionLoss(DistillationLoss):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the loss, 0 where both are active at the same places."""
-        check_maps(student, teacher)
-        grid = common_grid((student.shape[2], student.shape[3]), (teacher.shape[2], teacher.shape[3]))
+        check_maps(student, teacher, volumes=True)
+        grid = common_grid(student.shape[2:], teacher.shape[2:])
         with torch.autocast(student.device.type, enabled=False):
             return (_attention(student, grid) - _attention(teacher.detach(), grid)).square().mean()
 
 
-def _attention(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Unit-length attention ``[B, H * W]``."""
+def _attention(feature_map: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Unit-length attention ``[B, H * W]``, or ``[B, T * H * W]``."""
     x = pool_to_grid(full_precision(feature_map), grid).flatten(2)
     # Only the direction counts. At unit length the squares of small activations do not underflow, and those of large
     # ones do not overflow; for the same reason the channels are summed.

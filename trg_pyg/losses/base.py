@@ -37,16 +37,22 @@ def check_rows(student: Tensor, teacher: Tensor) -> None:
     )
 
 
-def check_maps(student: Tensor, teacher: Tensor, channels: tuple[int, int] | None = None) -> None:
+def check_maps(
+    student: Tensor, teacher: Tensor, channels: tuple[int, int] | None = None, volumes: bool = False
+) -> None:
     """Raise :class:`~trg_pyg.errors.InputError` unless both are maps ``[B, C, H, W]`` of as many images.
 
     Args:
         student: the student's map.
         teacher: the teacher's map.
         channels: C of the two, where they are fixed.
+        volumes: whether both may be volumes ``[B, C, T, H, W]``.
     """
     require(
-        student.dim() == 4 and teacher.dim() == 4 and len(student) == len(teacher) and _filled(student, teacher),
+        student.dim() == teacher.dim()
+        and student.dim() in ((4, 5) if volumes else (4,))
+        and len(student) == len(teacher)
+        and _filled(student, teacher),
         f"student map {tuple(student.shape)} and teacher map {tuple(teacher.shape)}: "
         "both must be [images, channels, height, width] of the same images, at least one",
     )

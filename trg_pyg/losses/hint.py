@@ -8,7 +8,7 @@ from torch.nn.functional import batch_norm, mse_loss, relu
 
 from trg_pyg.errors import require
 from trg_pyg.losses.base import DistillationLoss, check_maps
-from trg_pyg.tokens.maps import common_grid, pool_to_grid
+from trg_pyg.tokens.maps import common_grid, plane_of, pool_to_grid
 from trg_pyg.tokens.normalize import check_type, full_precision
 
 _LARGEST_KERNEL = 9
@@ -67,7 +67,7 @@ class HintLoss(DistillationLoss):
         elif min(kernel) >= 1 and max(kernel) <= _LARGEST_KERNEL:
             self.conv = nn.Conv2d(*self.channels, kernel)
         else:
-            self.pool_to = common_grid(s, t)
+            self.pool_to = plane_of(common_grid(s, t))
             self.conv = nn.Conv2d(*self.channels, 1)
         self.norm = nn.BatchNorm2d(teacher_channels)
 

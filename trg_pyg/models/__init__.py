@@ -1,6 +1,7 @@
 """Networks, their features by module path, and their weights."""
 
 from trg_pyg.models.attack import Attack, check_attack, pgd
+from trg_pyg.models.c3d import C3D, c3d
 from trg_pyg.models.cifar.mobilenetv2 import CifarMobileNetV2, InvertedResidual, mobilenetv2
 from trg_pyg.models.cifar.resnet import (
     BasicBlock,
@@ -45,6 +46,7 @@ from trg_pyg.models.weights import LoadedWeights, digest_of, load_weights, not_f
 from trg_pyg.models.zoo import build_model
 
 __all__ = [
+    "C3D",
     "Attack",
     "BasicBlock",
     "Bottleneck",
@@ -77,6 +79,7 @@ __all__ = [
     "WideResNet",
     "WideStage",
     "build_model",
+    "c3d",
     "check_attack",
     "cost",
     "digest_of",

@@ -15,7 +15,7 @@ from trg_pyg.batch import Inputs, changed
 from trg_pyg.errors import InputError
 
 PROBE_BATCH = 2
-# What a network is looked at with: black images of a size, or else an item of its inputs, [1, ...].
+# What a network is looked at with: black images of a size, or else an item of its inputs, [1, ...]; a clip is black.
 Example = Size | Inputs
 
 
@@ -41,15 +41,20 @@ def device_of(model: nn.Module) -> torch.device:
 
 def black_images(model: nn.Module, size: Size, channels: int = 3, images: int = PROBE_BATCH) -> Tensor:
     """Return black images, ``[B, channels, height, width]``, of the type and on the device of the parameters."""
+    return torch.zeros(images, channels, *sides(size), dtype=_dtype_of(model), device=device_of(model))
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
     floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    dtype = next(floating, torch.float32)
-    return torch.zeros(images, channels, *sides(size), dtype=dtype, device=device_of(model))
+    return next(floating, torch.float32)
 
 
 def inputs_like(model: nn.Module, example: Example, channels: int = 3, items: int = PROBE_BATCH) -> Inputs:
-    """Return inputs of an example on the device of a network: black images of that size, or the item several times."""
+    """Return inputs of an example on the device of a network: black images or clips, or the item several times."""
     if isinstance(example, int | tuple):
         return black_images(model, example, channels, items)
+    if isinstance(example, Tensor) and example.dtype == torch.uint8:
+        return torch.zeros(items, *example.shape[1:], dtype=_dtype_of(model), device=device_of(model))
     place = device_of(model)
     inputs: Inputs = changed(example, lambda each: each[:1].expand(items, *each.shape[1:]).contiguous().to(place))
     return inputs

@@ -10,7 +10,7 @@ from trg_pyg.errors import InputError
 
 
 class Normalize(nn.Module):
-    """``(images - mean) / std`` per channel, ``[B, C, H, W] -> [B, C, H, W]``.
+    """``(images - mean) / std`` per channel, ``[B, C, H, W] -> [B, C, H, W]``, or of clips ``[B, C, T, H, W]``.
 
     The constants are no weights: they move with the module but are not in its state dict.
 
@@ -36,8 +36,9 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the normalised images; float ``[B, C, H, W]`` in [0, 1] is expected."""
-        return (images - self.mean).div_(self.std)  # in place: new memory costs more than dividing
+        """Return the normalised images or clips; float ``[B, C, ..., H, W]`` in [0, 1] is expected."""
+        mean, std = (each.view(-1, *[1] * (images.ndim - 2)) for each in (self.mean, self.std))
+        return (images - mean).div_(std)  # in place: new memory costs more than dividing
 
     def extra_repr(self) -> str:
         """Show the constants in ``repr``."""

@@ -1,5 +1,6 @@
 """Features of any network, by module path, without an edit to the network."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
@@ -53,31 +54,31 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """Shape of one tapped feature for a single image, known before any training.
+    """Shape of one tapped feature for a single image or clip, known before any training.
 
     Attributes:
         path: module path of the tap, such as ``"layer3"``.
         layout: ``"map"`` for ``[B, C, H, W]``, ``"map_last"`` for ``[B, H, W, C]``, ``"sequence"`` for
-            ``[B, prefix + H * W, C]``.
+            ``[B, prefix + H * W, C]``, ``"volume"`` for ``[B, C, T, H, W]``.
         channels: C, the width of a feature vector.
-        grid: ``(H, W)``; of a text one row of tokens.
+        grid: ``(H, W)``; of a text one row of tokens; of a volume ``(T, H, W)``, cells in time and place.
         prefix_tokens: class, distillation and register tokens at the head of a sequence.
     """
 
     path: str
-    layout: Literal["map", "map_last", "sequence"]
+    layout: Literal["map", "map_last", "sequence", "volume"]
     channels: int
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     prefix_tokens: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the feature of one image, as the layout has it."""
-        height, width = self.grid
         return {
-            "map": (self.channels, height, width),
-            "map_last": (height, width, self.channels),
-            "sequence": (self.prefix_tokens + height * width, self.channels),
+            "map": (self.channels, *self.grid),
+            "map_last": (*self.grid, self.channels),
+            "sequence": (self.prefix_tokens + math.prod(self.grid), self.channels),
+            "volume": (self.channels, *self.grid),
         }[self.layout]
 
 
@@ -115,7 +116,8 @@ class TappedModel(nn.Module):
       the last map that takes ``[B, d]`` and is as wide as the logits, the first of several beside one another;
     * ``num_prefix_tokens``.
 
-    Of a network that takes other inputs than images nothing is looked for: taps have to be named or declared. Features
+    Of a network that takes other inputs than images, clips too, nothing is looked for: taps have to be named or
+    declared. Features
     of padding (``attention_mask`` 0) are 0, so that nothing that is compared depends on it.
 
     Args:
@@ -135,8 +137,8 @@ class TappedModel(nn.Module):
             ``num_prefix_tokens``, or 0.
 
     Shapes:
-        images ``[B, C, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`; C is 3 unless ``normalize`` or
-        :meth:`describe` has it otherwise. Or what it was described with.
+        images ``[B, C, H, W]``, or clips ``[B, C, T, H, W]``, uint8 or float in [0, 1] -> :class:`Outputs`; C is 3
+        unless ``normalize`` or :meth:`describe` has it otherwise. Or what it was described with.
 
     Raises:
         InputError: a tap or the declared classifier is no module of the network, or a tap, in a call, is not reached or
@@ -269,6 +271,35 @@ class TappedModel(nn.Module):
         if logits is None or len(logits) != rows:
             raise InputError(f"the logits of {self._name} depend on more than {path}: name another tap")
         return logits
+
+    def parts(self) -> list[list[nn.Module]]:
+        """Return the modules of the network that run up to the end of each tap, in their order, and behind the last.
+
+        Modules that have others in them are left out. One that runs several times counts where it runs first.
+
+        Raises:
+            InputError: the network has not been described yet.
+        """
+        if self._example is None or self.taps is None:
+            raise InputError(f"{self._name} is not described yet: call describe(image_size)")
+        found: list[dict[nn.Module, None]] = [{}]
+        leaves = [module for module in self.model.modules() if not any(True for _ in module.children())]
+
+        def enter(module: nn.Module, args: Any) -> None:
+            if not any(module in part for part in found):
+                found[-1][module] = None
+
+        def end(module: nn.Module, args: Any, output: Any) -> None:
+            found.append({})
+
+        handles = [leaf.register_forward_pre_hook(enter) for leaf in leaves]
+        handles += [self._module("tap", path).register_forward_hook(end) for path in self.taps]
+        try:
+            self._look(self, inputs_like(self.model, self._example, self.channels))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [list(part) for part in found]
 
     @property
     def _name(self) -> str:
@@ -449,6 +480,8 @@ def _said(inputs: Any) -> str:
     if not isinstance(inputs, Tensor):
         height, width = sides(inputs)
         return f"images of {height}x{width}"
+    if inputs.ndim == 5:
+        return f"clips of {inputs.shape[2]} frames of {inputs.shape[3]}x{inputs.shape[4]}"
     if inputs.ndim != 4:
         return f"inputs {list(inputs.shape)}"
     channels, height, width = inputs.shape[1:]
@@ -463,8 +496,8 @@ def _without_padding(feature: Tensor, mask: Tensor) -> Tensor:
 
 
 def _check_images(images: Tensor, channels: int) -> None:
-    if images.ndim != 4 or images.shape[1] != channels:
-        raise InputError(f"images {list(images.shape)} must be [B, {channels}, H, W]")
+    if images.ndim not in (4, 5) or images.shape[1] != channels:
+        raise InputError(f"images {list(images.shape)} must be [B, {channels}, H, W], clips [B, {channels}, T, H, W]")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise InputError(f"images are {images.dtype}; uint8 or float in [0, 1] is needed")
 
@@ -473,6 +506,8 @@ def _feature_info(
     path: str, feature: Tensor, prefix_tokens: int, channels_last: bool, images: tuple[int, int] | None
 ) -> FeatureInfo:
     shape = list(feature.shape)
+    if feature.ndim == 5 and shape[0] == PROBE_BATCH and images is None:
+        return FeatureInfo(path, "volume", shape[1], tuple(shape[2:]))
     if feature.ndim not in (3, 4) or shape[0] != PROBE_BATCH:
         raise InputError(
             f"tap {path!r} gives {shape} for {PROBE_BATCH} images, no spatial grid; tap a module before the pooling"

@@ -29,7 +29,7 @@ def build_model(name: str, num_classes: int, *, image_channels: int = 3, **args:
         name: one of
 
             * a function of this package that returns a network, such as ``resnet20``;
-            * ``torchvision:NAME``, a classifier of torchvision, without weights unless ``weights`` is given;
+            * ``torchvision:NAME``, a classifier of images or clips, without weights unless ``weights`` is given;
             * ``timm:NAME``, one of timm, without weights unless ``pretrained`` is given, or ``timm:hf-hub:NAME`` or
               ``timm:local-dir:FOLDER``, with the weights there; of neither is a weights file read that would run code;
             * the dotted path of any callable that returns a network, such as ``my_package.nets.MyNet``.
@@ -121,7 +121,8 @@ def _import(name: str) -> Callable[..., Any]:
 
 
 def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module:
-    known = torchvision.models.list_models(module=torchvision.models)
+    modules = torchvision.models, torchvision.models.video
+    known = [each for module in modules for each in torchvision.models.list_models(module=module)]
     if inner not in known:
         hint = near(inner, known, "; torchvision.models.list_models() lists them")
         raise InputError(f"model {name!r} is unknown to torchvision {torchvision.__version__}{hint}")
@@ -137,6 +138,9 @@ def _build_torchvision(name: str, inner: str, args: dict[str, Any]) -> nn.Module
         model.new_head = take_over(model, whole.state_dict(), "", name)  # type: ignore[assignment]
     if isinstance(model, torchvision.models.VisionTransformer):
         model.num_prefix_tokens = 1
+    if isinstance(model, torchvision.models.video.VideoResNet):
+        # What takes clips is not looked into.
+        model.default_taps, model.classifier_path = ("layer1", "layer2", "layer3", "layer4"), "fc"
     return model
 
 

@@ -1,5 +1,7 @@
 """Channels of a map as nodes."""
 
+import math
+
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nn.conv_norm import ConvNorm
 from trg_pyg.nodes.base import NodePair, Nodes
@@ -30,7 +32,7 @@ class Channels(Nodes):
         self.student, self.teacher = at_stage(student, -1, "student"), at_stage(teacher, -1, "teacher")
         self.project = ConvNorm(self.student.channels, self.teacher.channels)
         self.num_tokens = self.teacher.channels
-        self.student_dim, self.teacher_dim = (info.grid[0] * info.grid[1] for info in (self.student, self.teacher))
+        self.student_dim, self.teacher_dim = (math.prod(info.grid) for info in (self.student, self.teacher))
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
         """Return ``[B, C_T, H_S W_S]`` and ``[B, C_T, H_T W_T]``."""

@@ -1,5 +1,7 @@
 """Images as nodes: their embeddings, feature maps or class probabilities."""
 
+import math
+
 from torch import Tensor
 
 from trg_pyg.errors import InputError, check_positive
@@ -55,7 +57,7 @@ class FlattenedMaps(Nodes):
         self.student = at_stage(student, student_stage, "student")
         self.teacher = at_stage(teacher, teacher_stage, "teacher")
         self.student_dim, self.teacher_dim = (
-            info.channels * info.grid[0] * info.grid[1] for info in (self.student, self.teacher)
+            info.channels * math.prod(info.grid) for info in (self.student, self.teacher)
         )
 
     def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
@@ -102,4 +104,6 @@ def _embedding(outputs: Outputs, network: NetworkInfo) -> Tensor:
         if outputs.embedding is None:
             raise InputError("the network's outputs have no embedding: describe and call it as one TappedModel")
         return outputs.embedding
-    return as_map(outputs.features[-1], network.features[-1]).mean(dim=(2, 3))
+    return as_map(outputs.features[-1], network.features[-1]).mean(
+        dim=tuple(range(2, 2 + len(network.features[-1].grid)))
+    )

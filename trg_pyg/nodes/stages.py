@@ -1,5 +1,6 @@
 """Images as nodes in several layers."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -61,7 +62,7 @@ def at_stage(network: NetworkInfo, stage: int, owner: str) -> FeatureInfo:
     return taps[stage]
 
 
-def _common(infos: list[FeatureInfo]) -> tuple[tuple[int, int], int]:
+def _common(infos: list[FeatureInfo]) -> tuple[tuple[int, ...], int]:
     grid = infos[0].grid
     for info in infos[1:]:
         grid = common_grid(grid, info.grid)
@@ -70,4 +71,4 @@ def _common(infos: list[FeatureInfo]) -> tuple[tuple[int, int], int]:
 
 def _width(infos: list[FeatureInfo]) -> int:
     grid, channels = _common(infos)
-    return channels * grid[0] * grid[1]
+    return channels * math.prod(grid)

@@ -18,7 +18,7 @@ class Tokens(Nodes):
         stage: index of the tap of both networks: -1 is the last.
 
     Attributes:
-        grid: rows and columns of all tokens of an image.
+        grid: rows and columns of all tokens of an image; of a clip times before them.
 
     Raises:
         InputError: as :class:`~trg_pyg.tokens.tokenizer.Tokenizer`, or a network has no such tap.

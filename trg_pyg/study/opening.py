@@ -18,6 +18,7 @@ from trg_pyg.study.agenda import Agenda
 from trg_pyg.study.folder import finished_history, resumable_history
 from trg_pyg.study.study import Objective, Study
 from trg_pyg.study.teacher import teacher_training
+from trg_pyg.tokens.maps import shown_grid
 from trg_pyg.training.config import TrainConfig
 
 # Column in which the text of a line begins.
@@ -96,7 +97,7 @@ def _shape(splits: Splits) -> str:
 
 
 def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
-    taps = ", ".join(f"{tap.path} {tap.channels}x{tap.grid[0]}x{tap.grid[1]}" for tap in info.features)
+    taps = ", ".join(f"{tap.path} {tap.channels}x{shown_grid(tap.grid)}" for tap in info.features)
     # Methods that compare embeddings take the mean of the last map then.
     missing = taps and info.embedding is None and not info.pixels
     unknown = "; no embedding is known: declare classifier_path" if missing else ""

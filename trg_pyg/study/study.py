@@ -162,6 +162,7 @@ def prepare(choices: Choices, world: World = SINGLE_PROCESS) -> Study:
             distiller = method.build(*pairs[method.taps])
             distiller.learn(splits.train.task)
             own = _splits_for(distiller.pools, splits, config.data.subset_seed)
+            distiller.pool_sizes = {name: len(source) for name, source in own.pools.items()}
             distiller.bind(own.train.targets, torch.Generator())
             if config.teacher_store and distiller.needs_teacher and not distiller.has_views():
                 Views.of(config.data.augment(), config.train, own.train)

@@ -4,5 +4,7 @@ from trg_pyg.tasks.base import Task
 from trg_pyg.tasks.image_classification import ImageClassification
 from trg_pyg.tasks.instance_segmentation import InstanceSegmentation, instances_of
 from trg_pyg.tasks.text_classification import TextClassification
+from trg_pyg.tasks.video_classification import VideoClassification
 
 __all__ = ["ImageClassification", "InstanceSegmentation", "Task", "TextClassification", "instances_of"]
+__all__ = ["ImageClassification", "Task", "TextClassification", "VideoClassification"]

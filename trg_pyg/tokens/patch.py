@@ -1,5 +1,7 @@
 """Maps cut in patches, and a random choice of them, which bounds the size of the graph."""
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -8,11 +10,11 @@ from trg_pyg._transfer import to_device
 from trg_pyg.errors import require
 
 
-def check_patch(grid: tuple[int, int], patch: int) -> None:
-    """Raise :class:`~trg_pyg.errors.InputError` unless ``patch`` x ``patch`` cells tile ``grid``."""
-    height, width = grid
+def check_patch(grid: Sequence[int], patch: int) -> None:
+    """Raise :class:`~trg_pyg.errors.InputError` unless ``patch`` x ``patch`` cells tile ``grid``, its last two axes."""
+    height, width = grid[-2:]
     require(patch >= 1, f"patch={patch}: a patch has at least 1 x 1 cells")
-    divisors = [p for p in range(1, min(grid) + 1) if height % p == 0 and width % p == 0]
+    divisors = [p for p in range(1, min(height, width) + 1) if height % p == 0 and width % p == 0]
     require(
         patch in divisors,
         f"patch={patch} does not divide the {height}x{width} feature grid; "
@@ -24,21 +26,22 @@ def patchify(feature_map: Tensor, patch: int = 1) -> Tensor:
     """Cut a feature map in square patches; each patch, flattened, is a token (TRG, arXiv 2306.12442).
 
     Args:
-        feature_map: ``[B, C, H, W]``.
+        feature_map: ``[B, C, H, W]``, or a volume ``[B, C, T, H, W]``, whose patches are of one time each.
         patch: edge p of a patch, in cells of the map.
 
     Returns:
-        Tokens ``[B, (H / p)(W / p), C p^2]``, row by row.
+        Tokens ``[B, (H / p)(W / p), C p^2]``, row by row; of a volume T times as many, time by time.
 
     Raises:
         InputError: there is no such map, or the patch does not divide the grid.
     """
     require(
-        feature_map.dim() == 4 and feature_map.numel() > 0,
+        feature_map.dim() in (4, 5) and feature_map.numel() > 0,
         f"feature map {tuple(feature_map.shape)}: give [images, channels, height, width], none of them 0",
     )
-    height, width = feature_map.shape[-2:]
-    check_patch((height, width), patch)
+    check_patch(feature_map.shape[2:], patch)
+    if feature_map.dim() == 5:
+        return rearrange(feature_map, "b c t (h p) (w q) -> b (t h w) (c p q)", p=patch, q=patch)
     return rearrange(feature_map, "b c (h p) (w q) -> b (h w) (c p q)", p=patch, q=patch)
 
 

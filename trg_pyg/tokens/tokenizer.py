@@ -1,5 +1,7 @@
 """From the tapped features of two networks to their tokens at the same places."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,8 @@ from trg_pyg.tokens.patch import check_patch, patchify, sample_positions, sample
 class Tokenizer:
     """Cuts the features of a student and a teacher into tokens of the same image regions.
 
-    Maps are brought to a common grid, cut in patches, and the same random positions of both are kept. Of texts, whose
+    Maps are brought to a common grid, cut in patches, and the same random positions of both are kept. Of clips, patches
+    lie in time and place: each is of one time. Of texts, whose
     tokens are those of the networks, padding is never kept: a text with too few tokens gives some of them twice.
 
     Args:
@@ -24,7 +27,7 @@ class Tokenizer:
         tokens_per_image: at most so many tokens are sampled of each image, >= 1; ``None`` keeps all.
 
     Attributes:
-        token_grid: rows and columns of all tokens of an image.
+        token_grid: rows and columns of all tokens of an image; of a clip times before them.
         num_tokens: tokens kept of an image, n.
         student_dim: width of a student token, C_S p^2.
         teacher_dim: width of a teacher token, C_T p^2.
@@ -39,8 +42,8 @@ class Tokenizer:
         self.student, self.teacher, self.patch = student, teacher, patch
         self.grid = common_grid(student.grid, teacher.grid)
         check_patch(self.grid, patch)
-        self.token_grid = self.grid[0] // patch, self.grid[1] // patch
-        self.grid_tokens = self.token_grid[0] * self.token_grid[1]
+        self.token_grid = (*self.grid[:-2], *(side // patch for side in self.grid[-2:]))
+        self.grid_tokens = math.prod(self.token_grid)
         self.asked = self.grid_tokens if tokens_per_image is None else tokens_per_image
         require(self.asked >= 1, f"tokens_per_image={tokens_per_image}: choose 1 or more, or null for all")
         self.num_tokens = min(self.asked, self.grid_tokens)

@@ -152,6 +152,7 @@ class Learner:
         draws = torch.Generator().manual_seed(seeds.draws)
         self._task = train_set.task
         trainee.distiller.learn(self._task)
+        trainee.distiller.pool_sizes = {name: len(source) for name, source in (pools or {}).items()}
         trainee.distiller.bind(train_set.targets.cpu(), draws)
         described = trainee.student.describe(train_set.example)
         self._score = score_named(self._task.score)

@@ -15,6 +15,7 @@ from trg_pyg.batch import Batch
 from trg_pyg.data._views import seeds_of
 from trg_pyg.data.base import Source
 from trg_pyg.data.input_set import InputSet
+from trg_pyg.data.video.video_data import VideoSet
 from trg_pyg.errors import require
 from trg_pyg.training.config import TrainConfig
 from trg_pyg.training.distributed import World
@@ -153,7 +154,7 @@ def check_mixing(config: TrainConfig, train_set: Source) -> None:
         named += ("label_smoothing", "balanced_sampling", "logit_adjustment", "effective_number")
     found = [f"train.{name} = {value}" for name in named if (value := getattr(config, name))]
     require(
-        not found or not isinstance(train_set, InputSet),
+        not found or not isinstance(train_set, InputSet | VideoSet),
         f"{' and '.join(found)}: it changes images, and these data are none; leave it out",
     )
     require(

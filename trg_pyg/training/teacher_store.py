@@ -16,6 +16,8 @@ from trg_pyg.data.base import Augmentation, Source
 from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loading.augment import Augment
+from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
+from trg_pyg.data.video.video_data import VideoSet
 from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs
 from trg_pyg.models.weights import digest_of
@@ -49,7 +51,7 @@ class Views(NamedTuple):
             InputError: there are too many to be stored, or the items are no images.
         """
         require(
-            not isinstance(train_set, InputSet),
+            not isinstance(train_set, InputSet | VideoSet),
             "teacher_store keeps what a teacher says of images, and these data are none; set teacher_store to off",
         )
         require(

@@ -122,13 +122,18 @@ def check_fits(trained: TrainedNetwork, images: Images) -> None:
         InputError: they are.
     """
     facts, size = trained.facts, images.facts.image_size
-    takes, given = ("images" if each.vocabulary is None else "texts" for each in (facts, images.facts))
+    takes, given = (f"{each.item}s" for each in (facts, images.facts))
     require(takes == given, f"{trained.path} takes {takes}, the data are {given}; give data of the same kind")
     asked = facts.image_size if isinstance(facts.image_size, int) else f'"{list(facts.image_size)}"'
     require(
         facts.image_size == size,
         f"{trained.path} takes images of {shown_size(facts.image_size)}, the data have {shown_size(size)}; set "
         f"--data.size {asked}",
+    )
+    require(
+        facts.frames == images.facts.frames,
+        f"{trained.path} takes clips of {facts.frames} frames, the data have {images.facts.frames}; set --data.frames "
+        f"{facts.frames}",
     )
     require(
         facts.channels == images.facts.channels,
@@ -170,12 +175,12 @@ def evaluate_on(
         attack: how hard it is tried.
 
     Raises:
-        InputError: the network's outputs are not finite, images cannot be read, or texts are to be corrupted or
-            attacked.
+        InputError: the network's outputs are not finite, images cannot be read, or texts or clips are to be corrupted
+            or attacked.
     """
     require(
-        images.facts.vocabulary is None or not (corruptions or attack),
-        f"{trained.path}: corruptions and attacks are of images, and the data are texts; leave them out",
+        images.facts.item == "image" or not (corruptions or attack),
+        f"{trained.path}: corruptions and attacks are of images, and the data are {images.facts.item}s; leave them out",
     )
     require(
         not (images.images.task.per_pixel and (corruptions or attack)),

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from trg_pyg._files import write_text
 from trg_pyg._program import program
-from trg_pyg._size import Size, read_size, shown_size
+from trg_pyg._size import Size, read_size, shown_clip
 from trg_pyg.config.schema import LOADING_ARGS, NetworkConfig
 from trg_pyg.config.stored import read_network, read_part
 from trg_pyg.data.base import Data, Splits
@@ -133,7 +133,8 @@ class TrainedNetwork:
         splits = self.data.load()
         found = DataFacts.of(splits)
         require(
-            (splits.classes, found.image_size) == (self.facts.classes, self.facts.image_size),
+            (splits.classes, found.image_size, found.frames)
+            == (self.facts.classes, self.facts.image_size, self.facts.frames),
             f"{self.folder} was trained on {_described(self.facts)}; the data that its config.yaml names are now "
             f"{_described(found)}: give it those that it was trained on",
         )
@@ -163,7 +164,7 @@ def load(
             chosen.
         own_code: whether an exported network that is named by a dotted path may be imported, which runs that code.
         taps: the features of a run's network to read where its configuration names none.
-        texts: whether the caller knows what to do with a network that takes texts.
+        texts: whether the caller knows what to do with a network that takes texts or clips.
         per_pixel: whether the caller knows what to do with a network that answers for each pixel.
 
     Raises:
@@ -175,7 +176,8 @@ def load(
     folder = path.parent if path.is_file() else path
     if (folder / CONFIG).is_file():
         found = _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
-        require(texts or found.facts.vocabulary is None, f"{path} takes texts, and this is for networks of images")
+        item = found.facts.item
+        require(texts or item == "image", f"{path} takes {item}s, and this is for networks of images")
         require(per_pixel or not found.per_pixel, f"{path} answers for each pixel, and this is for classes of images")
         return found
     if (folder / ABOUT).is_file():
@@ -225,7 +227,8 @@ def untrained(config: _Network) -> _Network:
 
 
 def _described(facts: DataFacts) -> str:
-    return f"{len(facts.classes)} classes ({', '.join(facts.classes[:3])}, ...) of {shown_size(facts.image_size)}"
+    of_each = shown_clip(facts.image_size, facts.frames)
+    return f"{len(facts.classes)} classes ({', '.join(facts.classes[:3])}, ...) of {of_each}"
 
 
 def write_about(trained: TrainedNetwork, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Classes of image files, or of texts, by a trained network."""
+"""Classes of image files, of clips or of texts, by a trained network."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,8 @@ import torch
 
 from trg_pyg.batch import Inputs, changed
 from trg_pyg.data.files.loose_images import read_images
-from trg_pyg.errors import require
+from trg_pyg.errors import require, InputError
+from trg_pyg.data.video.clips import read_clips
 from trg_pyg.use.load import TrainedNetwork
 
 
@@ -47,7 +48,7 @@ def predict(
 
     Args:
         trained: the network; it is moved to the device.
-        items: files, or texts as they are, as the network takes them.
+        items: image files, folders of frames or video files, or texts as they are, as the network takes them.
         top: classes of each; all, where there are fewer.
         device: where the network runs.
         batch_size: items a forward pass.
@@ -62,7 +63,7 @@ def predict(
         sound = [i for i in range(len(part)) if i not in errors]
         answers: dict[int, list[tuple[str, float]]] = {}
         if sound:
-            which = "a text" if isinstance(part[0], str) else f"an image of {part[sound[0]]} to {part[sound[-1]]}"
+            which = "a text" if isinstance(part[0], str) else f"one of {part[sound[0]]} to {part[sound[-1]]}"
             seen = _rows(inputs, sound, device)
             answers = dict(zip(sound, _classes(trained, seen, top, which), strict=True))
         for i, item in enumerate(part):
@@ -77,8 +78,12 @@ def _read(trained: TrainedNetwork, part: Sequence[Path | str]) -> tuple[Inputs, 
         require(len(texts) == len(part), f"{trained.path} takes texts, and these are files: give texts, as str")
         return vocabulary.encode(texts), {}
     files = [item for item in part if isinstance(item, Path)]
-    require(len(files) == len(part), f"{trained.path} takes images, and these are texts: give files, as Path")
-    images, failures = read_images(files, *trained.preparation)
+    facts = trained.facts
+    require(len(files) == len(part), f"{trained.path} takes {facts.item}s, and these are texts: give files, as Path")
+    if facts.frames:
+        images, failures = read_clips(files, facts.frames, facts.image_size)
+    else:
+        images, failures = read_images(files, *trained.preparation)
     return images, {failure.position: failure.reason for failure in failures}
 
 

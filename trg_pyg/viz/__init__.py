@@ -30,6 +30,7 @@ from trg_pyg.viz.neighbours import draw_neighbours, draw_patch, ranked_neighbour
 from trg_pyg.viz.recall import draw_edge_recall
 from trg_pyg.viz.reliability import plot_reliability
 from trg_pyg.viz.similarity import contextual_similarity, cosine_similarity, draw_similarity
+from trg_pyg.viz.strips import plot_strips
 from trg_pyg.viz.token_graph import draw_token_graph
 from trg_pyg.viz.words import draw_words, text_height, text_width
 
@@ -73,6 +74,7 @@ __all__ = [
     "plot_curves",
     "plot_intervals",
     "plot_reliability",
+    "plot_strips",
     "ranked_neighbours",
     "shown_name",
     "silhouette",

@@ -12,6 +12,8 @@ from trg_pyg.errors import require
 class Augment:
     """Zero padding, random crop back to the size, then random horizontal flip; drawn for each image on its own.
 
+    Of a clip, [C, T, H, W] in the place of an image [C, H, W], all frames are moved alike.
+
     Drawing and moving pixels are two steps, so that processes which share a batch draw alike and each moves only its
     own images. Only two offsets and a coin per image go from the CPU to the device where the images are.
 
@@ -92,6 +94,8 @@ class Augment:
         """
         if not self.crop_padding and not self.flip:
             return images
+        if images.dim() == 5:  # the frames of a clip are moved as the channels of an image are
+            return self.apply(images.flatten(1, 2), draws).view_as(images)
         if images.device.type == "cpu":
             return self._slice(images, draws)
         return _gather(images, to_device(draws, images.device))

@@ -1,0 +1,108 @@
+"""A network for clips, from a run to what it says of other clips, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from trg_pyg.cli import main as trg
+from trg_pyg.data import Corruption, MovingDigits, VideoFolder
+from trg_pyg.errors import InputError
+from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
+from trg_pyg.use.load import load
+
+SMALL = [
+    *("run", "--data", "MovingDigits", "--data.clips=16", "--train.epochs=1", "--teacher.train.epochs=1", "--quiet"),
+    *("--student.name=c3d", "--teacher.name=c3d", "--student.args={width: 2}", "--teacher.args={width: 3}"),
+    *("--train.batch_size=8", "--teacher.train.batch_size=8", "--seeds", "0", "--wandb=disabled", "--device=cpu"),
+]
+
+
+def write_clips(folder: Path, clips: torch.Tensor) -> None:
+    for number, clip in enumerate(clips):
+        place = folder / f"clip{number}"
+        place.mkdir(parents=True)
+        for at, frame in enumerate(clip.unbind(1)):
+            Image.fromarray(frame.permute(1, 2, 0).numpy()).save(place / f"{at}.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("clips")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert trg([*SMALL, "--methods", "StagedKD", "TRG", "SP", "AT", "--data.labelled=0.5"]) == 0
+    (found,) = place.glob("runs/MovingDigits/*/StagedKD-*/seed0")
+    return found
+
+
+def test_classes_of_clips_are_predicted_without_the_data(folder, tmp_path, capsys):
+    clips = MovingDigits(clips=8).load().test.images
+    write_clips(tmp_path / "new", clips[:2])
+    (tmp_path / "new" / "clip1" / "3.png").write_bytes(b"no image")
+    assert trg(["predict", str(folder), str(tmp_path / "new"), "--top", "2", "--json"]) == 1
+    said = capsys.readouterr()
+    first, second = (json.loads(line) for line in said.out.splitlines())
+    assert "1 of 2 clips cannot be read" in said.err
+    assert "frame 3.png" in second["error"]
+    logits = load(folder, texts=True).network(clips[:1]).logits
+    classes = MovingDigits(clips=8).load().classes
+    best = logits.softmax(1)[0].topk(2)
+    assert [each["class"] for each in first["classes"]] == [classes[k] for k in best.indices]
+    assert [each["probability"] for each in first["classes"]] == pytest.approx(best.values.tolist(), rel=1e-5)
+
+
+def test_the_frames_that_were_seen_are_drawn(folder, tmp_path, capsys):
+    write_clips(tmp_path / "new", MovingDigits(clips=8).load().test.images[:1])
+    asked = ["predict", str(folder), str(tmp_path / "new"), "--strips"]
+    assert trg([*asked, str(tmp_path / "strips.png")]) == 0
+    assert "clip0" in capsys.readouterr().out
+    width, height = Image.open(tmp_path / "strips.png").size
+    assert width > 4 * height
+
+
+def test_clips_in_folders_are_evaluated_as_those_that_they_were_written_of(folder, tmp_path):
+    splits = MovingDigits(clips=16).load()
+    for name, part in (("train", splits.train), ("test", splits.test)):
+        for number, label in enumerate(splits.classes):
+            write_clips(tmp_path / name / label, part.images[part.targets == number])
+    trained = load(folder, texts=True)
+    whole, written = (read_images_of(data) for data in (MovingDigits(clips=16), VideoFolder(str(tmp_path))))
+    for images in (whole, written):
+        check_fits(trained, images)
+    assert evaluate_on(trained, written).metrics == pytest.approx(evaluate_on(trained, whole).metrics)
+    assert "16 test clips of 8 frames of 32x32" in written.title
+    assert len(read_images_of(VideoFolder(str(tmp_path)), "all").images) == 32
+    with pytest.raises(InputError, match=r"takes clips of 8 frames, the data have 4; set --data\.frames 8"):
+        check_fits(trained, read_images_of(VideoFolder(str(tmp_path), frames=4)))
+    with pytest.raises(InputError, match="corruptions and attacks are of images, and the data are clips"):
+        evaluate_on(trained, written, [Corruption("gaussian_noise", 1)])
+
+
+def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):
+    assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
+    assert "takes clips, and this is for networks of images" in capsys.readouterr().err
+    assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
+    assert "takes clips, the data are images; give data of the same kind" in capsys.readouterr().err
+    (tmp_path / "a.png").touch()
+    assert trg(["predict", str(folder), str(tmp_path / "a.png")]) == 2
+    assert "a clip is a folder of frames, or a file that ends in .avi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "SSKD"], "SSKD makes views of images, and these data are none"),
+        (["--methods", "FitNet"], "features on 8x8x8, cells in time and place, where maps of images are needed"),
+        (["--methods", "KD", "--train.mixup=0.2"], "train.mixup = 0.2: it changes images, and these data are none"),
+        (["--methods", "KD", "--teacher_store=logits"], "teacher_store keeps what a teacher says of images"),
+        (["--methods", "KD", "--student.name=resnet8", "--student.args={}"], "does not take clips of 8 frames"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_teacher_is_trained(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert trg([*SMALL, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "teachers").exists()
