@@ -23,7 +23,17 @@ from wandb.cli.cli import cli
 
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
-from trg_pyg.data import Digits, ImageData, ImageSet, InstanceSet, LabelMaps, Reviews, Texts, TouchingDigits, MovingDigits
+from trg_pyg.data import (
+    Digits,
+    ImageData,
+    ImageSet,
+    InstanceSet,
+    LabelMaps,
+    MovingDigits,
+    Reviews,
+    Texts,
+    TouchingDigits,
+)
 from trg_pyg.models import build_model
 
 ROOT = Path(__file__).parents[1]

@@ -12,8 +12,8 @@ from trg_pyg._files import written
 from trg_pyg._program import program
 from trg_pyg.cli._exit import CommandParser, exit_code_of
 from trg_pyg.data.files.loose_images import find_images
-from trg_pyg.errors import InputError, count, require
 from trg_pyg.data.video.clips import find_clips, read_clips
+from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, Which, load

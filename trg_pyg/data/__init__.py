@@ -2,7 +2,6 @@
 
 from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
-from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.data.corruption import Corruption
 from trg_pyg.data.digits import Digits
 from trg_pyg.data.facts import DataFacts
@@ -29,21 +28,11 @@ from trg_pyg.data.text.reviews import Reviews
 from trg_pyg.data.text.text_data import TextData, Texts, TextSet
 from trg_pyg.data.text.text_files import TextFiles, read_texts
 from trg_pyg.data.text.vocabulary import Vocabulary
-from trg_pyg.data.unlabelled import read_unlabelled
-from trg_pyg.data.loading.loader import BatchLoader, make_loader
-from trg_pyg.data.splits.long_tail import check_imbalance, long_tail_counts, long_tail_indices, shots
-from trg_pyg.data.files.loose_images import find_images, read_images
-from trg_pyg.data.loading.lost_worker import WorkerLost, worker_lost
-from trg_pyg.data.video.moving_digits import MovingDigits
-from trg_pyg.data.loading.pool import Pools
-from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
-from trg_pyg.data.text.reviews import Reviews
-from trg_pyg.data.text.text_data import TextData, Texts, TextSet
-from trg_pyg.data.text.text_files import TextFiles, read_texts
 from trg_pyg.data.unlabelled import check_not_measured, read_unlabelled
+from trg_pyg.data.video.clips import find_clips, read_clips
+from trg_pyg.data.video.moving_digits import MovingDigits
 from trg_pyg.data.video.video_data import VideoData, VideoSet
 from trg_pyg.data.video.video_folder import VideoFolder
-from trg_pyg.data.text.vocabulary import Vocabulary
 
 __all__ = [
     "CIFAR10",
@@ -97,8 +86,8 @@ __all__ = [
     "long_tail_counts",
     "long_tail_indices",
     "make_loader",
-    "read_image",
     "read_clips",
+    "read_image",
     "read_images",
     "read_labels",
     "read_texts",

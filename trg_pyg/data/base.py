@@ -143,7 +143,9 @@ class Splits:
         """The size of an item for a reader."""
         if self.vocabulary is not None:
             return f"at most {self.vocabulary.max_tokens} tokens"
-        return _size(self.train)
+        if isinstance(self.train, InputSet):
+            return _size(self.train)
+        return shown_clip(self.image_size, self.frames)
 
     @property
     def frames(self) -> int:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from trg_pyg._size import Size
 from trg_pyg.data.files.image_files import ImageFiles, Listing
-from trg_pyg.data.splits.holdout import holdout_indices
-from trg_pyg.errors import InputError, few, require
 from trg_pyg.data.splits._members import check_same_classes, split_folders
+from trg_pyg.data.splits.holdout import holdout_indices
+from trg_pyg.errors import InputError, few
 
 # How files that are taken for images end, in small letters.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})

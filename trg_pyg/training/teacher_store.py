@@ -16,7 +16,6 @@ from trg_pyg.data.base import Augmentation, Source
 from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loading.augment import Augment
-from trg_pyg.data.files.random_resized_crop import RandomResizedCrop
 from trg_pyg.data.video.video_data import VideoSet
 from trg_pyg.errors import check_choice, require
 from trg_pyg.models.taps import Outputs

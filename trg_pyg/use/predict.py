@@ -9,8 +9,8 @@ import torch
 
 from trg_pyg.batch import Inputs, changed
 from trg_pyg.data.files.loose_images import read_images
-from trg_pyg.errors import require, InputError
 from trg_pyg.data.video.clips import read_clips
+from trg_pyg.errors import require
 from trg_pyg.use.load import TrainedNetwork
 
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from trg_pyg._size import Size, shown_clip, sides, size_of
-from trg_pyg.data.splits._members import check_same_classes, split_folders
+from trg_pyg.data.base import ImageSet, ImageSource
 from trg_pyg.data.files._memory import available_memory
 from trg_pyg.data.files.bad_images import unreadable
-from trg_pyg.data.base import ImageSet, ImageSource
-from trg_pyg.data.video.clips import VIDEO_SUFFIXES, find_clips, read_clips
-from trg_pyg.data.splits.holdout import check_fraction, holdout_indices
 from trg_pyg.data.image_folder import IMAGE_SUFFIXES
+from trg_pyg.data.splits._members import check_same_classes, split_folders
+from trg_pyg.data.splits.holdout import check_fraction, holdout_indices
 from trg_pyg.data.unlabelled import check_not_measured
+from trg_pyg.data.video.clips import VIDEO_SUFFIXES, find_clips, read_clips
 from trg_pyg.data.video.video_data import VideoData, VideoSet
 from trg_pyg.errors import InputError, few, require
 

@@ -1,0 +1,1 @@
+"""Clips: folders of frames and video files, and the pixels that they become."""
