@@ -47,7 +47,7 @@ def test_classes_of_clips_are_predicted_without_the_data(folder, tmp_path, capsy
     first, second = (json.loads(line) for line in said.out.splitlines())
     assert "1 of 2 clips cannot be read" in said.err
     assert "frame 3.png" in second["error"]
-    logits = load(folder, texts=True).network(clips[:1]).logits
+    logits = load(folder, kinds=["clips"]).network(clips[:1]).logits
     classes = MovingDigits(clips=8).load().classes
     best = logits.softmax(1)[0].topk(2)
     assert [each["class"] for each in first["classes"]] == [classes[k] for k in best.indices]
@@ -68,7 +68,7 @@ def test_clips_in_folders_are_evaluated_as_those_that_they_were_written_of(folde
     for name, part in (("train", splits.train), ("test", splits.test)):
         for number, label in enumerate(splits.classes):
             write_clips(tmp_path / name / label, part.images[part.targets == number])
-    trained = load(folder, texts=True)
+    trained = load(folder, kinds=["clips"])
     whole, written = (read_images_of(data) for data in (MovingDigits(clips=16), VideoFolder(str(tmp_path))))
     for images in (whole, written):
         check_fits(trained, images)
@@ -83,7 +83,7 @@ def test_clips_in_folders_are_evaluated_as_those_that_they_were_written_of(folde
 
 def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):
     assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "takes clips, and this is for networks of images" in capsys.readouterr().err
+    assert "is a network of clips, and this is for those of images" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
     assert "takes clips, the data are images; give data of the same kind" in capsys.readouterr().err
     (tmp_path / "a.png").touch()

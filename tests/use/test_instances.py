@@ -62,7 +62,7 @@ def test_label_maps_and_contours_are_written(folder, scenes, tmp_path, capsys):
     assert trg(["predict", str(folder), str(scenes), "--output", str(tmp_path / "out"), "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(row["file"]).name for row in rows] == ["high.png", "wide.png"]
-    network = load(folder, per_pixel=True).network
+    network = load(folder, kinds=["pixels"]).network
     for row in rows:
         file = Path(row["file"])
         pixels = torch.from_numpy(np.asarray(Image.open(file)).transpose(2, 0, 1).copy())
@@ -88,7 +88,7 @@ def test_two_files_of_one_name_are_refused(folder, scenes, tmp_path):
     twin = scenes / "wide.bmp"
     Image.new("RGB", (8, 8)).save(twin)
     with pytest.raises(InputError, match=r"would both be written to wide.png"):
-        list(predict_instances(load(folder, per_pixel=True), [scenes / "wide.png", twin], tmp_path / "out"))
+        list(predict_instances(load(folder, kinds=["pixels"]), [scenes / "wide.png", twin], tmp_path / "out"))
 
 
 def test_it_is_evaluated_on_its_own_data_and_on_others(folder, tmp_path, capsys):
@@ -101,7 +101,7 @@ def test_it_is_evaluated_on_its_own_data_and_on_others(folder, tmp_path, capsys)
         for part, mode in (("images", "RGB"), ("labels", "L")):
             (tmp_path / split / part).mkdir(parents=True)
             Image.new(mode, (80, 64)).save(tmp_path / split / part / "one.png")
-    trained = load(folder, per_pixel=True)
+    trained = load(folder, kinds=["pixels"])
     images = read_images_of(LabelMaps(str(tmp_path)), "all")
     check_fits(trained, images)
     assert len(images.images) == 4
@@ -137,7 +137,7 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
 
 def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, capsys):
     assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "answers for each pixel, and this is for classes of images" in capsys.readouterr().err
+    assert "is a network of pixels, and this is for those of images" in capsys.readouterr().err
     assert trg(["visualize", str(folder), "--output", str(tmp_path / "out")]) == 2
     assert "answers for each pixel" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--attack_steps", "1"]) == 2

@@ -51,7 +51,7 @@ def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsy
 
 def test_files_are_no_texts(folder):
     with pytest.raises(InputError, match="takes texts, and these are files: give texts, as str"):
-        next(predict(load(folder, texts=True), [Path("new.txt")]))
+        next(predict(load(folder, kinds=["texts"]), [Path("new.txt")]))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_other_texts_are_read_by_the_words_of_the_network(folder, tmp_path):
     file = tmp_path / "other.csv"
     rows = [f"{label},unheard words of {label}" for label in ("complaint", "mixed", "praise") for _ in range(2)]
     file.write_text("\n".join(["label,text", *rows]))
-    trained = load(folder, texts=True)
+    trained = load(folder, kinds=["texts"])
     images = read_images_of(TextFiles(str(file), str(file)), None, trained.facts.vocabulary)
     check_fits(trained, images)
     assert images.facts.vocabulary == trained.facts.vocabulary
@@ -116,7 +116,7 @@ def test_pictures_that_are_none_of_texts_are_refused(folder, options, message, t
 
 def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):
     assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "takes texts, and this is for networks of images" in capsys.readouterr().err
+    assert "is a network of texts, and this is for those of images" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
     assert "takes texts, the data are images; give data of the same kind" in capsys.readouterr().err
 

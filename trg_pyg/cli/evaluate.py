@@ -33,7 +33,7 @@ from trg_pyg.use.evaluate import (
     evaluation_tables,
     read_images_of,
 )
-from trg_pyg.use.load import TrainedNetwork, Which, load
+from trg_pyg.use.load import KINDS, TrainedNetwork, Which, load
 
 _DESCRIPTION = """\
 Evaluate trained networks and print a table, a row each: runs on the data that they were trained on, or any of them on
@@ -109,7 +109,7 @@ def _evaluated(chosen: _Chosen) -> Iterator[Evaluation]:
         return known[key]
 
     # All are loaded and looked at before the first is evaluated, so that a wrong one costs no time.
-    trained = [load(path, chosen.which, chosen.own_code, texts=True, per_pixel=True) for path in chosen.checkpoints]
+    trained = [load(path, chosen.which, chosen.own_code, kinds=KINDS) for path in chosen.checkpoints]
     if chosen.data is None:
         wanted = [(each, each.data, json.dumps(each.settings["data"])) for each in trained]
     else:

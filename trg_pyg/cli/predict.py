@@ -16,7 +16,7 @@ from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.instances import FoundInstances, predict_instances
-from trg_pyg.use.load import TrainedNetwork, Which, load
+from trg_pyg.use.load import KINDS, TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict
 from trg_pyg.viz.figure import to_png
 from trg_pyg.viz.strips import plot_strips
@@ -50,16 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
-        trained = load(chosen.source, chosen.which, chosen.own_code, texts=True, per_pixel=True)
+        trained = load(chosen.source, chosen.which, chosen.own_code, kinds=KINDS)
         files: list[Path] | list[str]
-        texts, clips = trained.facts.vocabulary is not None, bool(trained.facts.frames)
-        if trained.per_pixel and not texts:
+        if trained.kind == "pixels":
             files = find_images(chosen.images)
             unread = _show_instances(predict_instances(trained, files, chosen.output, device), chosen.json)
             require(unread < len(files), f"none of {count(len(files), 'image')} can be read")
             return
         require(chosen.output is None, f"--output {chosen.output}: {trained.path} finds no instances; leave it out")
-        files = _lines(chosen.images) if texts else (find_clips if clips else find_images)(chosen.images)
+        find = {"texts": _lines, "clips": find_clips, "images": find_images}[trained.kind]
+        files = find(chosen.images)
         predictions = predict(trained, files, chosen.top, device, chosen.batch_size)
         if chosen.strips is not None:
             found = list(predictions)

@@ -263,7 +263,7 @@ class Album:
         facts = self.networks.trained.facts
         named = [self.networks.trained]
         for other in others:
-            trained = load(other, which, texts=facts.vocabulary is not None)
+            trained = load(other, which, kinds=(self.networks.trained.kind,))
             require(
                 trained.facts.classes == facts.classes and trained.facts.image_size == facts.image_size,
                 f"--compare {other}: it has other classes or images of another size than {run}",

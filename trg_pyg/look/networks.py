@@ -115,7 +115,7 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
         InputError: as :func:`~trg_pyg.use.load.load`; the network is of no run; the teacher's weights are gone or have
             changed; a network has no feature map.
     """
-    trained = load(path, which, taps="last", texts=True)
+    trained = load(path, which, taps="last", kinds=("images", "texts"))
     settings, facts, place = trained.settings, trained.facts, trained.folder / CONFIG
     name, distiller = method_of(settings)
     build = read_part(DistillerFactory, "distiller", distiller, place)

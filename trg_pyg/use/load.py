@@ -1,10 +1,11 @@
 """A trained network to be used: from the folder of its run, or from one that ``trg export`` wrote."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from trg_pyg._files import write_text
 from trg_pyg._program import program
@@ -24,6 +25,8 @@ from trg_pyg.runs import CONFIG, method_of, read_config
 from trg_pyg.study.study import build_network
 
 Which = Literal["last", "best"]
+Kind = Literal["images", "texts", "clips", "pixels"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _Network = TypeVar("_Network", bound=NetworkConfig)
 
 # Of an exported folder: all that it takes to build the network and to prepare images for it, and the weights.
@@ -91,9 +94,10 @@ class TrainedNetwork:
         return self.facts.image_size, self.resize, self.interpolation, self.background
 
     @cached_property
-    def per_pixel(self) -> bool:
-        """Whether it answers for each pixel of an image."""
-        return bool(self.network.describe(self.facts.example).pixels)
+    def kind(self) -> Kind:
+        """What it is of: images, texts, clips, or, where it answers for each one of an image, pixels."""
+        pixels = self.network.describe(self.facts.example).pixels
+        return "pixels" if pixels else cast(Kind, f"{self.facts.item}s")
 
     @property
     def expected(self) -> DataFacts:
@@ -152,8 +156,7 @@ def load(
     which: Which = "last",
     own_code: bool = False,
     taps: Taps = "none",
-    texts: bool = False,
-    per_pixel: bool = False,
+    kinds: Sequence[Kind] = ("images",),
 ) -> TrainedNetwork:
     """Load the network of a run or of an exported folder; neither needs its data.
 
@@ -164,8 +167,7 @@ def load(
             chosen.
         own_code: whether an exported network that is named by a dotted path may be imported, which runs that code.
         taps: the features of a run's network to read where its configuration names none.
-        texts: whether the caller knows what to do with a network that takes texts or clips.
-        per_pixel: whether the caller knows what to do with a network that answers for each pixel.
+        kinds: of networks that the caller knows what to do with, see :attr:`TrainedNetwork.kind`.
 
     Raises:
         InputError: it is neither, a file in it is damaged, the run has no weights yet, or its network is none that the
@@ -176,9 +178,9 @@ def load(
     folder = path.parent if path.is_file() else path
     if (folder / CONFIG).is_file():
         found = _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
-        item = found.facts.item
-        require(texts or item == "image", f"{path} takes {item}s, and this is for networks of images")
-        require(per_pixel or not found.per_pixel, f"{path} answers for each pixel, and this is for classes of images")
+        require(
+            found.kind in kinds, f"{path} is a network of {found.kind}, and this is for those of {' or '.join(kinds)}"
+        )
         return found
     if (folder / ABOUT).is_file():
         return _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)
