@@ -85,8 +85,8 @@ class ImageSet:
 
     def select(self, index: Tensor) -> "ImageSet":
         """Return the images at ``index`` (int64 [M] positions or bool [N]) as a set of their own."""
-        chosen_places = chosen(self.places, index)
-        return replace(self, images=self.images[index], targets=self.targets[index], digest=None, places=chosen_places)
+        places = chosen(self.places, index)
+        return replace(self, images=self.images[index], targets=self.targets[index], digest=None, places=places)
 
 
 # What a split can be. All kinds have a length, targets and an example, go to a device and give a part of themselves;
