@@ -37,7 +37,8 @@ class MovingDigits(VideoData):
         clips: training clips, and as many test clips, a multiple of 8: all classes have the same number.
         noise: standard deviation of the noise of each pixel, in shares of the range from black to white, >= 0.
         order: of the frames: ``time``; ``shuffled``, each clip in an order of its own, which shows the axis of the
-            movement and hides which way it goes, 25 % at best; ``still``, one frame all the time, which hides all.
+            movement and hides which of its two ways it goes, 50 % at best; ``still``, one frame all the time, which
+            hides all.
         labelled: share of each class of the training clips, in (0, 1), that keeps its labels; the others become the
             unlabelled clips. None keeps all labels.
         imbalance: imbalance factor >= 1, largest class over smallest, of a long-tailed training split; None keeps
