@@ -139,7 +139,7 @@ def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, cap
     assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
     assert "is a network of pixels, and this is for those of images" in capsys.readouterr().err
     assert trg(["visualize", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "answers for each pixel" in capsys.readouterr().err
+    assert "is a network of pixels" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--attack_steps", "1"]) == 2
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
 

@@ -58,8 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             require(unread < len(files), f"none of {count(len(files), 'image')} can be read")
             return
         require(chosen.output is None, f"--output {chosen.output}: {trained.path} finds no instances; leave it out")
-        find = {"texts": _lines, "clips": find_clips, "images": find_images}[trained.kind]
-        files = find(chosen.images)
+        if trained.kind == "texts":
+            files = _lines(chosen.images)
+        else:
+            files = (find_clips if trained.kind == "clips" else find_images)(chosen.images)
         predictions = predict(trained, files, chosen.top, device, chosen.batch_size)
         if chosen.strips is not None:
             found = list(predictions)

@@ -178,9 +178,8 @@ def load(
     folder = path.parent if path.is_file() else path
     if (folder / CONFIG).is_file():
         found = _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
-        require(
-            found.kind in kinds, f"{path} is a network of {found.kind}, and this is for those of {' or '.join(kinds)}"
-        )
+        wanted = " or ".join(kinds)
+        require(found.kind in kinds, f"{path} is a network of {found.kind}, and this is for those of {wanted}")
         return found
     if (folder / ABOUT).is_file():
         return _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)

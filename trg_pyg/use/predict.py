@@ -63,7 +63,8 @@ def predict(
         sound = [i for i in range(len(part)) if i not in errors]
         answers: dict[int, list[tuple[str, float]]] = {}
         if sound:
-            which = "a text" if isinstance(part[0], str) else f"one of {part[sound[0]]} to {part[sound[-1]]}"
+            which = {"text": "a text", "clip": "a clip", "image": "an image"}[trained.facts.item]
+            which += "" if isinstance(part[0], str) else f" of {part[sound[0]]} to {part[sound[-1]]}"
             seen = _rows(inputs, sound, device)
             answers = dict(zip(sound, _classes(trained, seen, top, which), strict=True))
         for i, item in enumerate(part):
