@@ -64,8 +64,7 @@ class TeacherConfig(NetworkConfig):
     """The teacher: weights from a file, published ones, those that its args load, or trained here once and kept.
 
     Args:
-        name: resnet20 or another of the zoo, torchvision:NAME, timm:NAME, or package.module.Callable; by default that
-            of the published weights, if any.
+        name: a network, named as the student's; by default that of the published weights, if any.
         args: further keyword arguments of the network.
         weights: file to use, or a name of teachers.yaml, such as repdistiller/resnet56_cifar100; that is downloaded
             once, and a file of that name comes first. Of timm's networks also hf-hub:NAME or local-dir:FOLDER.
