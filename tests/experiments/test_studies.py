@@ -101,7 +101,7 @@ def figures_of_the_results() -> set[str]:
     [
         ("README.md", "## Does it help?", "\n## "),
         ("experiments/guide/long_tail.md", "## What our study found", "\n## "),
-        *((f"experiments/studies/{page}.md", "# ", "no end") for page in ("README", "further", "systems")),
+        *((f"experiments/studies/{page}.md", "# ", "no end") for page in ("README", "further", "systems", "fair")),
     ],
 )
 def test_what_a_page_says_is_what_the_results_give(page: str, heading: str, end: str) -> None:
