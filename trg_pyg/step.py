@@ -52,7 +52,7 @@ class Step:
         networks: what a method may ask of the two networks; ``None`` where losses are computed of outputs alone.
         rows: images of each view that the networks were given, the labelled ones first; ``None`` where they were given
             the B images, see :meth:`~trg_pyg.distillers.base.Distiller.views`.
-        pool: a batch of each further stream that the method takes, by name, see :class:`~trg_pyg.data.Pools`;
+        pool: a batch of each further stream that the method takes, by name, see :class:`~trg_pyg.data.loading.pool`;
             without those that are not there.
         lr: learning rate of the step.
         soft: shares of the classes in each image ``[B, classes]``, where images are mixed; ``target`` is then the

@@ -32,7 +32,7 @@ def test_an_unknown_command_names_the_nearest(capsys):
     ("arguments", "line"),
     [
         ("predict", "the following arguments are required: RUN_OR_EXPORT, IMAGE; --help shows what can be chosen"),
-        ("predict run a.jpg --tpo 3", "unknown option --tpo; did you mean --top?"),
+        ("predict run a.jpg --tpo 3", "unknown option --tpo; did you mean --top"),
         ("predict run a.jpg --whic best", "unknown option --whic; did you mean --which?"),
         ("export run --output new --formats ONNX", "--formats ONNX: choose safetensors, onnx, torch_export; did you m"),
         ("export run --output FILE/new", "--output=FILE/new: nothing can be written in "),

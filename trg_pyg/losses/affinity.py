@@ -15,7 +15,7 @@ _LEAST_SHARE = 0.05
 
 
 def pixel_embedding(logits: Tensor) -> Tensor:
-    """Return the embedding of each pixel, the last :data:`~trg_pyg.models.unet.PIXEL_EMBEDDING` channels.
+    """Return the embedding of each pixel, the last ``PIXEL_EMBEDDING`` channels.
 
     Raises:
         InputError: the logits are not ``[B, channels, H, W]`` with more channels than these.

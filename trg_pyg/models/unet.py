@@ -16,7 +16,7 @@ PIXEL_EMBEDDING = 16
 def unet(num_classes: int = 2, widths: Sequence[int] = (16, 32, 64, 128)) -> "UNet":
     """A U-Net of residual double convolutions (Ronneberger et al., arXiv 1505.04597; He et al., arXiv 1512.03385).
 
-    Each pixel has a logit of each class, then :data:`PIXEL_EMBEDDING` numbers, its embedding. Images of any size: they
+    Each pixel has a logit of each class, then ``PIXEL_EMBEDDING`` numbers, its embedding. Images of any size: they
     are continued by their last pixels to a multiple of what the levels halve.
 
     Args:

@@ -94,7 +94,7 @@ def fit_together(
         train_set: on any device, or in files; each batch is moved to ``device``.
         test_set: evaluated on.
         config: recipe of the training.
-        augment: applied by the loader (:func:`~trg_pyg.data.make_loader`) to each training batch.
+        augment: applied by the loader (:func:`~trg_pyg.data.loading.loader`) to each training batch.
         seed: of the order, augmentation and mixing of the images, of the distiller's draws and of dropout: three
             streams, so that methods which draw more or less still see the same batches.
         device: where all networks run.

@@ -20,7 +20,7 @@ class RandomResizedCrop:
 
     The crop is torchvision's: the area is uniform in ``scale``, the ratio log-uniform in ``ratio``; after ten boxes
     that do not fit into the image, the largest centred one whose ratio is allowed. It takes whole images, hence works
-    on a :class:`~trg_pyg.data.FileSet` only.
+    on a :class:`~trg_pyg.data.files.file_set` only.
 
     Args:
         flip: mirror each image left to right with probability 1/2.

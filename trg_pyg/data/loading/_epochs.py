@@ -68,7 +68,7 @@ class EpochLoader(ABC, Generic[Source]):
     batch. It then takes its own rows of the batch, a contiguous part, as ``batch.tensor_split(world_size)[rank]``
     gives it. The generators of all processes advance alike, and the batches put together are those of one process.
 
-    The options are those of :func:`~trg_pyg.data.make_loader`, and so is what is refused.
+    The options are those of :func:`~trg_pyg.data.loading.loader`, and so is what is refused.
 
     Attributes:
         view: the view that every image is shown in; None, as it is at first, draws one of each.

@@ -27,8 +27,8 @@ class FileLoader(EpochLoader[FileSet]):
     """Iterates a :class:`FileSet` in batches on the device of its targets, to a GPU by way of pinned memory.
 
     Batches do not depend on the number of workers, nor :meth:`state_dict` on how far these are ahead. Without a
-    :class:`RandomResizedCrop` the batches are those that a :class:`~trg_pyg.data.BatchLoader` gives for the
-    decoded images, from the same draws. The options are those of :func:`~trg_pyg.data.make_loader`.
+    :class:`RandomResizedCrop` the batches are those that a :class:`~trg_pyg.data.loading.loader` gives for the
+    decoded images, from the same draws. The options are those of :func:`~trg_pyg.data.loading.loader`.
 
     Raises:
         BadImages: in an iteration, files cannot be used, which the message names.

@@ -50,8 +50,8 @@ def make_loader(
     Args:
         image_set: images or other items in memory, or files.
         batch_size: images a batch, of all processes together, >= 1.
-        augment: an :class:`~trg_pyg.data.Augment` is applied to each batch on its device; a
-            :class:`~trg_pyg.data.RandomResizedCrop` takes the place of the centre crop of files;
+        augment: an :class:`~trg_pyg.data.loading.augment` is applied to each batch on its device; a
+            :class:`~trg_pyg.data.files.random_resized_crop` takes the place of the centre crop of files;
             None leaves the images as they are.
         generator: CPU generator; None makes one of the loader's own with torch's default seed, the same each time.
         shuffle: a new random order each epoch; False keeps the order of the set.

@@ -42,7 +42,7 @@ class TextData(Data):
 
     Args:
         max_tokens: pieces of a text that networks see, the one that it begins with included; see
-            :class:`~trg_pyg.data.Vocabulary`.
+            :class:`~trg_pyg.data.text.vocabulary`.
         words: in the vocabulary, at most: the commonest of the training texts, before any of them are held out.
         imbalance: as of :class:`~trg_pyg.data.base.Data`.
         subset_seed: as of :class:`~trg_pyg.data.base.Data`; chooses the test texts too, where there are none.
