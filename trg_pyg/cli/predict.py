@@ -16,7 +16,7 @@ from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
 from trg_pyg.use.instances import FoundInstances, predict_instances
-from trg_pyg.use.load import KINDS, TrainedNetwork, Which, load
+from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict
 from trg_pyg.viz.figure import to_png
 from trg_pyg.viz.strips import plot_strips
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
-        trained = load(chosen.source, chosen.which, chosen.own_code, kinds=KINDS)
+        trained = load(chosen.source, chosen.which, chosen.own_code, kinds=("images", "texts", "clips", "pixels"))
         files: list[Path] | list[str]
         if trained.kind == "pixels":
             files = find_images(chosen.images)

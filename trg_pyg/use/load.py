@@ -25,7 +25,7 @@ from trg_pyg.runs import CONFIG, method_of, read_config
 from trg_pyg.study.study import build_network
 
 Which = Literal["last", "best"]
-Kind = Literal["images", "texts", "clips", "pixels"]
+Kind = Literal["images", "texts", "clips", "pixels", "other items"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _Network = TypeVar("_Network", bound=NetworkConfig)
 
@@ -95,7 +95,9 @@ class TrainedNetwork:
 
     @cached_property
     def kind(self) -> Kind:
-        """What it is of: images, texts, clips, or, where it answers for each one of an image, pixels."""
+        """What it is of; pixels where it answers for each one of an image, other items where the data alone know."""
+        if self.facts.item == "image" and not self.facts.channels:
+            return "other items"
         pixels = self.network.describe(self.facts.example).pixels
         return "pixels" if pixels else cast(Kind, f"{self.facts.item}s")
 
