@@ -30,8 +30,8 @@ LATER = (
     *("views", "round_teacher"),
     *("balanced_sampling", "logit_adjustment", "adjust_after", "effective_number", "deferred_epochs"),
 )
-# Options of every method that came later: False, a method is what it was before, and known without them.
-LATER_OF_METHODS = ("standardize",)
+# Options of methods that came later: False or 0, a method is what it was before, and known without them.
+LATER_OF_METHODS = ("standardize", "softness")
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {
     *(f"data.init_args.{name}" for name in READING),
@@ -218,7 +218,7 @@ def method_of(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def without_later(distiller: Mapping[str, Any]) -> dict[str, Any]:
     """Return class path and options of a method by which it is told apart, without later options that are off."""
     options = distiller.get("init_args") or {}
-    kept = {name: value for name, value in options.items() if value is not False or name not in LATER_OF_METHODS}
+    kept = {name: value for name, value in options.items() if value or name not in LATER_OF_METHODS}
     return {**distiller, "init_args": kept} if options else dict(distiller)
 
 

@@ -112,6 +112,9 @@ def test_an_option_that_came_later_and_is_off_is_no_part_of_what_a_run_is_known_
     assert not {"heldout", "scaled_decoding"} & set(known["data"]["init_args"])
     assert known["distiller"]["init_args"].keys() == {"ce_weight", "kd_weight", "tau"}
     assert folder_of([*small, "--method_options.KD.standardize=true"]) != folder_of(small)
+    soft = "--method_options.TRG.softness"
+    assert folder_of([*small, f"{soft}=0"], "TRG") == folder_of(small, "TRG")
+    assert folder_of([*small, f"{soft}=0.5"], "TRG") != folder_of(small, "TRG")
 
 
 def test_how_a_teacher_would_be_trained_is_nothing_to_who_has_its_weights(small, tmp_path):
