@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
         trained = load(chosen.source, chosen.which, chosen.own_code, kinds=("images", "texts", "clips", "pixels"))
+        require(
+            chosen.strips is None or trained.kind == "clips",
+            f"--strips {chosen.strips}: {trained.path} is a network of {trained.kind}, strips are of clips; leave it out",
+        )
         files: list[Path] | list[str]
         if trained.kind == "pixels":
             files = find_images(chosen.images)
@@ -85,9 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _draw_strips(predictions: Sequence[Prediction], trained: TrainedNetwork, file: Path) -> None:
     """Draw what the network has seen of the first clips, with the likeliest class of each."""
     facts = trained.facts
-    require(
-        facts.frames > 0, f"--strips {file}: {trained.path} takes {facts.item}s, and strips are of clips; leave it out"
-    )
     shown = [each for each in predictions if each.error is None][:_MOST_STRIPS]
     require(bool(shown), f"--strips {file}: no clip can be read")
     clips, _ = read_clips([Path(each.file) for each in shown], facts.frames, facts.image_size)
