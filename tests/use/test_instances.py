@@ -137,7 +137,7 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
 
 def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, capsys):
     assert trg(["predict", str(folder), str(tmp_path), "--strips", str(tmp_path / "strips.png")]) == 2
-    assert "is a network of pixels, strips are of clips" in capsys.readouterr().err
+    assert "is of pixels, and strips are of clips" in capsys.readouterr().err
     assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
     assert "is a network of pixels, and this is for those of images" in capsys.readouterr().err
     assert trg(["visualize", str(folder), "--output", str(tmp_path / "out")]) == 2

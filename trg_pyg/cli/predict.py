@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trained = load(chosen.source, chosen.which, chosen.own_code, kinds=("images", "texts", "clips", "pixels"))
         require(
             chosen.strips is None or trained.kind == "clips",
-            f"--strips {chosen.strips}: {trained.path} is a network of {trained.kind}, strips are of clips; leave it out",
+            f"--strips {chosen.strips}: {trained.path} is of {trained.kind}, and strips are of clips; leave it out",
         )
         files: list[Path] | list[str]
         if trained.kind == "pixels":
