@@ -1,17 +1,18 @@
 """Forms of TRG that a study tries: each changes one thing of the class, whose options it takes beside its own."""
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, relu
 from torch_geometric.data import Data
 
 from trg_pyg.distillers.base import Taps, check_networks
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.divergences.info_nce import info_nce_of_cosines
-from trg_pyg.errors import check_choice, require
+from trg_pyg.errors import check_choice, check_positive, require
 from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -20,50 +21,74 @@ from trg_pyg.step import Share, Step
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
 
-class Stopped(TRG):
-    """Relations have their whole weight up to a share of the training, and none after it.
+class Faded(TRG):
+    """Relations have their whole weight for a share of the training, then half a cosine down to none.
 
     Args:
         student: as for TRG.
         teacher: the same.
-        stop: the share, such as that at which the learning rate drops.
+        hold: the share, such as that at which the learning rate drops.
+        end: the share from which their weight is 0; ``hold`` itself stops them at once.
         **options: of TRG.
     """
 
-    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, *, stop: float = 0.5, **options: Any) -> None:
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo | None, *, hold: float = 0.5, end: float = 1.0, **options: Any
+    ) -> None:
         super().__init__(student, teacher, **options)
-        require(0 <= stop <= 1, f"stop={stop}: it is a share of the training, from 0 to 1")
-        self.stop = stop
+        require(
+            0 <= hold <= end <= 1, f"hold={hold}, end={end}: they are shares of the training, 0 <= hold <= end <= 1"
+        )
+        self.hold, self.end = hold, end
 
     def _share(self, progress: float) -> float:
-        return super()._share(progress) if progress < self.stop else 0.0
+        if progress < self.hold:
+            return super()._share(progress)
+        left = (self.end - progress) / (self.end - self.hold) if progress < self.end else 0.0
+        return super()._share(progress) * (1 - math.cos(math.pi * left)) / 2
 
 
 class NormedContrast(TokenContrast):
-    """Projections through a batch norm without scale; the teacher's projection stays as it is drawn."""
+    """Projections through a batch norm without scale; the teacher's projection stays as it is drawn.
 
-    def __init__(self, student_dim: int, teacher_dim: int, dim: int) -> None:
+    With several ``projections`` the student's is their mean, as in projector ensembles (arXiv 2210.15274).
+    """
+
+    def __init__(self, student_dim: int, teacher_dim: int, dim: int, projections: int = 1) -> None:
         super().__init__(student_dim, teacher_dim, dim)
         self.project_teacher.requires_grad_(False)
-        self.norm_student, self.norm_teacher = (nn.BatchNorm1d(dim, affine=False) for _ in range(2))
+        more = [Projection(student_dim, dim) for _ in range(projections - 1)]
+        self.student_heads = nn.ModuleList(
+            nn.Sequential(head, nn.BatchNorm1d(dim, affine=False)) for head in (self.project_student, *more)
+        )
+        self.norm_teacher = nn.BatchNorm1d(dim, affine=False)
 
     def embed(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit vectors ``[M, d]`` of both."""
-        anchor = self.norm_student(self.project_student(student))
+        anchor = torch.stack([head(student) for head in self.student_heads]).mean(0)
         return l2_normalize(anchor), l2_normalize(self.norm_teacher(self.project_teacher(teacher)))
 
 
 class Normed(TRG):
-    """L_global by :class:`NormedContrast`."""
+    """L_global by :class:`NormedContrast`.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        projections: of the student, whose mean is taken.
+        **options: of TRG.
+    """
 
     by_rows = False  # the statistics are of all tokens
 
-    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, **options: Any) -> None:
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo | None, *, projections: int = 1, **options: Any
+    ) -> None:
         super().__init__(student, teacher, **options)
         assert self.contrast is not None
-        self.contrast = NormedContrast(
-            self.tokenize.student_dim, self.tokenize.teacher_dim, self.contrast.project_student.out_features
-        )
+        require(projections >= 1, f"projections={projections}: at least 1")
+        widths = self.tokenize.student_dim, self.tokenize.teacher_dim, self.contrast.project_student.out_features
+        self.contrast = NormedContrast(*widths, projections)
 
 
 class QueuedContrast(TokenContrast):
@@ -213,6 +238,126 @@ class Pruned(TRG):
         edges = edges[:, kept]
         s, t = (Data(x=graph.x, edge_index=edges, edge_weight=graph.edge_weight[kept]) for graph in graphs)
         return s, t
+
+
+class OneSidedLoss(DistillationLoss):
+    r"""What the student has too far apart or too near is put right, and nothing else.
+
+    With cosines :math:`c`, the teacher's edges :math:`E` and the median :math:`m` of all the teacher's cosines,
+
+    .. math:: L = \frac{1}{|E|} \sum_{E} \big(c^T_{ij} - c^S_{ij}\big)_+
+        + \frac{1}{|\bar E|} \sum_{\bar E} \big(c^S_{ij} - \max(c^T_{ij}, m)\big)_+
+
+    where the second sum is over all other pairs of two tokens, of the same image where the edges are within images.
+
+    Args:
+        images: whether the edges are within images.
+    """
+
+    def __init__(self, images: bool) -> None:
+        super().__init__()
+        self.images = images
+
+    def forward(self, student: Data, teacher: Data, *_: Any) -> Tensor:
+        """Return the loss, 0 where the tokens' cosines are equal."""
+        cos_s, cos_t = (unit @ unit.T for unit in (l2_normalize(full_precision(each.x)) for each in (student, teacher)))
+        source, target = teacher.edge_index
+        edges = torch.zeros_like(cos_t, dtype=torch.bool).index_put((source, target), torch.tensor(True))
+        pairs = ~torch.eye(len(cos_t), dtype=torch.bool)
+        if self.images:
+            pairs &= teacher.batch[:, None] == teacher.batch
+        others = pairs & ~edges
+        median = cos_t[pairs].median()
+        far = relu(cos_t - cos_s)[edges].mean()
+        near = relu(cos_s - cos_t.clamp_min(median))[others]
+        return far + near.sum() / max(len(near), 1)
+
+
+class OneSided(TRG):
+    """L_inner and L_local by :class:`OneSidedLoss`."""
+
+    by_rows = False
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, **options: Any) -> None:
+        super().__init__(student, teacher, **options)
+        self.inner, self.local = cast(Any, OneSidedLoss(True)), cast(Any, OneSidedLoss(False))
+
+
+class WhitenedGram(DistillationLoss):
+    r"""Difference of the cosines of an image's tokens, relative to the teacher's.
+
+    .. math:: L = \frac{1}{n^2} \big\lVert A^{-1/2} (C_S - C_T) A^{-1/2} \big\rVert_F^2, \qquad A = C_T + \varepsilon I
+
+    with the ``[n, n]`` cosines C of an image, mean over images. Directions in which the teacher's tokens hardly differ
+    weigh as much as the first.
+
+    Args:
+        eps: what is added to the teacher's cosines, > 0.
+    """
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        check_positive("eps", eps)
+        self.eps = eps
+
+    def forward(self, student: Data, teacher: Data, *_: Any) -> Tensor:
+        """Return the loss of two batches of images with as many tokens each."""
+        images = int(teacher.num_graphs)
+        units = (l2_normalize(full_precision(each.x)).unflatten(0, (images, -1)) for each in (student, teacher))
+        cos_s, cos_t = (unit @ unit.mT for unit in units)
+        # Of L L' = A, the norm of L^-1 D L'^-1 is that of the symmetric root.
+        root = torch.linalg.cholesky(cos_t + self.eps * torch.eye(cos_t.shape[-1]))
+        half = torch.linalg.solve_triangular(root, cos_s - cos_t, upper=False)
+        return torch.linalg.solve_triangular(root, half.mT, upper=False).square().mean()
+
+
+class Whitened(TRG):
+    """L_inner by :class:`WhitenedGram`.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        eps: of the loss.
+        **options: of TRG.
+    """
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, *, eps: float = 0.1, **options: Any) -> None:
+        super().__init__(student, teacher, **options)
+        self.inner = cast(Any, WhitenedGram(eps))
+
+
+class Weighed(TRG):
+    """L_local and L_global with the entropy of the teacher's classes as the weight of an image's tokens, mean 1."""
+
+    by_rows = False
+
+    def __init__(self, student: NetworkInfo, teacher: NetworkInfo | None, **options: Any) -> None:
+        super().__init__(student, teacher, **options)
+        self._weight: Tensor | None = None
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts; of each image the weight is noted."""
+        log_p = full_precision(teacher.logits).log_softmax(1)
+        entropy = -(log_p.exp() * log_p).sum(1)
+        self._weight = entropy / entropy.mean()
+        return super().others(student, teacher, step)
+
+    def compare(
+        self, student: Tensor, teacher: Tensor, temperature: float, step: Step | None = None
+    ) -> dict[str, Tensor]:
+        """Return the parts."""
+        assert self.contrast is not None
+        assert self._weight is not None
+        parts = super().compare(student, teacher, temperature, step)
+        weight = self._weight.repeat_interleave(student.shape[1])
+        placed_s, placed_t = (l2_normalize(x) if self.normalize else x for x in (student, teacher))
+        graph_s, graph_t = self._joint_graphs(placed_s, placed_t, None)
+        p, q = (self.among_neighbors.log_probability(graph) for graph in (graph_t, graph_s))
+        parts["local"] = (p.exp() * (p - q) * weight[graph_t.edge_index[1]]).sum() / len(weight)
+        anchor, positive = self.contrast.embed(student.flatten(0, 1), teacher.flatten(0, 1))
+        chosen = (anchor @ positive.T / temperature).log_softmax(1).diagonal()
+        parts["global"] = -(weight * chosen).mean()
+        return parts
 
 
 class TokenMimicry(DistillationLoss):

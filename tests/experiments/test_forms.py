@@ -5,8 +5,23 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from experiments.studies.forms import Layered, Mimicry, Normed, Pruned, Queued, QueuedContrast, Semantic, Stopped
+from experiments.studies.forms import (
+    Faded,
+    Layered,
+    Mimicry,
+    Normed,
+    OneSided,
+    OneSidedLoss,
+    Pruned,
+    Queued,
+    QueuedContrast,
+    Semantic,
+    Weighed,
+    Whitened,
+    WhitenedGram,
+)
 from trg_pyg.distillers import TRG
+from trg_pyg.graphs import KNNGraph
 from trg_pyg.models import Networks
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.zoo import build_model
@@ -48,20 +63,34 @@ def same_weights(form, **options):
     return made
 
 
-def test_stopped_relations_weigh_nothing_from_then_on(pair):
-    form, trg = same_weights(Stopped, stop=0.4)
-    early, late = step(0.3), step(0.4)
-    assert form(*pair, early).total == trg(*pair, step(0.3)).total
-    losses = form(*pair, late)
-    torch.testing.assert_close(losses.total.detach(), losses.parts["ce"] + losses.parts["kd"])
+@pytest.mark.parametrize(
+    ("progress", "share"), [(0.3, 1), (0.4, 1), (0.6, 0.5), (0.7, 0.5 - 0.5**1.5), (0.8, 0), (1, 0)]
+)
+def test_relations_are_held_and_fade_as_half_a_cosine(progress, share, pair):
+    form, trg = same_weights(Faded, hold=0.4, end=0.8)
+    parts, whole = form.others(*pair, step(progress)), trg.others(*pair, step(progress))
+    for name, (weight, value) in whole.items():
+        assert parts[name] == (pytest.approx(share * weight), value)
 
 
-def test_normed_projections_have_mean_zero_and_one_scale(pair):
-    form, _ = same_weights(Normed)
+def test_relations_that_end_where_they_are_held_stop_at_once(pair):
+    form, _ = same_weights(Faded, hold=0.4, end=0.4)
+    shares = [form._share(progress) for progress in (0.39, 0.4, 0.41)]
+    assert shares == [1, 0, 0]
+
+
+@pytest.mark.parametrize("projections", [1, 3])
+def test_normed_projections_have_mean_zero_and_one_scale(projections, pair):
+    form, _ = same_weights(Normed, projections=projections)
     student, teacher = torch.randn(9, 6), torch.randn(9, 7)
-    projected = form.contrast.project_student(student), form.contrast.project_teacher(teacher)
-    scaled = [(x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt() for x in projected]
-    torch.testing.assert_close(form.contrast(student, teacher, 0.1), equations.info_nce(*scaled, 0.1))
+
+    def scaled(x):
+        return (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+
+    heads = [scaled(linear(student, head[0].weight, head[0].bias)) for head in form.contrast.student_heads]
+    assert len(heads) == projections
+    expected = equations.info_nce(sum(heads) / projections, scaled(form.contrast.project_teacher(teacher)), 0.1)
+    torch.testing.assert_close(form.contrast(student, teacher, 0.1), expected)
     form(*pair, step()).total.backward()
     assert form.contrast.project_teacher.weight.grad is None
 
@@ -121,6 +150,65 @@ def test_edges_are_pruned_as_said(keep, pair):
     assert {(int(s), int(t)) for s, t in pruned.edge_index.T} == expected
     assert 0 < len(expected) < len(edges)
     assert form(*pair, step()).total.isfinite()
+
+
+def cosines(x):
+    unit = torch.nn.functional.normalize(x.double())
+    return unit @ unit.T
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_one_sided_is_its_equation(images):
+    graph = KNNGraph(2, scope="image" if images else "batch")
+    teacher = graph(torch.randn(3, 5, 7))
+    student = torch.randn(15, 6, requires_grad=True)
+    found = OneSidedLoss(images)(graph.reweight(teacher, student), teacher)
+    c_s, c_t = cosines(student), cosines(teacher.x)
+    pairs = [(i, j) for i in range(15) for j in range(15) if i != j and (not images or i // 5 == j // 5)]
+    edges = [(int(i), int(j)) for i, j in teacher.edge_index.T]
+    others = [pair for pair in pairs if pair not in edges]
+    median = torch.stack([c_t[pair] for pair in pairs]).median()
+    far = sum((c_t[pair] - c_s[pair]).clamp_min(0) for pair in edges) / len(edges)
+    near = sum((c_s[pair] - max(c_t[pair], median)).clamp_min(0) for pair in others) / len(others)
+    torch.testing.assert_close(found, (far + near).float())
+    for one, other in zip(*(torch.autograd.grad(loss, student) for loss in (found, far + near)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_whitened_is_its_equation():
+    student, teacher = torch.randn(15, 6, requires_grad=True), torch.randn(3, 5, 7)
+    graphs = KNNGraph(2)(teacher)
+    found = WhitenedGram(0.1)(KNNGraph(2).reweight(graphs, student), graphs)
+    expected = torch.zeros((), dtype=torch.float64)
+    for i in range(3):
+        c_s, c_t = cosines(student[5 * i : 5 * i + 5]), cosines(teacher[i])
+        value, vector = torch.linalg.eigh(c_t + 0.1 * torch.eye(5))
+        white = vector @ value.rsqrt().diag() @ vector.T
+        expected = expected + (white @ (c_s - c_t) @ white).square().mean() / 3
+    torch.testing.assert_close(found, expected.float())
+    for one, other in zip(*(torch.autograd.grad(loss, student) for loss in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("form", [OneSided, Whitened])
+def test_of_equal_tokens_nothing_is_left_of_inner(form):
+    trg = form(INFOS[1], INFOS[1], **OPTIONS)
+    tokens = torch.randn(IMAGES, 6, 7)
+    torch.testing.assert_close(trg.compare(tokens, tokens, 0.07)["inner"], torch.tensor(0.0))
+
+
+def test_images_of_which_the_teacher_is_unsure_weigh_more(pair):
+    form, trg = same_weights(Weighed)
+    alike = pair[1]._replace(logits=torch.zeros(IMAGES, CLASSES))
+    parts, whole = form.others(pair[0], alike, step()), trg.others(pair[0], alike, step())
+    torch.testing.assert_close(parts, whole)  # equal weights are none
+    sure = torch.zeros(IMAGES, CLASSES)
+    sure[1:, 0] = 100.0  # the first image alone has a weight
+    found = form.others(pair[0], pair[1]._replace(logits=sure), step())["global"][1]
+    tokens = trg.tokenize(pair[0].features[-1], pair[1].features[-1], step().generator)
+    a, b = (x.flatten(0, 1) for x in (trg.contrast.project_student(tokens[0]), trg.contrast.project_teacher(tokens[1])))
+    logits = torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T / 0.07
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits[:6], torch.arange(6)))
 
 
 def test_mimicry_knows_no_other_token(pair):
