@@ -26,9 +26,9 @@ from trg_pyg.step import Step
 
 READ = (
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
-    *sorted((ROOT / "experiments").glob("*/*.md")),
+    *sorted((ROOT / "experiments").rglob("*.md")),
 )
-ALL = (*READ, ROOT / "experiments" / "inputs.md", ROOT / "CHANGELOG.md")
+ALL = (*READ, ROOT / "CHANGELOG.md")
 SHOWN = [(page, command) for page in GUIDES for command in dict.fromkeys(commands(page.read_text()))]
 ONCE = [
     (command, page)

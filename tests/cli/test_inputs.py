@@ -1,4 +1,4 @@
-"""The table of experiments/inputs.md says what the program says: each row is compared with a real mistake."""
+"""The table of experiments/guide/inputs.md says what the program says: each row is compared with a real mistake."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from trg_pyg.study.folder import RunFolder
 from trg_pyg.study.train import Report
 from trg_pyg.training.checkpoint import load_checkpoint, save_checkpoint
 
-PAGE = (Path(__file__).parents[2] / "experiments" / "inputs.md").read_text()
+PAGE = (Path(__file__).parents[2] / "experiments" / "guide" / "inputs.md").read_text()
 
 
 class Row(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from experiments.studies.forms import (
+from experiments.studies.lasting.forms import (
     Faded,
     Layered,
     Mimicry,

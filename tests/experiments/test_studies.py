@@ -14,13 +14,15 @@ from trg_pyg.report.table import cell, last_epoch, shown_in_table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "experiments" / "studies"
-PAGE = "\n\n".join(file.read_text() for file in sorted(STUDIES.glob("*.md")))
+PAGE = "\n\n".join(file.read_text() for file in sorted(STUDIES.rglob("README.md")))
 RESULTS = sorted((STUDIES / "results").glob("*.jsonl"))
+# The results of fair/plain.yaml are results/fair_plain.jsonl.
+CONFIGURATIONS = {"_".join(file.relative_to(STUDIES).with_suffix("").parts): file for file in STUDIES.rglob("*.yaml")}
 
 
 @cache
-def choices_of(name: str) -> Choices:
-    return read_choices(["--config", str(STUDIES / name), "--resume"])
+def choices_of(file: Path) -> Choices:
+    return read_choices(["--config", str(file), "--resume"])
 
 
 def states(stated: Any, chosen: Any) -> bool:
@@ -37,7 +39,7 @@ def table_of(text: str) -> str:
 @pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
 def test_results_are_those_of_the_configuration(file: Path) -> None:
     results = Results.read(file)
-    choices = choices_of(f"{file.stem}.yaml")
+    choices = choices_of(CONFIGURATIONS[file.stem])
     wanted = [(method.name, seed) for method in choices.methods for seed in choices.seeds]
     assert [(run.method, run.seed) for run in results.runs] == wanted
     for part in ("data", "student", "teacher", "train"):
@@ -64,13 +66,13 @@ def test_the_page_shows_the_table_of_the_results(file: Path) -> None:
 def test_every_configuration_has_a_command_on_the_page_that_trg_run_understands() -> None:
     commands = re.findall(r"^trg run (.*)$", PAGE, re.MULTILINE)
     named = {STUDIES.parents[1] / command.split()[1] for command in commands}
-    assert named == set(STUDIES.glob("*.yaml"))
+    assert named == set(CONFIGURATIONS.values())
     for file in named:
-        assert choices_of(file.name).methods
+        assert choices_of(file).methods
 
 
 def test_there_are_results() -> None:
-    assert {"ablation", "refinement", "selection", "short"} <= {file.stem for file in RESULTS}
+    assert {"choosing_ablation", "fair_plain", "short"} <= {file.stem for file in RESULTS}
 
 
 def figures(text: str) -> set[str]:
@@ -101,7 +103,7 @@ def figures_of_the_results() -> set[str]:
     [
         ("README.md", "## Does it help?", "\n## "),
         ("experiments/guide/long_tail.md", "## What our study found", "\n## "),
-        *((f"experiments/studies/{page}.md", "# ", "no end") for page in ("README", "further", "systems", "fair")),
+        *((f"experiments/studies/{page}README.md", "# ", "no end") for page in ("", "further/", "systems/", "fair/")),
     ],
 )
 def test_what_a_page_says_is_what_the_results_give(page: str, heading: str, end: str) -> None:

