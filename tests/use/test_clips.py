@@ -10,6 +10,7 @@ from PIL import Image
 from trg_pyg.cli import main as trg
 from trg_pyg.data import Corruption, MovingDigits, VideoFolder
 from trg_pyg.errors import InputError
+from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.load import load
 
@@ -79,6 +80,17 @@ def test_clips_in_folders_are_evaluated_as_those_that_they_were_written_of(folde
         check_fits(trained, read_images_of(VideoFolder(str(tmp_path), frames=4)))
     with pytest.raises(InputError, match="corruptions and attacks are of images, and the data are clips"):
         evaluate_on(trained, written, [Corruption("gaussian_noise", 1)])
+
+
+def test_a_training_of_clips_is_diagnosed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--methods", "TRG", "--method_options={TRG: {k: 3, tokens_per_image: 8}}", "--probe_images=8"]
+    assert trg(["diagnose", *SMALL[1:], *options]) == 0
+    lines = read_lines(next(tmp_path.glob("runs/**/diagnosis.jsonl")))
+    assert [(line["epoch"], line["k"], line["tokens"]) for line in lines] == [(0, 3, 8), (1, 3, 8)]
+    for line in lines:
+        assert line["recall/batch_chance"] == pytest.approx(3 / 63)
+        assert min(line["recall/image"], line["grad/ce"], line["grad/local"]) > 0
 
 
 def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):

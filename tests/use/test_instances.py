@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from trg_pyg.cli import main as trg
 from trg_pyg.data import LabelMaps, TouchingDigits, read_labels
 from trg_pyg.errors import InputError
+from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.tasks import instances_of
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.instances import predict_instances
@@ -133,6 +134,14 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
     assert trg([*given, "--resume"]) == 0
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
+
+
+def test_a_diagnosis_of_images_without_a_class_says_nothing_of_classes(few_scenes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert trg(["diagnose", *SMALL[1:], "--methods", "GRD", "--probe_images=4"]) == 0
+    for line in read_lines(next(tmp_path.glob("runs/**/diagnosis.jsonl"))):
+        assert min(line["recall/image"], line["cross/share"], line["grad/affinity"]) > 0
+        assert "cross/same_class" not in line
 
 
 def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, capsys):

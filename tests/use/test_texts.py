@@ -12,6 +12,7 @@ from trg_pyg.cli import main as trg
 from trg_pyg.data import Reviews, TextFiles, Texts
 from trg_pyg.errors import InputError
 from trg_pyg.look import Album
+from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.look.pictures import choose_examples
 from trg_pyg.models.attack import Attack
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
@@ -26,14 +27,19 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("texts")
+def few_texts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         read = Reviews._texts
         patch.setattr(Reviews, "_texts", lambda self: (Texts(*(each[:45] for each in read(self)[0])), None))
-        assert trg([*SMALL, "--output", str(place), "--methods", "ADKD", "TRG"]) == 0
-        (found,) = place.glob("Reviews/*/ADKD-*/seed0")
-        yield found
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(few_texts, tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("texts")
+    assert trg([*SMALL, "--output", str(place), "--methods", "ADKD", "TRG"]) == 0
+    (found,) = place.glob("Reviews/*/ADKD-*/seed0")
+    return found
 
 
 def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsys):
@@ -99,6 +105,17 @@ def test_the_words_of_texts_are_drawn_with_what_teacher_and_student_rest_on(fold
         loss = cross_entropy(logits, splits.test.targets[choose_examples(splits.test.targets, 3)], reduction="sum")
         scores = (x * torch.autograd.grad(loss, x)[0]).norm(dim=2)[0, : len(first)]
         assert [each.get_alpha() for each in axes.patches] == pytest.approx((scores / scores.max()).tolist(), rel=1e-3)
+
+
+def test_a_method_that_asks_the_student_again_is_diagnosed_of_texts(few_texts, tmp_path):
+    options = ["--methods", "ADKD", "TRG", "--probe_images=16", "--output", str(tmp_path)]
+    assert trg(["diagnose", *SMALL[1:], *options]) == 0
+    (of_words,), (of_graphs,) = (list(tmp_path.glob(f"**/{name}-*/seed0/diagnosis.jsonl")) for name in ("ADKD", "TRG"))
+    for line in read_lines(of_words):
+        assert line["grad/attribution"] > 0 == line["grad_logits/attribution"]
+    for line in read_lines(of_graphs):
+        assert 0 < line["cross/same_class_chance"] < 1
+        assert line["recall/image"] > 0
 
 
 @pytest.mark.parametrize(
