@@ -357,8 +357,9 @@ def test_examples_are_two_of_a_class_and_classes_are_capped():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--token", "4", "0"], r"--token 4 0: the token grid is 4x4; rows count from 0 to 3"),
+        (["--token", "4", "0"], r"--token 4 0: the token grid is 4x4; give row 0 to 3, column 0 to 3"),
         (["--token", "0", "-1"], r"--token 0 -1: the token grid is 4x4"),
+        (["--token", "0"], r"--token 0: the token grid is 4x4; give row 0 to 3, column 0 to 3"),
         (["--images", "no.png"], "no.png: there is no such file or folder"),
         (["--images", __file__], r"--images: cannot be read: .*test_visualize.py \(it is no image of a known format\)"),
         (["--classes", *map(str, range(11))], "11 classes: 10 colours can be told apart"),
@@ -424,7 +425,7 @@ def test_other_classes_are_not_compared(runs, tmp_path, capsys):
     assert run([*given, "--methods", "Vanilla"]) == 0
     (other,) = tmp_path.glob("runs/ImageFolder/*/Vanilla-*/seed0")
     assert main([str(runs["TRG"]), "--compare", str(other)]) == 2
-    assert "it has other classes or images of another size than" in capsys.readouterr().err
+    assert "it has other classes or images of another size or kind than" in capsys.readouterr().err
 
 
 def test_a_missing_matplotlib_is_said_before_a_run_is_read(monkeypatch, capsys):

@@ -10,6 +10,7 @@ from PIL import Image
 from trg_pyg.cli import main as trg
 from trg_pyg.data import Corruption, MovingDigits, VideoFolder
 from trg_pyg.errors import InputError
+from trg_pyg.look import Album, pictures
 from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.load import load
@@ -80,6 +81,37 @@ def test_clips_in_folders_are_evaluated_as_those_that_they_were_written_of(folde
         check_fits(trained, read_images_of(VideoFolder(str(tmp_path), frames=4)))
     with pytest.raises(InputError, match="corruptions and attacks are of images, and the data are clips"):
         evaluate_on(trained, written, [Corruption("gaussian_noise", 1)])
+
+
+def test_a_clip_is_drawn_by_a_frame_of_each_time_of_its_tokens_with_each_token_where_it_is(folder, tmp_path):
+    run = next(folder.parents[1].glob("TRG-*/seed0"))
+    assert trg(["visualize", str(run), "--output", str(tmp_path), "--features", "8"]) == 0
+    assert {file.stem for file in tmp_path.glob("*.png")} == {
+        *("neighbours", "token_graph", "cross_image", "similarity_cosine", "similarity_softmax", "embedding")
+    }
+    album = Album(run, ["similarity"], test=1, token=[1, 0, 2])
+    cosine, _ = album.draw("similarity")
+    assert "in time 1, row 0, column 2 (from 0) of 4x4x4" in cosine.caption
+    first, *_, after = [axes.images for axes in cosine.figure.axes if axes.get_label() != "<colorbar>"]
+    test = album.networks.trained.read_data().test
+    clip = test.images[pictures.choose_examples(test.targets, 1)]
+    x = album.networks.after(clip).features[-1][0]
+    a, b, c, d = torch.cosine_similarity(x, x[:, 1, 0, 2].view(-1, 1, 1, 1), dim=0)
+    wanted = torch.cat([torch.cat([a, b], 1), torch.cat([c, d], 1)])
+    torch.testing.assert_close(torch.tensor(after[-1].get_array().filled()), wanted, rtol=1e-4, atol=1e-5)
+    sheet = torch.tensor(first[-1].get_array())
+    for frame, (row, column) in {1: (0, 0), 3: (0, 32), 5: (32, 0), 7: (32, 32)}.items():
+        drawn = sheet[row : row + 31, column : column + 31]
+        assert torch.equal(drawn, clip[0, :, frame, :31, :31].permute(1, 2, 0))
+
+
+def test_clips_that_are_named_are_drawn(folder, tmp_path, capsys):
+    write_clips(tmp_path / "new", MovingDigits(clips=8).load().test.images[:2])
+    asked = ["visualize", str(folder), "--pictures", "cross_image", "--output", str(tmp_path / "out"), "--images"]
+    assert trg([*asked, str(tmp_path / "new")]) == 0
+    assert "all tokens of 2 clips: " in (tmp_path / "out" / "index.md").read_text()
+    assert trg([*asked, str(tmp_path / "new"), "--pictures", "similarity", "--token", "1", "1"]) == 2
+    assert "--token 1 1: the token grid is 4x4x4; give time 0 to 3, row 0 to 3" in capsys.readouterr().err
 
 
 def test_a_training_of_clips_is_diagnosed(tmp_path, monkeypatch):

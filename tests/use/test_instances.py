@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from trg_pyg.cli import main as trg
 from trg_pyg.data import LabelMaps, TouchingDigits, read_labels
 from trg_pyg.errors import InputError
+from trg_pyg.look import Album
 from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.tasks import instances_of
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
@@ -136,6 +137,14 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
 
 
+def test_token_graphs_of_images_without_a_class_are_drawn(folder, tmp_path):
+    run = next(folder.parents[1].glob("TRG-*/seed0"))
+    assert trg(["visualize", str(run), "--pictures", "token_graph", "--test", "2", "--output", str(tmp_path)]) == 0
+    assert "Token graphs of 2 test images, drawn at random: " in (tmp_path / "index.md").read_text()
+    (picture,) = Album(run, ["token_graph"], test=2).draw("token_graph")
+    assert sorted(picture.figure.axes[place].get_title()[:11] for place in (0, 4)) == ["test image "] * 2
+
+
 def test_a_diagnosis_of_images_without_a_class_says_nothing_of_classes(few_scenes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert trg(["diagnose", *SMALL[1:], "--methods", "GRD", "--probe_images=4"]) == 0
@@ -149,8 +158,10 @@ def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, cap
     assert "is of pixels, and strips are of clips" in capsys.readouterr().err
     assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
     assert "is a network of pixels, and this is for those of images" in capsys.readouterr().err
-    assert trg(["visualize", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "is a network of pixels" in capsys.readouterr().err
+    assert trg(["visualize", str(folder), "--pictures", "embedding"]) == 2
+    assert "is a network of pixels, of which there are neighbours, token_graph" in capsys.readouterr().err
+    assert trg(["visualize", str(folder), "--images", str(tmp_path)]) == 2
+    assert "is a network of pixels; leave it out" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--attack_steps", "1"]) == 2
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
 

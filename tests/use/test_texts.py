@@ -87,7 +87,7 @@ def test_other_texts_are_read_by_the_words_of_the_network(folder, tmp_path):
 
 def test_the_words_of_texts_are_drawn_with_what_teacher_and_student_rest_on(folder, tmp_path, capsys):
     assert trg(["visualize", str(folder), "--test", "3", "--output", str(tmp_path)]) == 0
-    assert (tmp_path / "attribution.png").stat().st_size > 0
+    assert {file.stem for file in tmp_path.glob("*.png")} == {"attribution", "embedding"}
     assert "edge_recall is left out" in capsys.readouterr().out
     album = Album(folder, ["attribution"], test=3)
     (picture,) = album.draw("attribution")
@@ -121,8 +121,8 @@ def test_a_method_that_asks_the_student_again_is_diagnosed_of_texts(few_texts, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--pictures", "similarity"], "takes texts, of which there are attribution, edge_recall"),
-        (["--images", __file__], "takes texts; leave it out"),
+        (["--pictures", "similarity"], "a network of texts, of which there are embedding, edge_recall, attribution"),
+        (["--images", __file__], "is a network of texts; leave it out"),
         (["--test", "99"], "--test 99: the evaluated texts are"),
     ],
 )
