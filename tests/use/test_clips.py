@@ -114,6 +114,30 @@ def test_clips_that_are_named_are_drawn(folder, tmp_path, capsys):
     assert "--token 1 1: the token grid is 4x4x4; give time 0 to 3, row 0 to 3" in capsys.readouterr().err
 
 
+def test_an_exported_network_takes_clips_and_the_code_of_its_card_prepares_them(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    assert trg(["export", str(folder), "--output", str(out), "--formats", "safetensors", "torch_export"]) == 0
+    write_clips(out, MovingDigits(clips=8).load().test.images[:1])
+    (out / "clip0").rename(out / "clip")
+    (out / "clip" / "7.png").rename(out / "clip" / "10.png")  # behind 6, by its number
+    capsys.readouterr()
+    for source in (folder, out):
+        assert trg(["predict", str(source), str(out / "clip"), "--json"]) == 0
+    of_run, of_export = capsys.readouterr().out.splitlines()
+    assert of_run == of_export
+    monkeypatch.chdir(out)
+    card, scope = (out / "README.md").read_text(), {}
+    for block in card.split("```python\n")[1:]:
+        exec(block.split("```")[0], scope)
+    assert torch.allclose(scope["logits"].softmax(1), scope["probabilities"], atol=1e-5)
+    assert scope["probabilities"].max().item() == pytest.approx(json.loads(of_run)["classes"][0]["probability"])
+    assert "pipeline_tag: video-classification" in card
+    assert trg(["export", str(out), "--output", str(tmp_path / "again"), "--formats", "safetensors"]) == 2
+    (out / "model.json").write_text((out / "model.json").read_text().replace('"frames": 8', '"frames": "8"'))
+    with pytest.raises(InputError, match=r"model\.json is damaged"):
+        load(out, kinds=["clips"])
+
+
 def test_a_training_of_clips_is_diagnosed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--methods", "TRG", "--method_options={TRG: {k: 3, tokens_per_image: 8}}", "--probe_images=8"]
@@ -126,7 +150,7 @@ def test_a_training_of_clips_is_diagnosed(tmp_path, monkeypatch):
 
 
 def test_what_is_of_images_alone_refuses_the_network(folder, tmp_path, capsys):
-    assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
+    assert trg(["compare-cost", str(folder)]) == 2
     assert "is a network of clips, and this is for those of images" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
     assert "takes clips, the data are images; give data of the same kind" in capsys.readouterr().err
