@@ -79,7 +79,7 @@ class TextData(Data):
         classes = tuple(sorted(set(train.labels)))
         if test is None:
             targets = _numbers(train.labels, classes, "training")
-            held = holdout_indices(targets, classes, self._test_share, self.subset_seed).tolist()
+            held = holdout_indices(targets, classes, self._test_share, self.subset_seed, item="text").tolist()
             left = sorted({*range(len(train.texts))} - {*held})
             train, test = _part(train, left), _part(train, held)
         vocabulary = self.vocabulary or self._vocabulary(train.texts)
