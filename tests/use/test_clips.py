@@ -114,6 +114,17 @@ def test_clips_that_are_named_are_drawn(folder, tmp_path, capsys):
     assert "--token 1 1: the token grid is 4x4x4; give time 0 to 3, row 0 to 3" in capsys.readouterr().err
 
 
+def test_what_is_said_of_a_study_of_clips_names_clips(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert trg([*(each for each in SMALL if each != "--quiet"), "--methods", "TRG", "KD"]) == 0
+    told = capsys.readouterr().out
+    assert " FLOPs a clip, taps" in told
+    assert "16 tokens a clip, 8 clips a batch" in told
+    assert "on 16 test clips (" in told
+    assert told.count(" clips/s\n") == 3
+    assert "image" not in told
+
+
 def test_an_exported_network_takes_clips_and_the_code_of_its_card_prepares_them(folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     assert trg(["export", str(folder), "--output", str(out), "--formats", "safetensors", "torch_export"]) == 0

@@ -107,6 +107,12 @@ def test_the_words_of_texts_are_drawn_with_what_teacher_and_student_rest_on(fold
         assert [each.get_alpha() for each in axes.patches] == pytest.approx((scores / scores.max()).tolist(), rel=1e-3)
 
 
+def test_a_report_has_what_networks_for_texts_predict(folder, tmp_path):
+    assert trg(["report", str(folder.parents[1]), "--output", str(tmp_path / "report.html")]) == 0
+    assert "Expected calibration error" in (tmp_path / "report.html").read_text()
+    assert "images" not in (tmp_path / "report.md").read_text()
+
+
 def test_a_method_that_asks_the_student_again_is_diagnosed_of_texts(few_texts, tmp_path):
     options = ["--methods", "ADKD", "TRG", "--probe_images=16", "--output", str(tmp_path)]
     assert trg(["diagnose", *SMALL[1:], *options]) == 0
