@@ -165,7 +165,7 @@ class Splits:
     @property
     def vocabulary(self) -> Vocabulary | None:
         """How texts became numbers; None where the data are none."""
-        return self.train.vocabulary if isinstance(self.train, InputSet) else None
+        return getattr(self.train, "vocabulary", None)
 
     @property
     def channels(self) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor
 from trg_pyg.batch import Inputs
 from trg_pyg.data.base import Splits
 from trg_pyg.data.files.loose_images import find_images, read_images
-from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loading.loader import make_loader
+from trg_pyg.data.text.text_data import TextSet
 from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
@@ -209,7 +209,7 @@ class Album:
 
     def _attribution(self) -> Picture:
         splits = self._splits
-        assert isinstance(splits.test, InputSet)
+        assert isinstance(splits.test, TextSet)
         index = pictures.choose_examples(splits.test.targets, self._test, "text")
         return pictures.attributions(self.networks, splits.test, index, self._drawn(len(index)))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.batch import mask_of
-from trg_pyg.data.input_set import InputSet
+from trg_pyg.data.text.text_data import TextSet
 from trg_pyg.distillers.ad_kd import Attribution
 from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import Scope
@@ -332,7 +332,7 @@ def _maps(
     return Picture(name, figure, caption)
 
 
-def attributions(networks: RunNetworks, texts: InputSet, index: Tensor, origin: str) -> Picture:
+def attributions(networks: RunNetworks, texts: TextSet, index: Tensor, origin: str) -> Picture:
     """Draw which pieces of texts an answer rests on, a row a text, a column a network.
 
     Args:

@@ -20,9 +20,15 @@ from trg_pyg.tasks.text_classification import TextClassification
 
 @dataclass(frozen=True, eq=False)
 class TextSet(InputSet):
-    """Texts and their classes; ``inputs`` are what :meth:`~trg_pyg.data.text.vocabulary.Vocabulary.encode` gives."""
+    """Texts and their classes; ``inputs`` are what :meth:`~trg_pyg.data.text.vocabulary.Vocabulary.encode` gives.
+
+    Attributes:
+        vocabulary: how they became numbers.
+    """
 
     task: ClassVar[Task] = TextClassification()
+
+    vocabulary: Vocabulary | None = None
 
 
 class Texts(NamedTuple):
