@@ -117,12 +117,18 @@ def test_a_second_pass_of_as_many_images_adds_to_the_gradient_of_the_leaf_and_an
     # A gradient of the images, which lie before the module.
     (seen,) = torch.autograd.grad(net(images).square().sum(), images, create_graph=True)
     assert torch.autograd.grad(seen.square().sum(), leaf.value)[0].norm() > 0
+    leaf.value = None
+    with torch.no_grad():
+        net(images[:1])
+    assert len(leaf.value) == 1
 
 
 @pytest.fixture
 def study(small):
     return prepare(
-        read_choices([*small, "--method_options={TRG: {k: 5}}", "--methods", "Vanilla", "TRG", "CRD", "HKD"])
+        read_choices(
+            [*small, "--method_options={TRG: {k: 5}}", "--methods", "Vanilla", "TRG", "CRD", "HKD", "AdversarialKD"]
+        )
     )
 
 
@@ -151,7 +157,7 @@ def state(run, network):
     return copy.deepcopy(tensors), [m.training for m in modules], grads, hooks, torch.get_rng_state()
 
 
-@pytest.mark.parametrize("method", ["Vanilla", "TRG", "CRD", "HKD"])
+@pytest.mark.parametrize("method", ["Vanilla", "TRG", "CRD", "HKD", "AdversarialKD"])
 def test_a_look_leaves_no_trace(method, study, trainings, diagnosis):
     run, network = trainings[method]
     run.distiller.bind(study.splits.train.targets, torch.Generator().manual_seed(5))
@@ -164,6 +170,7 @@ def test_a_look_leaves_no_trace(method, study, trainings, diagnosis):
     torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
     assert diagnosis.measure(run, network, 1) == first
     assert diagnosis.measure(run, network, 0).keys() == first.keys()
+    assert first["grad/ce"] > 0
 
 
 def test_values_and_gradients_are_those_of_the_loss_in_evaluation_mode(study, trainings, diagnosis):

@@ -71,10 +71,11 @@ class FeatureLeaf:
     comes before the module: further passes of as many images have the same leaf, so their gradients are summed.
 
     Args:
-        module: its first call counts; a hook comes before those that it has.
+        module: a hook comes before those that it has.
 
     Attributes:
-        value: the leaf, of the shape and layout of what the module gave.
+        value: the leaf, of the shape and layout of what the module gave first; set to ``None``, the next call makes
+            another.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -261,6 +262,7 @@ class Diagnosis:
                 step = replace(step, rows=rows)
                 with torch.no_grad():
                     heard = teacher(inputs)
+                leaf.value = None  # a method may have asked the student while it made its views
                 with torch.enable_grad():
                     said = model(inputs)
                     parts = distiller.weighted_parts(said, heard if distiller.needs_teacher else None, step)
