@@ -342,6 +342,15 @@ def test_long_names_are_broken_between_words():
     assert pictures._wrapped(name) == "timm:mobilenetv3_small_050\nbefore training"
 
 
+@pytest.mark.parametrize(("times", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (4, 2, 2), (5, 1, 5), (8, 2, 4)])
+def test_frames_fill_the_rows_of_a_sheet(times, rows, columns):
+    clips = torch.arange(16, dtype=torch.uint8).view(1, 1, 16, 1, 1).expand(2, 3, 16, 4, 6)
+    sheet, across = pictures.sheets(clips, times)
+    assert across == columns
+    assert sheet.shape == (2, 3, 4 * rows, 6 * columns)
+    assert sheet[0, 0, ::4, ::6].flatten().tolist() == [(2 * i + 1) * 16 // (2 * times) for i in range(times)]
+
+
 def test_examples_are_two_of_a_class_and_classes_are_capped():
     targets = torch.arange(30) % 5
     chosen = pictures.choose_examples(targets, 6)
