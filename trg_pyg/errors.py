@@ -18,6 +18,11 @@ class InputError(ValueError):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
 
 
+def an(noun: str) -> str:
+    """Return a noun with its article: an image, a clip."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """Return ``"; did you mean a, b?"`` for the names nearest to ``name``.
 

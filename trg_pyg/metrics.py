@@ -91,7 +91,7 @@ METRICS = (
         "",
         "lower",
         "cost",
-        about="images sent through student and teacher for each training image, those of views and attacks included",
+        about="inputs sent through student and teacher for each training input, those of views and attacks included",
     ),
     Metric("ms_per_step", "ms/step", "ms", "lower", "cost"),
     Metric("seconds", "s/epoch", "s", "lower", "cost"),

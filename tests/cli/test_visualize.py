@@ -342,6 +342,15 @@ def test_long_names_are_broken_between_words():
     assert pictures._wrapped(name) == "timm:mobilenetv3_small_050\nbefore training"
 
 
+@pytest.mark.parametrize(("times", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (4, 2, 2), (5, 1, 5), (8, 2, 4)])
+def test_frames_fill_the_rows_of_a_sheet(times, rows, columns):
+    clips = torch.arange(16, dtype=torch.uint8).view(1, 1, 16, 1, 1).expand(2, 3, 16, 4, 6)
+    sheet, across = pictures.sheets(clips, times)
+    assert across == columns
+    assert sheet.shape == (2, 3, 4 * rows, 6 * columns)
+    assert sheet[0, 0, ::4, ::6].flatten().tolist() == [(2 * i + 1) * 16 // (2 * times) for i in range(times)]
+
+
 def test_examples_are_two_of_a_class_and_classes_are_capped():
     targets = torch.arange(30) % 5
     chosen = pictures.choose_examples(targets, 6)
@@ -357,8 +366,9 @@ def test_examples_are_two_of_a_class_and_classes_are_capped():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--token", "4", "0"], r"--token 4 0: the token grid is 4x4; rows count from 0 to 3"),
+        (["--token", "4", "0"], r"--token 4 0: the token grid is 4x4; give row 0 to 3, column 0 to 3"),
         (["--token", "0", "-1"], r"--token 0 -1: the token grid is 4x4"),
+        (["--token", "0"], r"--token 0: the token grid is 4x4; give row 0 to 3, column 0 to 3"),
         (["--images", "no.png"], "no.png: there is no such file or folder"),
         (["--images", __file__], r"--images: cannot be read: .*test_visualize.py \(it is no image of a known format\)"),
         (["--classes", *map(str, range(11))], "11 classes: 10 colours can be told apart"),
@@ -424,7 +434,7 @@ def test_other_classes_are_not_compared(runs, tmp_path, capsys):
     assert run([*given, "--methods", "Vanilla"]) == 0
     (other,) = tmp_path.glob("runs/ImageFolder/*/Vanilla-*/seed0")
     assert main([str(runs["TRG"]), "--compare", str(other)]) == 2
-    assert "it has other classes or images of another size than" in capsys.readouterr().err
+    assert "it has other classes or images of another size or kind than" in capsys.readouterr().err
 
 
 def test_a_missing_matplotlib_is_said_before_a_run_is_read(monkeypatch, capsys):

@@ -106,10 +106,29 @@ def test_both_the_logits_and_the_tapped_feature_depend_on_the_leaf(kind):
     torch.testing.assert_close(of_logits, x.grad)
 
 
+def test_a_second_pass_of_as_many_images_adds_to_the_gradient_of_the_leaf_and_another_does_not():
+    torch.manual_seed(0)
+    net = Net("tensor")
+    leaf = FeatureLeaf(net.stem)
+    images = torch.rand(2, 3, 6, 6, requires_grad=True)
+    (of_one,) = torch.autograd.grad(net(images).square().sum(), leaf.value)
+    both = net(images).square().sum() + net(images).square().sum() + net(images[:1]).square().sum()
+    torch.testing.assert_close(torch.autograd.grad(both, leaf.value)[0], 2 * of_one)
+    # A gradient of the images, which lie before the module.
+    (seen,) = torch.autograd.grad(net(images).square().sum(), images, create_graph=True)
+    assert torch.autograd.grad(seen.square().sum(), leaf.value)[0].norm() > 0
+    leaf.value = None
+    with torch.no_grad():
+        net(images[:1])
+    assert len(leaf.value) == 1
+
+
 @pytest.fixture
 def study(small):
     return prepare(
-        read_choices([*small, "--method_options={TRG: {k: 5}}", "--methods", "Vanilla", "TRG", "CRD", "HKD"])
+        read_choices(
+            [*small, "--method_options={TRG: {k: 5}}", "--methods", "Vanilla", "TRG", "CRD", "HKD", "AdversarialKD"]
+        )
     )
 
 
@@ -138,7 +157,7 @@ def state(run, network):
     return copy.deepcopy(tensors), [m.training for m in modules], grads, hooks, torch.get_rng_state()
 
 
-@pytest.mark.parametrize("method", ["Vanilla", "TRG", "CRD", "HKD"])
+@pytest.mark.parametrize("method", ["Vanilla", "TRG", "CRD", "HKD", "AdversarialKD"])
 def test_a_look_leaves_no_trace(method, study, trainings, diagnosis):
     run, network = trainings[method]
     run.distiller.bind(study.splits.train.targets, torch.Generator().manual_seed(5))
@@ -151,6 +170,7 @@ def test_a_look_leaves_no_trace(method, study, trainings, diagnosis):
     torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
     assert diagnosis.measure(run, network, 1) == first
     assert diagnosis.measure(run, network, 0).keys() == first.keys()
+    assert first["grad/ce"] > 0
 
 
 def test_values_and_gradients_are_those_of_the_loss_in_evaluation_mode(study, trainings, diagnosis):
@@ -161,15 +181,15 @@ def test_values_and_gradients_are_those_of_the_loss_in_evaluation_mode(study, tr
     teacher = TappedModel(diagnosis._teacher.model, "last", diagnosis._teacher.normalize)
     values, norms = [], []
     for number, batch in enumerate(draw_probe(study, 36, 18)):
-        assert torch.equal(batch.images, study.splits.train.images[batch.positions])
-        assert torch.equal(batch.target, study.splits.train.targets[batch.positions])
-        said = network(batch.images)
-        step = Step(batch.target, 0.5, torch.Generator().manual_seed(number), batch.positions)
+        assert torch.equal(batch.inputs, study.splits.train.images[batch.index])
+        assert torch.equal(batch.target, study.splits.train.targets[batch.index])
+        said = network(batch.inputs)
+        step = Step(batch.target, 0.5, torch.Generator().manual_seed(number), batch.index)
         with torch.no_grad():
-            heard = teacher(batch.images)
+            heard = teacher(batch.inputs)
         values.append(run.distiller(said, heard, step).parts)
         # Relational parts reach the network by its tapped feature alone.
-        step = Step(batch.target, 0.5, torch.Generator().manual_seed(number), batch.positions)
+        step = Step(batch.target, 0.5, torch.Generator().manual_seed(number), batch.index)
         weight, value = run.distiller.weighted_parts(said, heard, step)["local"]
         norms.append(torch.autograd.grad(weight * value, said.features[-1])[0].norm().item())
     assert set(values[0]) == {"ce", "kd", "inner", "local", "global", "graph"}
@@ -199,8 +219,8 @@ def test_a_student_that_is_its_teacher_finds_all_edges(study, trainings):
 def test_the_probe_is_the_same_each_time_and_refuses_what_cannot_be(study):
     first, again = draw_probe(study, 36, None), draw_probe(study, 36, None)
     assert [len(each.target) for each in first] == [18, 18]
-    assert all(torch.equal(a.images, b.images) for a, b in zip(first, again, strict=True))
-    assert len(torch.cat([each.positions for each in first]).unique()) == 36
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(first, again, strict=True))
+    assert len(torch.cat([each.index for each in first]).unique()) == 36
     assert [len(each.target) for each in draw_probe(study, 10, None)] == [10]
     for images, batch, message in (
         (37, None, "training set has 36 images; choose 1 to 36"),

@@ -36,7 +36,7 @@ def test_passes_have_a_column_where_methods_differ_in_them():
     assert "passes" not in "".join(table([2.0, 2.0], [2.0]))
     header, *rows = cells("\n".join(table([2.0], [12.0, 8.0, 8.0, 8.0])[:4]))
     assert [row[header.index("passes")] for row in rows[1:]] == ["2", "9"]
-    assert table([2.0], [8.0])[-1].startswith("passes: images sent through student and teacher for each training image")
+    assert table([2.0], [8.0])[-1].startswith("passes: inputs sent through student and teacher for each training input")
 
 
 def test_groups_of_a_long_tail_have_columns_where_they_were_measured():

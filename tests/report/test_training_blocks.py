@@ -47,10 +47,13 @@ def test_without_any_curve_there_is_a_line_in_its_place():
     assert "No curve of test top-1: measured once, at epoch 2." in curves.lines
 
 
-def test_it_is_said_by_which_images_the_best_epoch_is_chosen():
+def test_it_is_said_by_what_the_best_epoch_is_chosen():
     run = record()
     held = replace(run, history=[epoch | {"heldout/top1": 40.0} for epoch in run.history])
-    for each, chosen in ((run, "the same images, so it looks better"), (held, "training images that were held out.")):
+    for each, chosen in (
+        (run, "the same split, so it looks better"),
+        (held, "a part of the training split, held out."),
+    ):
         results, *_ = blocks(each)
         assert any(f"The best epoch is chosen on {chosen}" in line for line in results.lines)
 

@@ -96,6 +96,32 @@ def test_small_pieces_join_the_neighbour_with_the_longest_border_or_go():
     assert labels[labels > 0].size == (found > 0).sum() + 1
 
 
+def slow_without_fragments(labels):
+    """Piece by piece, each with a look at all pixels beside it."""
+    labels = labels.copy()
+    sizes = {each: (labels == each).sum() for each in sorted({*labels.ravel().tolist()} - {0})}
+    for small in sorted(sizes, key=sizes.get):
+        if (labels == small).sum() >= LEAST_PIXELS or sizes[small] >= LEAST_PIXELS:
+            continue
+        beside = dict.fromkeys(sizes, 0)
+        for y, x in np.argwhere(labels == small):
+            for at in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                if 0 <= at[0] < labels.shape[0] and 0 <= at[1] < labels.shape[1] and labels[at] not in (0, small):
+                    beside[labels[at]] += 1
+        longest = max(beside, key=beside.get)
+        labels[labels == small] = longest if beside[longest] else 0
+    return numbered(labels)
+
+
+@pytest.mark.parametrize("pieces", [3, 12, 40])
+def test_pieces_join_as_one_after_another_would(pieces):
+    draws = np.random.default_rng(pieces)
+    labels = draws.integers(0, pieces, (6, 9)).repeat(2, 0)[:, :17]
+    assert np.array_equal(without_fragments(labels), slow_without_fragments(labels))
+    fine = draws.integers(0, pieces, (11, 13))
+    assert np.array_equal(without_fragments(fine), slow_without_fragments(fine))
+
+
 def test_pieces_that_grow_enough_stay():
     labels = np.zeros((2, LEAST_PIXELS), int)
     labels[0, :4], labels[0, 4:] = 1, 2

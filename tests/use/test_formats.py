@@ -48,7 +48,7 @@ def test_what_is_read_again_gives_the_same_logits_in_batches_of_any_size(kind, n
     expected = built(images)
     assert expected.std(dim=0).max() > 10 * tolerance(expected)  # images can be told from one another
     write_about(about, tmp_path)
-    write(kind, built, size, {"network": name}, tmp_path)
+    write(kind, built, (3, size, size), {"network": name}, tmp_path)
     assert difference(formats.FORMATS[kind].read(tmp_path), images, expected) <= tolerance(expected)
 
 
@@ -57,7 +57,7 @@ def test_timm_networks_are_exported_too(tmp_path):
     _, built = classifier("timm:test_vit", {"img_size": 32, "patch_size": 8}, 32)
     images = torch.rand(max(BATCHES), 3, 32, 32, generator=torch.Generator().manual_seed(1))
     expected = built(images)
-    write("torch_export", built, 32, {}, tmp_path)
+    write("torch_export", built, (3, 32, 32), {}, tmp_path)
     assert difference(formats.FORMATS["torch_export"].read(tmp_path), images, expected) <= tolerance(expected)
 
 
@@ -67,7 +67,7 @@ def test_other_weights_are_seen(tmp_path):
     expected = built(images)
     write_about(about, tmp_path)
     next(built.parameters()).mul_(1.01)
-    write("safetensors", built, 16, {}, tmp_path)
+    write("safetensors", built, (3, 16, 16), {}, tmp_path)
     assert difference(formats.FORMATS["safetensors"].read(tmp_path), images, expected) > tolerance(expected)
 
 
@@ -103,6 +103,6 @@ class DependsOnPixels(nn.Module):
 
 def test_what_cannot_be_exported_is_said_in_one_line(tmp_path):
     with pytest.raises(InputError, match="the network cannot be written as torch_export: ") as error:
-        write("torch_export", ImageClassifier(DependsOnPixels(), nn.Identity()), 8, {}, tmp_path)
+        write("torch_export", ImageClassifier(DependsOnPixels(), nn.Identity()), (3, 8, 8), {}, tmp_path)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from trg_pyg.cli import main as trg
 from trg_pyg.data import LabelMaps, TouchingDigits, read_labels
 from trg_pyg.errors import InputError
+from trg_pyg.look import Album
+from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.tasks import instances_of
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.instances import predict_instances
@@ -135,13 +137,50 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(f
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
 
 
+def test_an_exported_network_finds_the_same_instances_and_its_card_says_how(
+    folder, scenes, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    assert trg(["export", str(folder), "--output", str(out), "--formats", "safetensors", "torch_export"]) == 0
+    capsys.readouterr()
+    for source in (folder, out):
+        assert trg(["predict", str(source), str(scenes), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == lines[2:]
+    image = Image.open(scenes / "wide.png").resize((64, 64))
+    image.save(out / "image.png")
+    monkeypatch.chdir(out)
+    card, scope = (out / "README.md").read_text(), {}
+    for block in card.split("```python\n")[1:]:
+        exec(block.split("```")[0], scope)
+    assert torch.equal(scope["instances"], instances_of(scope["logits"]))
+    assert card.count("% SBD on the test images") == 1
+    assert "DiC: size of the difference in count" in card
+
+
+def test_token_graphs_of_images_without_a_class_are_drawn(folder, tmp_path):
+    run = next(folder.parents[1].glob("TRG-*/seed0"))
+    assert trg(["visualize", str(run), "--pictures", "token_graph", "--test", "2", "--output", str(tmp_path)]) == 0
+    assert "Token graphs of 2 test images, drawn at random: " in (tmp_path / "index.md").read_text()
+    (picture,) = Album(run, ["token_graph"], test=2).draw("token_graph")
+    assert sorted(picture.figure.axes[place].get_title()[:11] for place in (0, 4)) == ["test image "] * 2
+
+
+def test_a_diagnosis_of_images_without_a_class_says_nothing_of_classes(few_scenes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert trg(["diagnose", *SMALL[1:], "--methods", "GRD", "--probe_images=4"]) == 0
+    for line in read_lines(next(tmp_path.glob("runs/**/diagnosis.jsonl"))):
+        assert min(line["recall/image"], line["cross/share"], line["grad/affinity"]) > 0
+        assert "cross/same_class" not in line
+
+
 def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, capsys):
     assert trg(["predict", str(folder), str(tmp_path), "--strips", str(tmp_path / "strips.png")]) == 2
     assert "is of pixels, and strips are of clips" in capsys.readouterr().err
-    assert trg(["export", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "is a network of pixels, and this is for those of images" in capsys.readouterr().err
-    assert trg(["visualize", str(folder), "--output", str(tmp_path / "out")]) == 2
-    assert "is a network of pixels" in capsys.readouterr().err
+    assert trg(["visualize", str(folder), "--pictures", "embedding"]) == 2
+    assert "is a network of pixels, of which there are neighbours, token_graph" in capsys.readouterr().err
+    assert trg(["visualize", str(folder), "--images", str(tmp_path)]) == 2
+    assert "is a network of pixels; leave it out" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--attack_steps", "1"]) == 2
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
 

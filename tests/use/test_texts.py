@@ -12,6 +12,7 @@ from trg_pyg.cli import main as trg
 from trg_pyg.data import Reviews, TextFiles, Texts
 from trg_pyg.errors import InputError
 from trg_pyg.look import Album
+from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.look.pictures import choose_examples
 from trg_pyg.models.attack import Attack
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
@@ -26,14 +27,19 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("texts")
+def few_texts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         read = Reviews._texts
         patch.setattr(Reviews, "_texts", lambda self: (Texts(*(each[:45] for each in read(self)[0])), None))
-        assert trg([*SMALL, "--output", str(place), "--methods", "ADKD", "TRG"]) == 0
-        (found,) = place.glob("Reviews/*/ADKD-*/seed0")
-        yield found
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(few_texts, tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("texts")
+    assert trg([*SMALL, "--output", str(place), "--methods", "ADKD", "TRG"]) == 0
+    (found,) = place.glob("Reviews/*/ADKD-*/seed0")
+    return found
 
 
 def test_classes_of_texts_are_predicted_without_the_data(folder, tmp_path, capsys):
@@ -81,7 +87,7 @@ def test_other_texts_are_read_by_the_words_of_the_network(folder, tmp_path):
 
 def test_the_words_of_texts_are_drawn_with_what_teacher_and_student_rest_on(folder, tmp_path, capsys):
     assert trg(["visualize", str(folder), "--test", "3", "--output", str(tmp_path)]) == 0
-    assert (tmp_path / "attribution.png").stat().st_size > 0
+    assert {file.stem for file in tmp_path.glob("*.png")} == {"attribution", "embedding"}
     assert "edge_recall is left out" in capsys.readouterr().out
     album = Album(folder, ["attribution"], test=3)
     (picture,) = album.draw("attribution")
@@ -101,11 +107,28 @@ def test_the_words_of_texts_are_drawn_with_what_teacher_and_student_rest_on(fold
         assert [each.get_alpha() for each in axes.patches] == pytest.approx((scores / scores.max()).tolist(), rel=1e-3)
 
 
+def test_a_report_has_what_networks_for_texts_predict(folder, tmp_path):
+    assert trg(["report", str(folder.parents[1]), "--output", str(tmp_path / "report.html")]) == 0
+    assert "Expected calibration error" in (tmp_path / "report.html").read_text()
+    assert "images" not in (tmp_path / "report.md").read_text()
+
+
+def test_a_method_that_asks_the_student_again_is_diagnosed_of_texts(few_texts, tmp_path):
+    options = ["--methods", "ADKD", "TRG", "--probe_images=16", "--output", str(tmp_path)]
+    assert trg(["diagnose", *SMALL[1:], *options]) == 0
+    (of_words,), (of_graphs,) = (list(tmp_path.glob(f"**/{name}-*/seed0/diagnosis.jsonl")) for name in ("ADKD", "TRG"))
+    for line in read_lines(of_words):
+        assert line["grad/attribution"] > 0 == line["grad_logits/attribution"]
+    for line in read_lines(of_graphs):
+        assert 0 < line["cross/same_class_chance"] < 1
+        assert line["recall/image"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--pictures", "similarity"], "takes texts, of which there are attribution, edge_recall"),
-        (["--images", __file__], "takes texts; leave it out"),
+        (["--pictures", "similarity"], "a network of texts, of which there are embedding, edge_recall, attribution"),
+        (["--images", __file__], "is a network of texts; leave it out"),
         (["--test", "99"], "--test 99: the evaluated texts are"),
     ],
 )

@@ -16,14 +16,15 @@ _DESCRIPTION = """\
 Export a trained student. The folder that is made holds
 
   README.md           a model card: what the network is, how good, how it was trained, how to load it
-  model.json          network, classes, image size and normalisation, for programs
+  model.json          network, classes, size and normalisation, for programs
   model.safetensors   the weights
   config.json         of a network of timm: timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder
   model.onnx          the network with its normalisation, for ONNX Runtime and others (takes the extra "export")
   model.pt2           the same as a program of torch.export
 
-model.onnx and model.pt2 take images float [N, C, H, W] in [0, 1] of any N. Every file is loaded again and must give
-the logits of the original, in batches of 1, 2 and 7 images, but for rounding; otherwise there is no folder."""
+model.onnx and model.pt2 take images float [N, C, H, W], or clips [N, C, T, H, W], in [0, 1] of any N. Every file is
+loaded again and must give the logits of the original, in batches of 1, 2 and 7, but for rounding; otherwise there is
+no folder. Networks that answer for each pixel are exported for images of the size that they were trained on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = _parser().parse_args(argv)
         check(chosen.output, chosen.formats, chosen.push_to)  # before the run is loaded, which may take its data
         check_writable(chosen.output, "--output")
-        export(load(chosen.run, chosen.which), chosen.output, chosen.formats)
+        export(load(chosen.run, chosen.which, kinds=("images", "clips", "pixels")), chosen.output, chosen.formats)
         print(
             f"exported to {chosen.output}; read its README.md before you publish it: it has the paths of the training"
         )

@@ -18,7 +18,7 @@ from trg_pyg.viz.embedding import CLASS_COLOURS
 
 _COMMAND = "visualize"
 _DESCRIPTION = """\
-Draw what the teacher and the student of a run, before and after its training, make of images or texts:
+Draw what the teacher and the student of a run, before and after its training, make of images, clips or texts:
 
   neighbours   the nearest patches of one patch of each image, in the order of their rank
   token_graph  the strongest edges of the graph of each image's tokens, over the image
@@ -27,6 +27,9 @@ Draw what the teacher and the student of a run, before and after its training, m
   embedding    the features that are classified, by t-SNE, with silhouette scores
   edge_recall  how much of the teacher's graph the student has, over the epochs
   attribution  of texts: which pieces the answers of teacher and student rest on
+
+Of texts there are embedding, edge_recall and attribution, of networks that answer for each pixel all of images but
+embedding. A clip is shown by a frame of each time of its tokens, in rows from left to right.
 
 Taps, tokens and graphs are those of the run's method; a method without token graphs is looked at with TRG's defaults,
 one without a teacher as student alone. index.md beside the pictures has the caption and the command of each."""
@@ -53,14 +56,14 @@ def _parser() -> ArgumentParser:
         nargs="+",
         type=Path,
         default=[],
-        help="image files, and folders of them, to look at",
+        help="image files or clips, and folders of them, to look at",
     )
     images.add_argument(
         "--test",
         metavar="N",
         type=int,
         default=4,
-        help="images or texts of the run's test set, two of a class (default: 4)",
+        help="images, clips or texts of the run's test set, two of a class (default: 4)",
     )
     parser.add_argument(
         "--pictures",
@@ -77,10 +80,11 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--token",
-        metavar=("ROW", "COLUMN"),
-        nargs=2,
+        metavar="PLACE",
+        nargs="+",
         type=int,
-        help="token of neighbours and similarity maps, counted from 0 (default: the centre)",
+        help="row and column, of clips time, row and column, of the token of neighbours and similarity maps, counted "
+        "from 0 (default: the centre)",
     )
     parser.add_argument(
         "--edges", metavar="N", type=int, default=24, help="lines between images to draw, the heaviest (default: 24)"
@@ -92,7 +96,7 @@ def _parser() -> ArgumentParser:
         help=f"classes of the embedding, at most {len(CLASS_COLOURS)} (default: the first ones)",
     )
     parser.add_argument(
-        "--features", metavar="N", type=int, default=1000, help="test images of the embedding at most (default: 1000)"
+        "--features", metavar="N", type=int, default=1000, help="items of the embedding at most (default: 1000)"
     )
     parser.add_argument(
         "--compare", metavar="RUN", nargs="+", type=Path, default=[], help="other runs, for embedding and edge_recall"

@@ -139,6 +139,11 @@ class Splits:
         return train.image_size
 
     @property
+    def item(self) -> str:
+        """What one of them is called."""
+        return self.train.task.item
+
+    @property
     def shown_size(self) -> str:
         """The size of an item for a reader."""
         if self.vocabulary is not None:
@@ -160,7 +165,7 @@ class Splits:
     @property
     def vocabulary(self) -> Vocabulary | None:
         """How texts became numbers; None where the data are none."""
-        return self.train.vocabulary if isinstance(self.train, InputSet) else None
+        return getattr(self.train, "vocabulary", None)
 
     @property
     def channels(self) -> int:
@@ -246,7 +251,7 @@ class Data(ABC):
                 ``imbalance`` leaves a class without one; or what else a subclass refuses.
         """
         train, test, classes = self._read()
-        check_classes(classes, type(self).__name__)
+        check_classes(classes, type(self).__name__, train.task.item)
         _check_split(train, "training", classes)
         _check_split(test, "test", classes)
         item = train.task.item
@@ -421,7 +426,7 @@ def _hold_out(
     if train.task.per_pixel:  # images of no class each
         held[holdout_indices(torch.zeros(len(train), dtype=torch.int64), ("all",), fraction, seed, split)] = True
     else:
-        held[holdout_indices(train.targets, classes, fraction, seed, split)] = True
+        held[holdout_indices(train.targets, classes, fraction, seed, split, train.task.item)] = True
     return train.select(~held), train.select(held)
 
 

@@ -44,7 +44,7 @@ class DataFacts:
     def example(self) -> Size | Inputs:
         """What networks are described with."""
         if self.frames:
-            return torch.zeros(1, self.channels, self.frames, *sides(self.image_size), dtype=torch.uint8)
+            return torch.zeros(1, *self.shape, dtype=torch.uint8)
         return self.image_size if self.vocabulary is None else self.vocabulary.encode(["a"])
 
     @property
@@ -56,6 +56,11 @@ class DataFacts:
     def channels(self) -> int:
         """Channels of every image."""
         return len(self.mean)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, height and width of every image; of a clip channels, frames, height and width."""
+        return (self.channels, *([self.frames] if self.frames else []), *sides(self.image_size))
 
     @classmethod
     def of(cls, splits: Splits) -> "DataFacts":

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from trg_pyg.batch import Inputs, changed
 from trg_pyg.data._views import chosen
-from trg_pyg.data.text.vocabulary import Vocabulary
 from trg_pyg.tasks.base import Task
 
 
@@ -21,7 +20,6 @@ class InputSet:
         targets: the labels ``[N, ...]``, of classes int64 ``[N]``, values in [0, C).
         digest: hash of all of it.
         places: of a part of a data set: the position of each item in the whole, int64 ``[N]`` on the CPU.
-        vocabulary: of texts, how they became numbers.
         task: what is learnt of them.
     """
 
@@ -31,7 +29,6 @@ class InputSet:
     targets: Tensor
     digest: str | None = None
     places: Tensor | None = None
-    vocabulary: Vocabulary | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -80,7 +80,7 @@ class TokenGraphs:
         except InputError:
             return None
 
-    def measure(self, student: Tensor, teacher: Tensor, target: Tensor, tail: Tensor | None) -> Measures:
+    def measure(self, student: Tensor, teacher: Tensor, target: Tensor | None, tail: Tensor | None) -> Measures:
         """Compare the graphs of two networks on the same tokens, without the reverses of edges.
 
         A graph that :meth:`graph` does not have has no measures; a share of no edges is ``None``.
@@ -88,7 +88,7 @@ class TokenGraphs:
         Args:
             student: tokens ``[B, n, D_S]``.
             teacher: tokens ``[B, n, D_T]``.
-            target: classes of the images, ``[B]``.
+            target: classes of the images, ``[B]``; ``None`` where they have not one each.
             tail: whether a class has medium or few training images, ``[C]``; ``None`` where the set has no long tail.
 
         Returns:
@@ -109,11 +109,13 @@ class TokenGraphs:
         if own is None or wanted is None:
             return measures
         seen = {"": _cross_edges(wanted, target, tail), "_student": _cross_edges(own, target, tail)}
-        names = ["same_class"] if tail is None else ["same_class", "tail"]
+        names = [name for name in ("same_class", "tail") if name in seen[""]]
         measures |= {"cross/share": seen[""]["share"], "cross/student": seen["_student"]["share"]}
         measures["cross/share_chance"] = tokens * (images - 1) / (images * tokens - 1)
         for name in names:
             measures |= {f"cross/{name}{whose}": edges[name] for whose, edges in seen.items()}
+        if target is None:
+            return measures
         # Random edges to other images: those of the class that are left, among all images that are left.
         same = in_double((target[:, None] == target).sum(1)) - 1
         measures["cross/same_class_chance"] = (same.mean() / (images - 1)).item() if images > 1 else None
@@ -122,10 +124,12 @@ class TokenGraphs:
         return measures
 
 
-def _cross_edges(graph: Batch, target: Tensor, tail: Tensor | None) -> Measures:
+def _cross_edges(graph: Batch, target: Tensor | None, tail: Tensor | None) -> Measures:
     """Return the share of a batch graph's edges that leave an image, and what part of these joins which classes."""
     source, sink = graph.image[graph.edge_index]
     cross = source != sink
+    if target is None:
+        return {"share": _share(cross)}
     source, sink = target[source[cross]], target[sink[cross]]
     measures = {"share": _share(cross), "same_class": _share(source == sink)}
     return measures if tail is None else measures | {"tail": _share(tail[source])}

@@ -1,5 +1,6 @@
-"""The pictures of a run: which are drawn, of which images, checked before anything is drawn."""
+"""The pictures of a run: which are drawn, of which images, clips or texts, checked before anything is drawn."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -7,25 +8,32 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trg_pyg.batch import Inputs
 from trg_pyg.data.base import Splits
 from trg_pyg.data.files.loose_images import find_images, read_images
-from trg_pyg.data.input_set import InputSet
 from trg_pyg.data.loading.loader import make_loader
+from trg_pyg.data.text.text_data import TextSet
+from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.errors import InputError, count, few, near, require
 from trg_pyg.look import pictures
 from trg_pyg.look.networks import load_run_networks, look
 from trg_pyg.look.pictures import Picture, Shown
 from trg_pyg.models.taps import TappedModel
 from trg_pyg.runs import History, read_history
-from trg_pyg.use.load import TrainedNetwork, Which, load
+from trg_pyg.tokens.maps import shown_grid
+from trg_pyg.use.load import Kind, TrainedNetwork, Which, load
 from trg_pyg.viz.embedding import CLASS_COLOURS, check_colours
 from trg_pyg.viz.figure import shown_name
 
 PICTURES = ("neighbours", "token_graph", "cross_image", "similarity", "embedding", "edge_recall", "attribution")
 """The names of all pictures."""
-# What they are of, but for edge_recall, which is of both.
-_OF_TEXTS = ("attribution", "edge_recall")
-_OF_IMAGES = PICTURES[:-1]
+# Those that each kind of network has.
+_OF: dict[Kind, tuple[str, ...]] = {
+    "images": PICTURES[:-1],
+    "clips": PICTURES[:-1],
+    "pixels": tuple(name for name in PICTURES[:-1] if name != "embedding"),
+    "texts": ("embedding", "edge_recall", "attribution"),
+}
 # Those that a run, or a choice of images, may not have: left out, and said, unless they are asked for by name.
 _MAY_LACK = ("cross_image", "edge_recall")
 _METRIC = "graph/edge_recall"
@@ -38,14 +46,15 @@ class Album:
 
     Args:
         run: folder of the run, or a weights file in it.
-        names: of :data:`PICTURES`; ``None`` for all of images or of texts, as the run has them, without those that the
-            run, or a choice of images, does not have.
-        images: image files, and folders of them, to look at.
-        test: images, or texts, of the run's test set, where no files are named: two of a class, >= 1.
-        token: row and column of the token of neighbours and similarity maps, counted from 0; ``None`` for the centre.
+        names: of :data:`PICTURES`; ``None`` for all that there are of the run's kind of network, without those that
+            the run, or a choice of images, does not have.
+        images: image files or clips, and folders of them, to look at.
+        test: how many of the run's test set, where no files are named: two of a class, >= 1.
+        token: row and column, of clips time, row and column, of the token of neighbours and similarity maps, counted
+            from 0; ``None`` for the centre.
         edges: lines between images to draw, the heaviest, >= 1.
         classes: of the embedding; ``None`` for the first ones.
-        features: test images of the embedding at most, >= 1.
+        features: items of the test set in the embedding at most, >= 1.
         compare: other runs, for embedding and edge_recall.
         which: weights of the runs.
         teacher: file of the teacher's weights, where they lie elsewhere now.
@@ -78,19 +87,22 @@ class Album:
             require(value >= 1, f"--{option} {value}: give 1 or more")
         check_colours(len(classes or ()))
         self._given = images
-        if images:
-            _ = self._files  # what is not there is said before networks and data are read
+        for path in images:  # before networks and data are read
+            require(path.exists(), f"{path}: there is no such file or folder")
         self.networks = load_run_networks(run, which, teacher)
-        texts = self.networks.trained.facts.vocabulary is not None
-        item, kind = ("texts", _OF_TEXTS) if texts else ("images", _OF_IMAGES)
+        kind = self.networks.trained.kind
         require(
-            not (texts and images), f"--images: {run} takes texts; leave it out, and --test shows texts of its data"
+            not images or kind in ("images", "clips"),
+            f"--images: {run} is a network of {kind}; leave it out, and --test shows what its data have",
         )
         if images:
             _ = self._images
-        self.names = list(dict.fromkeys(names or kind))
+        self.names = list(dict.fromkeys(names or _OF[kind]))
         for name in self.names:
-            require(name in kind, f"--pictures {name}: {run} takes {item}, of which there are {', '.join(kind)}")
+            require(
+                name in _OF[kind],
+                f"--pictures {name}: {run} is a network of {kind}, of which there are {', '.join(_OF[kind])}",
+            )
         self.lacking: list[str] = []
         self._test, self._edges, self._features = test, edges, features
         self._named_token, self._named_classes = token, classes
@@ -142,36 +154,33 @@ class Album:
         return [pictures.recall_curves(self._histories)]
 
     @property
-    def _token(self) -> tuple[int, int]:
-        rows, columns = self.networks.graphs.tokenize.token_grid
-        row, column = self._named_token or (rows // 2, columns // 2)
-        return row, column
+    def _token(self) -> tuple[int, ...]:
+        return tuple(self._named_token or (side // 2 for side in self.networks.graphs.tokenize.token_grid))
 
     def _check_graphs(self) -> None:
         self._check_grid()
         pictures.check_graph(self.networks, "image", self._count)
 
     def _check_cross_image(self) -> None:
-        require(self._count >= 2, "cross_image needs 2 images or more: give more --images, or a larger --test")
+        require(self._count >= 2, f"cross_image needs 2 {self._item}s or more: give more --images, or a larger --test")
         pictures.check_graph(self.networks, "batch", self._count)
 
     def _check_grid(self) -> None:
-        tokenize = self.networks.graphs.tokenize
-        rows, columns = tokenize.token_grid
+        grid = self.networks.graphs.tokenize.token_grid
         require(
-            rows * columns > 1,
-            f"{self.networks.trained.folder}: the token grid is {rows}x{columns}, and one token has no neighbours: "
+            math.prod(grid) > 1,
+            f"{self.networks.trained.folder}: the token grid is {shown_grid(grid)}, and one token has no neighbours: "
             "choose --pictures embedding, or train with another tap or patch",
         )
 
     def _check_token(self) -> None:
         self._check_grid()
-        rows, columns = self.networks.graphs.tokenize.token_grid
-        row, column = self._token
+        grid, token = self.networks.graphs.tokenize.token_grid, self._token
+        names = ("time", "row", "column")[-len(grid) :]
+        highest = ", ".join(f"{name} 0 to {side - 1}" for name, side in zip(names, grid, strict=True))
         require(
-            0 <= row < rows and 0 <= column < columns,
-            f"--token {row} {column}: the token grid is {rows}x{columns}; rows count from 0 to {rows - 1}, columns "
-            f"from 0 to {columns - 1}",
+            len(token) == len(grid) and all(0 <= at < side for at, side in zip(token, grid, strict=True)),
+            f"--token {' '.join(map(str, token))}: the token grid is {shown_grid(grid)}; give {highest}",
         )
 
     def _check_embedding(self) -> None:
@@ -180,15 +189,15 @@ class Album:
             "--classes: one class has no silhouette; give 2 classes or more",
         )
         for name, network in self._classifiers.items():
-            embedding = network.describe(self.networks.trained.facts.image_size).embedding
+            embedding = network.describe(self.networks.trained.facts.example).embedding
             require(embedding is not None, f"{name}: it is not known what it classifies; leave embedding out")
         targets = self._splits.test.targets
         index = pictures.choose_of_classes(targets, self._classes, self._features)
         classes = len(targets.cpu()[index].unique())
         require(
             len(index) >= 4 and 2 <= classes < len(index),
-            f"{len(index)} {self._splits.evaluated} images of {classes} classes: an embedding needs 4 images or more, "
-            "of 2 classes or more, and fewer classes than images; choose other --classes or more --features",
+            f"{len(index)} {self._splits.evaluated} {self._item}s of {classes} classes: an embedding needs 4 "
+            f"{self._item}s or more, of 2 classes or more, and fewer classes; choose other --classes or --features",
         )
 
     def _check_attribution(self) -> None:
@@ -200,9 +209,17 @@ class Album:
 
     def _attribution(self) -> Picture:
         splits = self._splits
-        assert isinstance(splits.test, InputSet)
+        assert isinstance(splits.test, TextSet)
         index = pictures.choose_examples(splits.test.targets, self._test, "text")
-        return pictures.attributions(self.networks, splits.test, index, _drawn(len(index), f"{splits.evaluated} text"))
+        return pictures.attributions(self.networks, splits.test, index, self._drawn(len(index)))
+
+    def _drawn(self, items: int) -> str:
+        of_class = ", two of a class" if self._splits.test.targets.dim() == 1 else ""
+        return f"{count(items, f'{self._splits.evaluated} {self._item}')}, drawn at random{of_class}"
+
+    @property
+    def _item(self) -> str:
+        return self.networks.trained.facts.item
 
     @cached_property
     def _classes(self) -> list[int]:
@@ -225,7 +242,7 @@ class Album:
 
     @cached_property
     def _files(self) -> list[Path]:
-        files = find_images(self._given)
+        files = (find_clips if self._item == "clip" else find_images)(self._given)
         require(
             len(files) <= _MOST_IMAGES,
             f"--images: {len(files)} files, and a picture has a row for each; name {_MOST_IMAGES} at most",
@@ -240,16 +257,24 @@ class Album:
             return (
                 self._decoded(files),
                 [f"{file.resolve().parent.name}/{file.name}" for file in files],
-                count(len(files), "image file"),
+                count(len(files), "clip" if self._item == "clip" else "image file"),
             )
         splits = self._splits
-        index = pictures.choose_examples(splits.test.targets, self._test)
+        index = pictures.choose_examples(splits.test.targets, self._test, self._item)
         images, targets = _load(splits, index)
-        labels = [shown_name(splits.classes[target], _LETTERS) for target in targets.tolist()]
-        return images, labels, _drawn(len(index), f"{splits.evaluated} image")
+        assert isinstance(images, Tensor)
+        if targets.dim() > 1:  # of no class each
+            labels = [f"{splits.evaluated} {self._item} {number}" for number in index.tolist()]
+        else:
+            labels = [shown_name(splits.classes[target], _LETTERS) for target in targets.tolist()]
+        return images, labels, self._drawn(len(index))
 
     def _decoded(self, files: Sequence[Path]) -> Tensor:
-        images, bad = read_images(files, *self.networks.trained.preparation)
+        trained = self.networks.trained
+        if self._item == "clip":
+            images, bad = read_clips(files, trained.facts.frames, trained.facts.image_size)
+        else:
+            images, bad = read_images(files, *trained.preparation)
         listed = few([f"{each.file} ({each.reason})" for each in bad])
         require(not bad, f"--images: cannot be read: {listed}; give other files")
         return images
@@ -260,13 +285,15 @@ class Album:
 
     def _load_others(self, run: str | Path, others: Sequence[str | Path], which: Which) -> dict[str, TrainedNetwork]:
         """Return the run's network and those that it is compared with, by their names in pictures."""
-        facts = self.networks.trained.facts
         named = [self.networks.trained]
+        wanted = named[0].facts
         for other in others:
             trained = load(other, which, kinds=(self.networks.trained.kind,))
+            facts = trained.facts
             require(
-                trained.facts.classes == facts.classes and trained.facts.image_size == facts.image_size,
-                f"--compare {other}: it has other classes or images of another size than {run}",
+                (facts.classes, facts.image_size, facts.frames) == (wanted.classes, wanted.image_size, wanted.frames)
+                and facts.vocabulary == wanted.vocabulary,
+                f"--compare {other}: it has other classes or {wanted.item}s of another size or kind than {run}",
             )
             named.append(trained)
         names = [f"{each.name} after {each.method}" for each in named]
@@ -296,7 +323,7 @@ class Album:
         if self._named_classes is None and len(names) < len(splits.classes):
             which = f"the first {which}"
         alone = "" if self.networks.teacher else f" ({self.networks.trained.method} has no teacher)"
-        origin = f"{len(index)} {splits.evaluated} images of {which}{alone}"
+        origin = f"{len(index)} {splits.evaluated} {self._item}s of {which}{alone}"
         return pictures.embeddings(features, labels, names, origin)
 
     @cached_property
@@ -323,12 +350,7 @@ class Album:
         return having
 
 
-def _drawn(items: int, what: str) -> str:
-    return f"{count(items, what)}, drawn at random, two of a class"
-
-
-def _load(splits: Splits, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Return images uint8 ``[n, 3, H, W]`` and their classes, in the order of the index."""
-    chosen = splits.test.select(index)
-    batches = list(make_loader(chosen, min(256, len(index)), shuffle=False))
-    return torch.cat([batch.inputs for batch in batches]), torch.cat([batch.target for batch in batches])
+def _load(splits: Splits, index: Tensor) -> tuple[Inputs, Tensor]:
+    """Return what networks are given of items, ``[n, ...]``, and their labels, in the order of the index."""
+    (batch,) = make_loader(splits.test.select(index), len(index), shuffle=False)
+    return batch.inputs, batch.target

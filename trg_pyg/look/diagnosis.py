@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,14 @@ from torch.linalg import vector_norm
 
 from trg_pyg._files import write_text
 from trg_pyg._program import markdown_table
-from trg_pyg._size import Size
 from trg_pyg._transfer import in_double
+from trg_pyg.batch import Batch, mask_of
 from trg_pyg.data.loading.loader import make_loader
 from trg_pyg.distillers.base import Distiller, Taps
 from trg_pyg.distillers.trg import default_token_graphs
 from trg_pyg.errors import InputError, require
 from trg_pyg.graphs.token_graphs import Measures
-from trg_pyg.models._probe import first_tensor
+from trg_pyg.models._probe import Example, first_tensor
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import FeatureInfo, TappedModel
 from trg_pyg.step import Step
@@ -33,22 +33,10 @@ from trg_pyg.training.class_balance import ClassBalance
 _SEED = 0
 
 
-class ProbeBatch(NamedTuple):
-    """Training images as they are, without augmentation.
-
-    Attributes:
-        images: uint8 ``[B, C, H, W]``.
-        target: ``[B]``.
-        positions: in the training set, ``[B]``.
-    """
-
-    images: Tensor
-    target: Tensor
-    positions: Tensor
-
-
-def draw_probe(study: Study, images: int, batch: int | None) -> list[ProbeBatch]:
+def draw_probe(study: Study, images: int, batch: int | None) -> list[Batch]:
     """Draw the training images that are looked at, the same for every run and epoch, on the study's device.
+
+    They are as they are, without augmentation; ``index`` is their positions in the training set.
 
     Args:
         study: its training set.
@@ -61,7 +49,7 @@ def draw_probe(study: Study, images: int, batch: int | None) -> list[ProbeBatch]
     train, size = study.splits.train, study.config.train.batch_size
     require(
         1 <= images <= len(train),
-        f"probe_images={images}: the training set has {len(train)} images; choose 1 to {len(train)}",
+        f"probe_images={images}: the training set has {len(train)} {train.task.item}s; choose 1 to {len(train)}",
     )
     batch = min(size, images) if batch is None else batch
     require(batch >= 1, f"probe_batch={batch}: a batch holds at least one image")
@@ -72,24 +60,22 @@ def draw_probe(study: Study, images: int, batch: int | None) -> list[ProbeBatch]
     )
     index = torch.randperm(len(train), generator=torch.Generator().manual_seed(_SEED))[:images]
     loader = make_loader(train.select(index.to(train.targets.device)), batch, shuffle=False, device=study.device)
-    parts = zip(loader, index.split(batch), strict=True)
-    return [
-        ProbeBatch(shown.inputs.to(study.device), shown.target.to(study.device), part.to(study.device))
-        for shown, part in parts
-    ]
+    return [replace(shown, index=part).to(study.device) for shown, part in zip(loader, index.split(batch), strict=True)]
 
 
 class FeatureLeaf:
-    """Makes the output of a module a leaf of the graph, so that gradients with respect to it are whole.
+    """Adds a leaf of zeros to the output of a module, so that gradients with respect to the output are whole.
 
     What a tap gives is a copy, which only the losses on features depend on; the logits depend on the original, which
-    the network may overwrite. Both are made of copies of this leaf.
+    the network may overwrite. Both are made of the sum. A method may ask the network again, also for gradients of what
+    comes before the module: further passes of as many images have the same leaf, so their gradients are summed.
 
     Args:
-        module: its last call counts; a hook comes before those that it has.
+        module: a hook comes before those that it has.
 
     Attributes:
-        value: the leaf of the last call, laid out as the module gave it.
+        value: the leaf, of the shape and layout of what the module gave first; set to ``None``, the next call makes
+            another.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -100,8 +86,11 @@ class FeatureLeaf:
         tensor = first_tensor(output)
         if tensor is None:
             return None
-        self.value = tensor.detach().clone().requires_grad_()
-        value = self.value.clone()
+        if self.value is None:
+            self.value = torch.zeros_like(tensor, requires_grad=True)
+        if tensor.shape != self.value.shape:
+            return None
+        value = tensor + self.value
         if isinstance(output, Tensor):
             return value
         items = (value, *output[1:])
@@ -162,8 +151,8 @@ class Diagnosis:
 
     * ``recall/image``, ``recall/batch``: share of the edges of the teacher's kNN graph that the student's own has too;
     * ``cross/share``, ``cross/student``: share of the edges of the batch graph, of teacher and student, between images;
-      of these, ``cross/same_class`` join images of one class and ``cross/tail`` come from a token of a class of medium
-      or few training images; the student's with ``_student``;
+      of these, where an image has one class, ``cross/same_class`` join images of one class and ``cross/tail`` come
+      from a token of a class of medium or few training images; the student's with ``_student``;
     * ``<measure>_chance``: what random edges would have, for recall k of the n - 1 others in a graph; and
       ``recall/<scope>_corrected``: (recall - chance) / (1 - chance), 0 at chance and 1 for all edges;
     * ``value``, ``grad``, ``grad_logits`` and ``cosine`` of each part: see :func:`gradient_measures`; the feature is
@@ -175,7 +164,7 @@ class Diagnosis:
         probe: what they are shown.
     """
 
-    def __init__(self, study: Study, teacher: TappedModel, probe: Sequence[ProbeBatch]) -> None:
+    def __init__(self, study: Study, teacher: TappedModel, probe: Sequence[Batch]) -> None:
         self._study, self._probe = study, probe
         self._teacher = copy.deepcopy(teacher).requires_grad_(False).eval()
         self._teachers: dict[Taps, TappedModel] = {}
@@ -241,15 +230,13 @@ class Diagnosis:
             model = copy.deepcopy(student).to(self._study.device).eval()
             model = tapped(model, training.network, taps).eval()
             teacher = self._teacher_with(taps)
-            splits = self._study.splits
-            require(splits.frames == 0, "this is for images, and the data are clips")
-            size = splits.image_size
+            example = self._study.splits.example
             if epoch == 0:  # the network has not met its method yet
-                model.describe(size)
+                model.describe(example)
                 distiller.extend(model)
-            last = self._last(model, training.network.name, size), self._last(teacher, "the teacher", size)
+            last = self._last(model, training.network.name, example), self._last(teacher, "the teacher", example)
             recipe = training.recipe
-            targets, classes = self._study.splits.train.targets, model.describe(size).num_classes
+            targets, classes = self._study.splits.train.targets, model.describe(example).num_classes
             balance = ClassBalance(targets, classes, recipe, self._study.device)
             graphs = distiller.token_graphs or default_token_graphs(*last)
             assert model.taps
@@ -263,31 +250,34 @@ class Diagnosis:
                     batch.target,
                     epoch / recipe.epochs,
                     draws[0],
-                    batch.positions,
+                    batch.index,
                     networks,
                     smoothing=recipe.label_smoothing,
                     prior=balance.prior,
                     class_weights=balance.weights(max(epoch - 1, 0)),
-                    inputs=batch.images,
+                    inputs=batch.inputs,
+                    mask=mask_of(batch.inputs),
                 )
-                images, rows = distiller.see(batch.images, step)
+                inputs, rows = distiller.see(batch.inputs, step)
                 step = replace(step, rows=rows)
                 with torch.no_grad():
-                    heard = teacher(images)
+                    heard = teacher(inputs)
+                leaf.value = None  # a method may have asked the student while it made its views
                 with torch.enable_grad():
-                    said = model(images)
+                    said = model(inputs)
                     parts = distiller.weighted_parts(said, heard if distiller.needs_teacher else None, step)
                 assert leaf.value is not None
                 with torch.no_grad():
                     last_maps = step.labelled(said.features[-1]), step.labelled(heard.features[-1])
-                    tokens = graphs.tokenize(*last_maps, draws[1])
-                    look = graphs.measure(*tokens, batch.target, self._tail)
+                    tokens = graphs.tokenize(*last_maps, draws[1], mask=step.mask)
+                    look = graphs.measure(*tokens, step.classes, self._tail)
                 looks.append(look | gradient_measures(parts, leaf.value, said.logits))
         return {"k": graphs.k, "tokens": graphs.tokenize.num_tokens} | _means(looks)
 
     def _copy_of(self, distiller: Distiller, epoch: int) -> Distiller:
         distiller = copy.deepcopy(distiller)
         if epoch == 0:
+            distiller.learn(self._study.splits.train.task)
             distiller.bind(self._study.splits.train.targets.cpu(), torch.Generator().manual_seed(_SEED))
         return distiller.to(self._study.device).eval()
 
@@ -297,8 +287,8 @@ class Diagnosis:
         return self._teachers[taps]
 
     @staticmethod
-    def _last(network: TappedModel, name: str, image_size: Size) -> FeatureInfo:
-        features = network.describe(image_size).features
+    def _last(network: TappedModel, name: str, example: Example) -> FeatureInfo:
+        features = network.describe(example).features
         require(len(features) > 0, f"{name}: taps is empty; name a module, or null to find the feature maps")
         return features[-1]
 

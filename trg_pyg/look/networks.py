@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trg_pyg.batch import Inputs, changed, rows_of
 from trg_pyg.config.messages import class_at
 from trg_pyg.config.schema import DistillerFactory, NetworkConfig, TeacherConfig
 from trg_pyg.config.stored import read_network, read_part
@@ -77,7 +78,7 @@ class RunNetworks:
 
     @torch.no_grad()
     def see(self, images: Tensor) -> list[Seen]:
-        """Show images, uint8 ``[N, C, H, W]``, to all networks; tokens that are zero vectors are warned of."""
+        """Show images, uint8 ``[N, C, H, W]``, or clips to all networks; tokens that are zero vectors are warned of."""
         seen = [look(name, network, images, network is self.teacher) for name, network in self.names().items()]
         for each in seen:
             tell_of_zeros(self.tokens(each), each.name)
@@ -91,11 +92,13 @@ class RunNetworks:
 
 
 @torch.no_grad()
-def look(name: str, network: TappedModel, images: Tensor, is_teacher: bool = False) -> Seen:
-    """Show images, uint8 ``[N, C, H, W]``, to a network, some at a time."""
+def look(name: str, network: TappedModel, images: Inputs, is_teacher: bool = False) -> Seen:
+    """Show images, uint8 ``[N, C, H, W]``, or other inputs to a network, some at a time."""
+    rows = torch.arange(rows_of(images))
     # Parts of one size: statistics of a part that is left over would be others.
-    outputs = [network(part) for part in images.chunk(-(-len(images) // _IMAGES_AT_ONCE))]
-    features = torch.cat([each.features[-1] for each in outputs]) if outputs[0].features else images.new_empty(0)
+    parts = rows.chunk(-(-len(rows) // _IMAGES_AT_ONCE))
+    outputs = [network(changed(images, lambda each: each[part])) for part in parts]  # noqa: B023 - called at once
+    features = torch.cat([each.features[-1] for each in outputs]) if outputs[0].features else torch.empty(0)
     embeddings = [each.embedding for each in outputs if each.embedding is not None]
     return Seen(name, features, torch.cat(embeddings) if embeddings else None, is_teacher)
 
@@ -115,7 +118,7 @@ def load_run_networks(path: str | Path, which: Which = "last", teacher: Path | N
         InputError: as :func:`~trg_pyg.use.load.load`; the network is of no run; the teacher's weights are gone or have
             changed; a network has no feature map.
     """
-    trained = load(path, which, taps="last", kinds=("images", "texts"))
+    trained = load(path, which, taps="last", kinds=("images", "texts", "clips", "pixels"))
     settings, facts, place = trained.settings, trained.facts, trained.folder / CONFIG
     name, distiller = method_of(settings)
     build = read_part(DistillerFactory, "distiller", distiller, place)

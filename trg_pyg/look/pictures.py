@@ -1,4 +1,4 @@
-"""Pictures of what a run's networks make of images, each with a caption of what it shows."""
+"""Pictures of what a run's networks make of images, clips or texts, each with a caption of what it shows."""
 
 import math
 import textwrap
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch_geometric.data import Data
 
 from trg_pyg.batch import mask_of
-from trg_pyg.data.input_set import InputSet
+from trg_pyg.data.text.text_data import TextSet
 from trg_pyg.distillers.ad_kd import Attribution
 from trg_pyg.errors import InputError
 from trg_pyg.graphs.base import Scope
@@ -21,7 +22,7 @@ from trg_pyg.graphs.recall import chance_recall, corrected_recall, edge_recall
 from trg_pyg.look.networks import RunNetworks, Seen
 from trg_pyg.models.networks import Networks
 from trg_pyg.step import Step
-from trg_pyg.tokens.maps import plane_of
+from trg_pyg.tokens.maps import shown_grid
 from trg_pyg.viz.cross_image import cross_image_edges, cross_image_lines, draw_cross_image_graph
 from trg_pyg.viz.drawing import OWN, SHARED, importing_matplotlib, joined_too, pixels_of, strong_lines, weight_norm
 from trg_pyg.viz.embedding import draw_embedding, perplexity_of, silhouette, tsne_points
@@ -48,7 +49,7 @@ _STYLE = {
 }
 BEFORE = (
     "Before training: the initial weights that the run's seed gives, in evaluation mode but for batch normalisation, "
-    "which takes the statistics of the images shown."
+    "which takes the statistics of what is shown."
 )
 
 
@@ -68,14 +69,16 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """Images, and what the networks of a run make of them.
+    """Images or clips, and what the networks of a run make of them.
 
     Attributes:
-        images: uint8 ``[B, C, H, W]``.
+        images: as they are drawn, uint8 ``[B, C, H, W]``; of clips see :func:`sheets`.
         labels: a line on each.
-        origin: which images they are, for captions.
+        origin: which they are, for captions.
         seen: by each network, the teacher first where there is one, then the student before and after.
-        positions: sampled tokens of each image, ``[B, n]``.
+        positions: sampled tokens of each, ``[B, n]``.
+        grid: rows and columns of all tokens in what is drawn.
+        order: number of the token at each place of that grid, row by row, ``[rows * columns]``.
     """
 
     images: Tensor
@@ -83,13 +86,49 @@ class Shown:
     origin: str
     seen: list[Seen]
     positions: Tensor
+    grid: tuple[int, int]
+    order: Tensor
 
     @classmethod
     def of(cls, networks: RunNetworks, images: Tensor, labels: list[str], origin: str) -> "Shown":
-        """Show images to the networks of a run, and draw the tokens that graphs are made of."""
+        """Show images or clips to the networks of a run, and draw the tokens that graphs are made of."""
         generator = torch.Generator().manual_seed(_SEED)
-        positions = networks.graphs.tokenize.positions(len(images), generator)
-        return cls(images, labels, origin, networks.see(images), positions)
+        tokenize = networks.graphs.tokenize
+        positions = tokenize.positions(len(images), generator)
+        seen, number = networks.see(images), torch.arange(tokenize.grid_tokens)
+        if images.dim() == 4:
+            rows, columns = tokenize.token_grid
+            return cls(images, labels, origin, seen, positions, (rows, columns), number)
+        times, rows, columns = tokenize.token_grid
+        drawn, across = sheets(images, times)
+        order = rearrange(number.view(tokenize.token_grid), "(a b) h w -> (a h b w)", b=across)
+        return cls(drawn, labels, origin, seen, positions, (times // across * rows, across * columns), order)
+
+    def places(self, numbers: Tensor) -> Tensor:
+        """Return where tokens are on the grid of what is drawn."""
+        return self.order.argsort()[numbers]
+
+    @property
+    def stretch(self) -> float:
+        """By how much a panel is wider than one of a square, so that wide sheets are not small."""
+        return max(1.0, self.images.shape[-1] / self.images.shape[-2]) ** 0.5
+
+
+def sheets(clips: Tensor, times: int) -> tuple[Tensor, int]:
+    """Return clips as pictures: a frame of each of some times, in rows from left to right, a white line between them.
+
+    Args:
+        clips: uint8 ``[B, C, T, H, W]``.
+        times: equal parts of a clip, at most T; the frame in the middle of each is shown.
+
+    Returns:
+        uint8 ``[B, C, rows * H, columns * W]``, and how many columns there are: the fewest that make full rows and are
+        no fewer than these.
+    """
+    columns = min(each for each in range(1, times + 1) if times % each == 0 and each**2 >= times)
+    frames = clips[:, :, [(2 * i + 1) * clips.shape[2] // (2 * times) for i in range(times)]]
+    frames[..., -1], frames[..., -1, :] = 255, 255
+    return rearrange(frames, "n c (a b) h w -> n c (a h) (b w)", b=columns), columns
 
 
 @contextmanager
@@ -108,7 +147,7 @@ def picture_style() -> Iterator[None]:
 def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
     """Draw the strongest edges of each image's graph over it, a row an image, a column a network."""
     graphs = _graphs(networks, shown, "image")
-    figure, panels, bars = _panels(len(shown.images), 1 + len(graphs), scales=networks.teacher is None)
+    figure, panels, bars = _panels(len(shown.images), 1 + len(graphs), *_size(shown), scales=networks.teacher is None)
     for number, (row, image) in enumerate(zip(panels, shown.images, strict=True)):
         _show_image(row[0], image, shown.labels[number])
     for column, (seen, graph) in enumerate(zip(shown.seen, graphs, strict=True), start=1):
@@ -116,8 +155,8 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
         norm = weight_norm(*(graph[i].edge_weight[strong_lines(graph[i], _BEST)[0]] for i in range(len(shown.images))))
         for number, (axes, image) in enumerate(zip(panels[:, column], shown.images, strict=True)):
             wanted = graphs[0][number] if networks.teacher is not None else None
-            place, grid = shown.positions[number], plane_of(networks.graphs.tokenize.token_grid)
-            lines = draw_token_graph(axes, image, graph[number], grid, place, norm, best=_BEST, teacher=wanted)
+            place = shown.places(shown.positions[number])
+            lines = draw_token_graph(axes, image, graph[number], shown.grid, place, norm, best=_BEST, teacher=wanted)
             told = [_wrapped(seen.name)] if number == 0 else []
             if wanted is not None and not seen.is_teacher:
                 own, others = (strong_lines(each, _BEST)[0] for each in (graph[number], wanted))
@@ -133,9 +172,10 @@ def token_graphs(networks: RunNetworks, shown: Shown) -> Picture:
         f"two patches, one among the other's {_BEST} nearest",
     )
     caption = (
-        f"Token graphs of {shown.origin}: {_described(networks, 1)} of the same image. Drawn are the {_BEST} heaviest "
-        "edges of each token, thick where each of two tokens is among those of the other. A node lies at the centre of "
-        f"the patch that its token stands for. {_about_colours(networks)}{_about_recall(networks)}"
+        f"Token graphs of {shown.origin}: {_described(networks, 1)} of the same {networks.trained.facts.item}. Drawn "
+        f"are the {_BEST} heaviest edges of each token, thick where each of two tokens is among those of the other. A "
+        "node lies at the centre of the patch that its token stands for. "
+        f"{_about_colours(networks)}{_about_recall(networks)}"
         f"{_recalls(networks, shown, graphs)} {BEFORE}"
     )
     return Picture("token_graph", figure, caption)
@@ -146,8 +186,8 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
     graphs = _graphs(networks, shown, "batch")
     columns, images = math.ceil(math.sqrt(len(shown.images))), len(shown.images)
     # Thumbnails are an inch wide or more, so that their names can be read.
-    side = max(1.7 * _PANEL, 1.5 * columns)
-    shape = math.ceil(images / columns) / columns
+    side = max(1.7 * _PANEL, 1.5 * columns) * shown.stretch
+    shape = math.ceil(images / columns) / columns / shown.stretch**2
     figure, panels, bars = _panels(1, len(graphs), side, shape * side, scales=networks.teacher is None)
     labels = [_in_lines(label, int(16 * side / columns / 1.25)) for label in shown.labels]
     others = cross_image_lines(graphs[0])[0]
@@ -157,8 +197,8 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
             axes,
             shown.images,
             graph,
-            plane_of(networks.graphs.tokenize.token_grid),
-            shown.positions,
+            shown.grid,
+            shown.places(shown.positions),
             strongest=strongest,
             labels=labels,
             best=True,
@@ -173,36 +213,38 @@ def cross_image_graphs(networks: RunNetworks, shown: Shown, strongest: int) -> P
         axes.set_title("\n".join(told), pad=6 + 10 * max(label.count("\n") for label in labels))
         if networks.teacher is None and drawn is not None:
             _scale(figure, drawn, bar, "edge weight")
+    item = networks.trained.facts.item
     _key(
         figure,
         networks,
-        "two patches, each the other's nearest in another image",
+        f"two patches, each the other's nearest in another {item}",
         "two patches, one the other's nearest",
     )
     caption = (
-        f"Edges between images in the graph of all tokens of {shown.origin}: "
-        f"{_described(networks, len(shown.images))} of all images. "
-        f"Drawn is the heaviest edge of each token that comes from another image, of these the {strongest} heaviest of "
-        "each network, thick where it is so both ways. Edges within an image are left out: between images are "
+        f"Edges between {item}s in the graph of all tokens of {shown.origin}: "
+        f"{_described(networks, len(shown.images))} of all {item}s. "
+        f"Drawn is the heaviest edge of each token that comes from another {item}, of these the {strongest} heaviest "
+        f"of each network, thick where it is so both ways. Edges within one are left out: between {item}s are "
         f"{', '.join(crossing)}. "
         f"{_about_colours(networks)}{_about_recall(networks)}{_recalls(networks, shown, graphs)} {BEFORE}"
     )
     return Picture("cross_image", figure, caption)
 
 
-def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> Picture:
+def neighbours(networks: RunNetworks, shown: Shown, token: Sequence[int]) -> Picture:
     """Draw the nearest patches of one patch of each image among all images, a row a network."""
-    grid = plane_of(networks.graphs.tokenize.token_grid)
+    grid, place_of = shown.grid, _place(networks, shown, token)
     tokens, images = grid[0] * grid[1], len(shown.images)
     scope: Scope = "batch" if images > 1 else "image"
     build = networks.graphs.builder(scope)
-    graphs = [build(networks.tokens(seen)) for seen in shown.seen]
+    graphs = [build(tokens) for tokens in _all_tokens(networks, shown)]
     most = min(_RANKS, _k(networks, images * tokens) or _RANKS)
-    figure = _new_figure((most + 4.4) * _SMALL, (images * len(graphs) + 1.2) * _SMALL)
+    height = (images * len(graphs) + 1.2) * _SMALL / shown.stretch
+    figure = _new_figure((most + 4.4) * _SMALL * shown.stretch, height)
     places = figure.add_gridspec(images * len(graphs), 2 + most, width_ratios=[len(graphs), 1.4, *[1] * most])
     for number, image in enumerate(shown.images):
         first = number * len(graphs)
-        node = number * tokens + token[0] * grid[1] + token[1]
+        node = number * tokens + place_of
         axes = figure.add_subplot(places[first : first + len(graphs), 0])
         draw_patch(axes, image, grid, node % tokens)
         axes.set_title(f"a patch of\n{_in_lines(shown.labels[number], _LETTERS)}")
@@ -219,28 +261,27 @@ def neighbours(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> P
             if number == 0 and place == 0:
                 for rank, each in enumerate(row, start=1):
                     each.set_title(_ordinal(rank))
-    where = f"the patch in row {token[0]}, column {token[1]} (from 0) of {grid[0]}x{grid[1]}"
-    framed, chance = "", None
+    framed, chance, item = "", None, networks.trained.facts.item
     if networks.teacher is not None:
         chance = most**2 / (images * tokens - 1)
         framed = f" Framed in turquoise: one of the teacher's {most} too; of random patches {chance:.1g} would be."
     _patch_key(figure, most, chance)
     caption = (
-        f"The {most} nearest patches of {where} of {shown.origin}, each in its image: by the weight of their edges in "
-        f"the graph of all tokens of these images, the heaviest first.{framed}{_about_method(networks)} {BEFORE}"
+        f"The {most} nearest patches of the patch {_where(networks, token)} of {shown.origin}, each in its {item}: by "
+        f"the weight of their edges in the graph of all tokens of these {item}s, the heaviest first.{framed}"
+        f"{_about_method(networks)} {BEFORE}"
     )
     return Picture("neighbours", figure, caption)
 
 
-def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int]) -> list[Picture]:
+def similarity_maps(networks: RunNetworks, shown: Shown, token: Sequence[int]) -> list[Picture]:
     """Draw how one token of each image sees the others: by the cosine, and by L_inner's softmax."""
-    grid = plane_of(networks.graphs.tokenize.token_grid)
-    number = token[0] * grid[1] + token[1]
-    tokens = [networks.tokens(seen) for seen in shown.seen]
-    where = f"the token in row {token[0]}, column {token[1]} (from 0; framed) of {grid[0]}x{grid[1]}"
+    number, item = _place(networks, shown, token), networks.trained.facts.item
+    tokens = _all_tokens(networks, shown)
+    where = f"the framed token {_where(networks, token)}"
     cosine = [[cosine_similarity(image, number) for image in each] for each in tokens]
     about = (
-        f"Cosine similarity of {where} to all tokens of its image, of {shown.origin}; {_OWN_SCALE}."
+        f"Cosine similarity of {where} to all tokens of its {item}, of {shown.origin}; {_OWN_SCALE}."
         f"{_about_method(networks)} {BEFORE}"
     )
     pictures = [_maps("similarity_cosine", networks, shown, number, cosine, "cosine", about)]
@@ -249,9 +290,9 @@ def similarity_maps(networks: RunNetworks, shown: Shown, token: tuple[int, int])
         [contextual_similarity(image, number, graphs and graphs[i]) for i, image in enumerate(each)] for each in tokens
     ]
     whose = "the teacher's" if networks.teacher is not None else "the untrained student's"
-    k = _k(networks, grid[0] * grid[1])
+    k = _k(networks, len(shown.order))
     support = (
-        f"over the {k} tokens from which {whose} graph of all tokens of the image has an edge to it "
+        f"over the {k} tokens from which {whose} graph of all tokens of the {item} has an edge to it "
         "(inner_structure=graph; in training the graph is of the sampled tokens)"
         if graphs is not None
         else "over all tokens of the image, itself included (inner_structure=dense; in training over those sampled)"
@@ -273,9 +314,8 @@ def _maps(
     label: str,
     caption: str,
 ) -> Picture:
-    figure, panels, bars = _panels(len(shown.images), 1 + len(values), scales=True)
-    grid = plane_of(networks.graphs.tokenize.token_grid)
-    bare = torch.full((grid[0] * grid[1],), torch.nan)
+    figure, panels, bars = _panels(len(shown.images), 1 + len(values), *_size(shown), scales=True)
+    grid, bare = shown.grid, torch.full((len(shown.order),), torch.nan)
     for number, (axes, image) in enumerate(zip(panels[:, 0], shown.images, strict=True)):
         draw_similarity(axes, image, bare, grid, token)
         _show_image(axes, image, shown.labels[number])
@@ -292,7 +332,7 @@ def _maps(
     return Picture(name, figure, caption)
 
 
-def attributions(networks: RunNetworks, texts: InputSet, index: Tensor, origin: str) -> Picture:
+def attributions(networks: RunNetworks, texts: TextSet, index: Tensor, origin: str) -> Picture:
     """Draw which pieces of texts an answer rests on, a row a text, a column a network.
 
     Args:
@@ -371,8 +411,8 @@ def recall_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Pic
     caption = (
         "Edge recall after each evaluated epoch (graph/edge_recall of metrics.jsonl): share of the edges of the "
         "teacher's token graph that the student's own graph has too, in the graph of the method's scope, on the same "
-        "64 or fewer evaluated images each time. Dashed: what random edges would have; corrected: (recall - chance) / "
-        "(1 - chance), 0 at chance and 1 for all edges."
+        "64 of what is evaluated, or fewer, each time. Dashed: what random edges would have; corrected: (recall - "
+        "chance) / (1 - chance), 0 at chance and 1 for all edges."
     )
     return Picture("edge_recall", figure, caption)
 
@@ -383,14 +423,13 @@ def check_graph(networks: RunNetworks, scope: Scope, images: int) -> None:
     Raises:
         InputError: the builder makes none of so many tokens.
     """
-    tokenize = networks.graphs.tokenize
-    rows, columns = tokenize.token_grid
+    tokenize, item = networks.graphs.tokenize, networks.trained.facts.item
     try:
         networks.graphs.builder(scope)(torch.ones(images, tokenize.num_tokens, 1))
     except InputError as error:
         raise InputError(
-            f"{error} ({tokenize.num_tokens} of an image's {rows}x{columns} are sampled); or leave it out with "
-            "--pictures" + (", or show more images" if scope == "batch" else "")
+            f"{error} ({tokenize.num_tokens} of {shown_grid(tokenize.token_grid)} of each {item} are sampled); or "
+            "leave it out with --pictures" + (f", or show more {item}s" if scope == "batch" else "")
         ) from error
 
 
@@ -423,7 +462,7 @@ def _key(figure: Any, networks: RunNetworks, thick: str, thin: str) -> None:
     from matplotlib.lines import Line2D
 
     node = Line2D([], [], marker="o", markersize=5, linestyle="", markerfacecolor="white", markeredgecolor="black")
-    lines = {"a patch of the image (a token)": node}
+    lines = {f"a patch of the {networks.trained.facts.item} (a token)": node}
     lines |= {told: Line2D([], [], color="#555555", linewidth=width) for told, width in ((thick, 2.6), (thin, 1.1))}
     if networks.teacher is not None:
         lines["the teacher has the line too"] = Line2D([], [], color=SHARED, linewidth=2)
@@ -435,7 +474,7 @@ def _patch_key(figure: Any, most: int, chance: float | None) -> None:
     """Say above the panels what frames are; without a chance of hits there are none."""
     from matplotlib.patches import Patch
 
-    frames = {"a patch of an image (a token)": Patch(facecolor="#333333", edgecolor="white", linewidth=1.5)}
+    frames = {"a patch (a token)": Patch(facecolor="#333333", edgecolor="white", linewidth=1.5)}
     if chance is not None:
         told = f"the teacher has it among its {most} nearest too (by chance {chance:.1g} of {most})"
         frames[told] = Patch(facecolor="#333333", edgecolor=SHARED, linewidth=3)
@@ -451,6 +490,31 @@ def _scale(figure: Any, drawn: Any, bar: Any, label: str) -> None:
 
 def _ordinal(rank: int) -> str:
     return {1: "nearest", 2: "2nd", 3: "3rd"}.get(rank, f"{rank}th")
+
+
+def _size(shown: Shown) -> tuple[float, float]:
+    """Return width and height of the panel of an image."""
+    return _PANEL * shown.stretch, _PANEL / shown.stretch
+
+
+def _all_tokens(networks: RunNetworks, shown: Shown) -> list[Tensor]:
+    """Return all tokens ``[B, rows * columns, D]`` of each network, row by row of what is drawn."""
+    positions = shown.order.expand(len(shown.images), -1)
+    return [networks.tokens(seen, positions) for seen in shown.seen]
+
+
+def _place(networks: RunNetworks, shown: Shown, token: Sequence[int]) -> int:
+    """Return where a token is on the grid of what is drawn."""
+    number = 0
+    for at, side in zip(token, networks.graphs.tokenize.token_grid, strict=True):
+        number = number * side + at
+    return int(shown.places(torch.tensor(number)))
+
+
+def _where(networks: RunNetworks, token: Sequence[int]) -> str:
+    names = ("time", "row", "column")[-len(token) :]
+    places = ", ".join(f"{name} {at}" for name, at in zip(names, token, strict=True))
+    return f"in {places} (from 0) of {shown_grid(networks.graphs.tokenize.token_grid)}"
 
 
 def _graphs(networks: RunNetworks, shown: Shown, scope: Scope) -> list[Any]:
@@ -479,7 +543,13 @@ def _about_method(networks: RunNetworks) -> str:
     """Return what a reader has to know where a picture is not all of the method's own."""
     method = networks.trained.method
     alone = "" if networks.teacher is not None else f" {method} has no teacher, so the student alone is shown."
-    return alone + ("" if networks.graphs.of_method else f" {method} has no token graphs, these are TRG's by default.")
+    alone += "" if networks.graphs.of_method else f" {method} has no token graphs, these are TRG's by default."
+    times = networks.graphs.tokenize.token_grid[:-2]
+    if times:
+        alone += (
+            f" Of each clip the frame in the middle of each of {times[0]} times is shown, in rows from left to right."
+        )
+    return alone
 
 
 def _k(networks: RunNetworks, nodes: int) -> int | None:
@@ -501,7 +571,7 @@ def _described(networks: RunNetworks, images: int) -> str:
             f"each has edges from its K = {_k(networks, images * sampled)} nearest"
             f"{' and to them' if graphs.edges.symmetric else ''} by Euclidean distance of {length} tokens"
         )
-    return f"{which}{cells} of each image; {edges}"
+    return f"{which}{cells} of each {networks.trained.facts.item}; {edges}"
 
 
 def _panels(
@@ -545,7 +615,7 @@ def add_caption(picture: Picture, command: str) -> None:
 
 
 def choose_of_classes(targets: Tensor, wanted: Sequence[int], most: int) -> Tensor:
-    """Return the images of some classes, a random part of them where they are more than ``most``."""
+    """Return the items of some classes, a random part of them where they are more than ``most``."""
     index = torch.isin(targets.cpu(), torch.tensor(wanted)).nonzero().flatten()
     if len(index) <= most:
         return index
@@ -554,10 +624,12 @@ def choose_of_classes(targets: Tensor, wanted: Sequence[int], most: int) -> Tens
 
 
 def choose_examples(targets: Tensor, items: int, item: str = "image") -> Tensor:
-    """Return items at random, but two of a class each time, so that those of one class are beside one another."""
+    """Return items at random, those of one class each two of a class each time, which are beside one another."""
     if items > len(targets):
         raise InputError(f"--test {items}: the evaluated {item}s are {len(targets)}; choose 1 to {len(targets)}")
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(_SEED)).tolist()
+    if targets.dim() > 1:
+        return torch.tensor(order[:items])
     of_class: dict[int, list[int]] = {}
     for index in order:
         of_class.setdefault(int(targets[index]), []).append(index)

@@ -179,7 +179,7 @@ def _confusion_block(predictions: StudyPredictions, reference: str, compared: li
             f"The {_CONFUSED} classes whose accuracy changed most against {reference}, gains first, and {_TAKEN} more "
             "that they are taken for most. "
         )
-    lines = [f"{which}Of 100 images of a row's class, how many are taken for each class, all seeds together."]
+    lines = [f"{which}Of 100 of a row's class, how many are taken for each class, all seeds together."]
     return Block("Confusion", lines, pictures=pictures)
 
 
@@ -198,7 +198,7 @@ def _confusion_picture(
         for name, share in shares.items()
     )
     figure = plot_confusion(shares, rows, columns, width=3.8 if len(matrices) == 1 else 4.6)
-    return Picture(f"confusion {list(matrices)[-1]}", figure, f"What images of a class are taken for: {right}.")
+    return Picture(f"confusion {list(matrices)[-1]}", figure, f"What those of a class are taken for: {right}.")
 
 
 def _most_taken(matrices: dict[str, Tensor], classes: list[int]) -> list[int]:

@@ -145,7 +145,7 @@ class Predictor:
 
     def _computed(self, run: Run, folder: Path) -> RunPredictions:
         self._tell(f"predictions of {run.title}")
-        trained = load(folder)
+        trained = load(folder, kinds=("images", "texts", "clips"))
         splits = self._data(run, trained)
         device = pick_device("auto")
         trained.network.to(device)

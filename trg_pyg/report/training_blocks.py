@@ -30,9 +30,9 @@ def results_block(study: ComparedStudy, rows: Sequence[ResultRow], styles: Style
     if not rows:
         return Block("Results", [*lines, "None of these runs is finished, so there is no table."])
     heldout = all(study.score.of("heldout").key in run for row in rows for run in row.last)
-    chosen = "training images that were held out" if heldout else "the same images, so it looks better than it is"
+    chosen = "a part of the training split, held out" if heldout else "the same split, so it looks better than it is"
     lines.append(
-        f"Accuracies of the last epoch on the {study.evaluated} images, in percent{_over_seeds(study, rows)}. The best "
+        f"Accuracies of the last epoch on the {study.evaluated} split, in percent{_over_seeds(study, rows)}. The best "
         f"epoch is chosen on {chosen}. Costs are wall time, the mean over all epochs; students that were trained side "
         "by side have equal shares of it."
     )
@@ -63,7 +63,7 @@ def _about_differences(study: ComparedStudy, rows: Sequence[ResultRow]) -> list[
     if any(row.difference is not None and row.difference.seeds > 1 for row in others):
         lines.append(
             f"Differences to {reference} are taken seed by seed, with the 95 % confidence interval of Student's t and "
-            f"the two-sided p value of the paired t test. Both tell of seeds only: the {study.evaluated} images are "
+            f"the two-sided p value of the paired t test. Both tell of seeds only: the {study.evaluated} split is "
             "the same for all runs. No p value is adjusted for the number of rows."
         )
     if any(row.difference is not None and row.difference.seeds == 1 for row in others):
@@ -194,7 +194,7 @@ def losses_block(study: ComparedStudy) -> Block:
             figure = plot_curves(curves, ylabel="loss part", title=name, styles=styles, log=True, size=_PANEL)
             alt = f"Loss parts of {name}; at the end: {_ends(curves, '.3g')}."
             pictures.append(Picture(f"losses {name}", figure, alt))
-    lines = ["Means over the images of an epoch, before weights; axes are logarithmic where all values are positive."]
+    lines = ["Means over an epoch, before weights; axes are logarithmic where all values are positive."]
     return Block("Loss parts", lines, pictures=pictures)
 
 

@@ -10,7 +10,7 @@ from trg_pyg.config.methods import Method
 from trg_pyg.config.schema import NetworkConfig
 from trg_pyg.data.base import Splits
 from trg_pyg.distillers.base import GraphSize
-from trg_pyg.errors import count
+from trg_pyg.errors import an, count
 from trg_pyg.metrics import PASSES
 from trg_pyg.models.cost import Cost
 from trg_pyg.models.taps import NetworkInfo
@@ -40,16 +40,16 @@ def _fitted(line: str) -> list[str]:
 
 
 def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
-    config, choices = study.config, study.choices
+    config, choices, item = study.config, study.choices, study.splits.item
     lines = [("data", _data(study))]
     if study.shots:
         lines.append(("", "classes: " + ", ".join(f"{len(ids)} {name}" for name, ids in study.shots.items())))
     # The pair with the most taps shows them all.
     pair = max(study.pairs.values(), key=lambda pair: len(pair.student.features))
     if pair.teacher is not None:
-        teacher = _network(config.teacher, study.costs["teacher"], pair.teacher) + study.started["teacher"]
+        teacher = _network(config.teacher, study.costs["teacher"], pair.teacher, item) + study.started["teacher"]
         lines.append(("teacher", f"{teacher}; {_origin(study)}"))
-    student = _network(config.student, study.costs["student"], pair.student) + study.started["student"]
+    student = _network(config.student, study.costs["student"], pair.student, item) + study.started["student"]
     lines.append(("student", student))
     names = [method.name for method in choices.methods]
     width = max(map(len, names))
@@ -63,8 +63,8 @@ def _lines(study: Study, agenda: Agenda) -> list[tuple[str, str]]:
     ]
     if passes:
         lines.append(("", f"passes: {PASSES.about}"))
-    lines += [("graphs" if number == 0 else "", text) for number, text in enumerate(_graphs(study.objectives))]
-    lines.append(("training", _recipe(config.train, len(study.splits.train))))
+    lines += [("graphs" if number == 0 else "", text) for number, text in enumerate(_graphs(study.objectives, item))]
+    lines.append(("training", _recipe(config.train, len(study.splits.train), item)))
     lines.append(("runs", _runs(study, agenda)))
     wandb = config.wandb if config.wandb == "disabled" else f"{config.wandb}, project {config.wandb_project}"
     lines.append(("output", f"{study.folder} on {_device(study)}; wandb {wandb}"))
@@ -83,7 +83,7 @@ def _data(study: Study) -> str:
     if splits.unlabelled is not None:
         heldout += f", {len(splits.unlabelled):,} unlabelled"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
-    tested = count(len(splits.test), f"{splits.evaluated} {splits.train.task.item}")
+    tested = count(len(splits.test), f"{splits.evaluated} {splits.item}")
     classes = "" if splits.train.task.per_pixel else f", {count(len(splits.classes), 'class')} of {each}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and {tested}{origin} "
@@ -96,12 +96,12 @@ def _shape(splits: Splits) -> str:
     return shown if splits.channels in (0, 3) else f"{shown} and {count(splits.channels, 'channel')}"
 
 
-def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo) -> str:
+def _network(config: NetworkConfig, needed: Cost, info: NetworkInfo, item: str) -> str:
     taps = ", ".join(f"{tap.path} {tap.channels}x{shown_grid(tap.grid)}" for tap in info.features)
     # Methods that compare embeddings take the mean of the last map then.
     missing = taps and info.embedding is None and not info.pixels
     unknown = "; no embedding is known: declare classifier_path" if missing else ""
-    return f"{config.name}: {count(needed.parameters, 'parameter')}, {_flops(needed.flops)} an image" + (
+    return f"{config.name}: {count(needed.parameters, 'parameter')}, {_flops(needed.flops)} {an(item)}" + (
         f", taps {taps}{unknown}" if taps else ""
     )
 
@@ -152,11 +152,13 @@ def _own(study: Study, method: Method) -> str:
     splits = study.splits_of(method)
     if splits is study.splits or splits.heldout is None:
         return ""
-    return f"; holds out {len(splits.heldout):,} images of its own, set data.heldout to take them from all methods"
+    return (
+        f"; holds out {len(splits.heldout):,} {splits.item}s of its own, set data.heldout to take them from all methods"
+    )
 
 
-def _graphs(objectives: dict[str, Objective]) -> list[str]:
-    """Return lines for each set of graphs: the methods that have it, tokens of an image, and each graph's size."""
+def _graphs(objectives: dict[str, Objective], item: str) -> list[str]:
+    """Return lines for each set of graphs: the methods that have it, tokens of an item, and each graph's size."""
     owners: dict[tuple[str, ...], list[str]] = {}
     for name, objective in objectives.items():
         parts: dict[GraphSize, list[str]] = {}
@@ -164,9 +166,9 @@ def _graphs(objectives: dict[str, Objective]) -> list[str]:
             parts.setdefault(size, []).append(part)
         lines = [f"{', '.join(of_size)}: {_size(size)}" for size, of_size in parts.items()]
         if objective.tokens is not None:
-            lines = [f"{count(objective.tokens, 'token')} an image, {count(objective.images, 'image')} a batch", *lines]
+            lines = [f"{count(objective.tokens, 'token')} {an(item)}, {count(objective.images, item)} a batch", *lines]
         elif lines:
-            lines[0] += f", of {count(objective.images, 'image')}"
+            lines[0] += f", of {count(objective.images, item)}"
         if objective.fitted:
             lines.append("fitted: " + ", ".join(objective.fitted))
         if lines:
@@ -184,9 +186,9 @@ def _size(size: GraphSize) -> str:
     return f"{graphs} {size.builder} of {count(size.nodes // size.graphs, 'node')}, {edges}"
 
 
-def _recipe(recipe: TrainConfig, images: int) -> str:
+def _recipe(recipe: TrainConfig, images: int, item: str) -> str:
     steps = ceil(images / recipe.batch_size)
-    of_step = count(min(images, recipe.batch_size), "image")
+    of_step = count(min(images, recipe.batch_size), item)
     if recipe.batch_size > images:
         of_step += f" (all there are; batch_size is {recipe.batch_size:,})"
     pieces = [

@@ -105,7 +105,7 @@ class Bars:
         left = None if a_step is None else (total - done) * a_step
         head = f"{self._title}  epoch {progress.epoch}/{self._epochs}"
         tail = duration(now - self._began) + ("" if left is None else f", {duration(left)} left")
-        rate = f"  {self._rate:,.0f} images/s" if self._rate else ""
+        rate = f"  {self._rate:,.0f} {self._students[0].item}s/s" if self._rate else ""
         self._draw(0, f"{head} ", f" {done / total:4.0%}  {tail}{rate}", done / total)
         for number, student in enumerate(self._students, start=1):
             label = f"{student.title}: " if len(self._students) > 1 else ""
@@ -142,7 +142,7 @@ class Lines(Bars):
         for student in self._students:
             say(
                 f"{student.title}  epoch {progress.epoch}/{self._epochs}  step {progress.step}/{progress.steps}  "
-                f"{student.standing()}  {self._rate:,.0f} images/s  {left} left"
+                f"{student.standing()}  {self._rate:,.0f} {student.item}s/s  {left} left"
             )
 
 
@@ -155,6 +155,7 @@ class Display:
         bars: lines that it has with others; ``None`` where nothing is to be seen within an epoch.
         quiet: no line an epoch.
         evaluated: what accuracies are measured on.
+        item: what one of the things is called that are trained on.
         last: metrics of the epoch that a resumed training goes on from.
     """
 
@@ -165,8 +166,10 @@ class Display:
         bars: Bars | None,
         quiet: bool,
         evaluated: str = "test",
+        item: str = "image",
         last: dict[str, float] | None = None,
     ) -> None:
+        self.item = item
         self.title, self._epochs, self._bars, self._quiet, self._evaluated = title, epochs, bars, quiet, evaluated
         self._known = dict(last or {})
         self._progress: Progress | None = None
@@ -212,7 +215,7 @@ class Display:
         line = (
             f"{self.title}  epoch {int(metrics['epoch'])}/{self._epochs}{test}"
             f"{'  ' + groups if groups else ''}{train}  {parts}"
-            f"  {metrics['images_per_second']:.0f} images/s"
+            f"  {metrics['images_per_second']:.0f} {self.item}s/s"
         )
         say(line)
 

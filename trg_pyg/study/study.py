@@ -431,7 +431,7 @@ def _try(
         beside = networks.passed - beside
     except InputError as error:
         raise InputError(
-            f"{name} in a batch of {count(smallest, 'image')}, the smallest of an epoch: {error}"
+            f"{name} in a batch of {count(smallest, splits.item)}, the smallest of an epoch: {error}"
         ) from error
     passes = (rows * (1 + distiller.needs_teacher) + asked + beside / distiller.every) / smallest
     return {part: (start.get(part, 0.0), end.get(part, 0.0)) for part in start | end}, passes

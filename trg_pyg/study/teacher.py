@@ -96,8 +96,8 @@ def obtain_teacher(study: Study, agenda: Agenda) -> Teacher:
     stated, tolerance = weights.stated, config.accuracy_tolerance
     claim = f"{weights.origin} states no accuracy" if stated is None else f"{weights.stated_by} states {stated:.2f} %"
     if not study.quiet:
-        images = count(len(test), f"{study.splits.evaluated} image")
-        say(f"teacher {config.name}: {reached:.2f} {score.unit} {score.title} on {images} ({claim})")
+        items = count(len(test), f"{study.splits.evaluated} {test.task.item}")
+        say(f"teacher {config.name}: {reached:.2f} {score.unit} {score.title} on {items} ({claim})")
     if stated is not None and tolerance is not None and abs(stated - reached) > tolerance:
         # Trainers of other programs keep shares.
         unit = f", its unit (percent is read, and {stated:g} may be a share)" if 0 < stated <= 1 else ""
@@ -112,7 +112,7 @@ def obtain_teacher(study: Study, agenda: Agenda) -> Teacher:
 def _seen(study: Study) -> str:
     if study.splits.evaluated == "test":
         return ""
-    return ", as it may have been trained on the images that data.validation holds out"
+    return f", as it may have been trained on the {study.splits.item}s that data.validation holds out"
 
 
 def _find(study: Study, agenda: Agenda) -> tuple[TappedModel, Weights]:

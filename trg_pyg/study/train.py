@@ -184,7 +184,10 @@ class Report:
         self._every = study.config.wandb_steps if tracked else None
         so_far = resumable_history(training.folder) if resume and bars is not None else []
         last = so_far[-1] if so_far else None
-        self._display = Display(training.title, training.recipe.epochs, bars, study.quiet, study.splits.evaluated, last)
+        splits = study.splits
+        self._display = Display(
+            training.title, training.recipe.epochs, bars, study.quiet, splits.evaluated, splits.item, last
+        )
 
     def step(self, progress: Progress) -> None:
         """Show a step, and send the means of the epoch so far where that is due."""

@@ -6,5 +6,11 @@ from trg_pyg.tasks.instance_segmentation import InstanceSegmentation, instances_
 from trg_pyg.tasks.text_classification import TextClassification
 from trg_pyg.tasks.video_classification import VideoClassification
 
-__all__ = ["ImageClassification", "InstanceSegmentation", "Task", "TextClassification", "instances_of"]
-__all__ = ["ImageClassification", "Task", "TextClassification", "VideoClassification"]
+__all__ = [
+    "ImageClassification",
+    "InstanceSegmentation",
+    "Task",
+    "TextClassification",
+    "VideoClassification",
+    "instances_of",
+]

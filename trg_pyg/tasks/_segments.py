@@ -92,23 +92,35 @@ def numbered(labels: Array) -> Array:
 def without_fragments(labels: Array) -> Array:
     """Return instances of :data:`LEAST_PIXELS` or more: the smaller ones, the least first, join a neighbour."""
     sizes = np.bincount(labels.ravel())
-    for small in sorted(np.flatnonzero((sizes < LEAST_PIXELS) & (sizes > 0)), key=lambda each: sizes[each]):
+    borders = _borders(labels, len(sizes))
+    into = np.arange(len(sizes))
+    for small in sorted(np.flatnonzero((sizes < LEAST_PIXELS) & (sizes > 0)).tolist(), key=lambda each: sizes[each]):
         if small == 0 or sizes[small] >= LEAST_PIXELS:  # others may have joined it
             continue
-        of_it = labels == small
-        beside = np.concatenate(
-            [
-                labels[1:][of_it[:-1]],
-                labels[:-1][of_it[1:]],
-                labels[:, 1:][of_it[:, :-1]],
-                labels[:, :-1][of_it[:, 1:]],
-            ]
-        )
-        borders = np.bincount(beside[(beside != small) & (beside != 0)], minlength=1)
-        into = int(borders.argmax()) if borders.any() else 0
-        labels = np.where(of_it, into, labels)
-        sizes[into] += sizes[small]
-    return numbered(labels)
+        beside = borders.pop(small, {})
+        into[small] = goal = max(sorted(beside), key=lambda each: beside[each], default=0)
+        sizes[goal] += sizes[small]
+        for other, length in beside.items():
+            del borders[other][small]
+            if other != goal:
+                for one, its in ((goal, other), (other, goal)):
+                    borders[one][its] = borders[one].get(its, 0) + length
+    while (into != into[into]).any():
+        into = into[into]
+    return numbered(into[labels])
+
+
+def _borders(labels: Array, numbers: int) -> dict[int, dict[int, int]]:
+    """Return how many pixels of each instance are beside those of each other one."""
+    found: dict[int, dict[int, int]] = defaultdict(dict)
+    beside = ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]))
+    pairs = np.concatenate([np.stack([one.ravel(), other.ravel()]) for one, other in beside], axis=1)
+    pairs = pairs[:, (pairs[0] != pairs[1]) & (pairs > 0).all(0)]
+    codes, lengths = np.unique(pairs.min(0) * numbers + pairs.max(0), return_counts=True)
+    for code, length in zip(codes.tolist(), lengths.tolist(), strict=True):
+        one, other = divmod(code, numbers)
+        found[one][other] = found[other][one] = length
+    return found
 
 
 class Agreement(NamedTuple):

@@ -223,13 +223,13 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
     )
     check_loss_scope(distiller, world, config.loss_scope)
     distiller.check_labels(config.mixes, config.alters_labels)
-    fewest = train_images
+    fewest, item = train_images, distiller.task.item
     last = train_images % config.batch_size or config.batch_size
     for batch in {min(config.batch_size, train_images), last}:
         shares = world.part(batch)
         require(
             shares[-1] >= config.accumulate,
-            f"train.batch_size = {config.batch_size} leaves a batch of {batch} of {train_images} training images: too "
+            f"train.batch_size = {config.batch_size} leaves a batch of {batch} of {train_images} training {item}s: too "
             f"few for train.accumulate = {config.accumulate} parts on each of {world.size} processes; choose another "
             "batch size, fewer parts or fewer processes",
         )
@@ -238,8 +238,8 @@ def check_batches(distiller: Distiller, train_images: int, config: TrainConfig, 
         require(
             seen >= distiller.min_images,
             f"train.batch_size = {config.batch_size} leaves {_whose(config, world)} of {seen} of {train_images} "
-            f"training images, and {type(distiller).__name__} needs {distiller.min_images} images for its neighbours: "
-            "choose another batch size, fewer neighbours or more tokens",
+            f"training {item}s, and {type(distiller).__name__} needs {distiller.min_images} {item}s for its "
+            "neighbours: choose another batch size, fewer neighbours or more tokens",
         )
         fewest = min(fewest, seen)
     return fewest
@@ -421,7 +421,8 @@ def _check(trainee: Trainee, train_set: Source, resume: bool) -> None:
         trainee.teacher is not None or not trainee.distiller.needs_teacher,
         f"{name} has no teacher: give one, or a distiller without",
     )
-    require(len(train_set) > 0, "the training set has 0 images; choose a set with images")
+    item = train_set.task.item
+    require(len(train_set) > 0, f"the training set has 0 {item}s; choose a set with {item}s")
     require(
         trainee.folder is not None or not resume,
         "resume is set but no folder: give the folder of the run to continue",

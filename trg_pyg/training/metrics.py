@@ -46,7 +46,7 @@ def evaluate(
         InputError: ``data`` is empty, or ``shots`` or a target names a class that the model does not have.
     """
     task = data.task
-    require(len(data) > 0, "the test set has 0 images: nothing to evaluate; choose a set with images")
+    require(len(data) > 0, f"the test set has 0 {task.item}s: nothing to evaluate; choose a set with {task.item}s")
     device = torch.device(device)
     shares = _whole_batches(len(data), batch_size, world)
     own = _share(data, shares, batch_size, world)

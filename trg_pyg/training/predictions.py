@@ -40,10 +40,10 @@ class Predictions:
 def top_predictions(
     model: nn.Module, image_set: Source, batch_size: int, device: torch.device | str = "cpu"
 ) -> Predictions:
-    """Return the most probable class of every image, measured in eval mode; every module's mode is restored.
+    """Return the most probable class of every item, measured in eval mode; every module's mode is restored.
 
     Args:
-        model: on ``device``; images uint8 ``[B, C, H, W]`` to :class:`~trg_pyg.models.taps.Outputs`.
+        model: on ``device``; images uint8 ``[B, C, H, W]``, or other inputs, to :class:`~trg_pyg.models.taps.Outputs`.
         image_set: at least one image; on any device, or in files. Its order is kept.
         batch_size: images a forward pass.
         device: where the forward pass runs, in float32.
@@ -51,16 +51,17 @@ def top_predictions(
     Raises:
         InputError: there is no image, or a probability is NaN.
     """
-    require(len(image_set) > 0, "the set has 0 images: nothing to predict; choose a set with images")
+    item = image_set.task.item
+    require(len(image_set) > 0, f"the set has 0 {item}s: nothing to predict; choose a set with {item}s")
     device = torch.device(device)
     confidences, classes = [], []
     with evaluating(model):
         for batch in make_loader(image_set, batch_size, shuffle=False, device=device):
-            probability = model(batch.inputs.to(device)).logits.float().softmax(1)
+            probability = model(batch.to(device).inputs).logits.float().softmax(1)
             confidence, predicted = probability.max(dim=1)
             confidences.append(confidence.cpu())
             classes.append(predicted.cpu())
     confidence = torch.cat(confidences)
     bad = int((~confidence.isfinite()).sum())
-    require(bad == 0, f"{bad} of {len(confidence)} images have logits that are not finite: the network has diverged")
+    require(bad == 0, f"{bad} of {len(confidence)} {item}s have logits that are not finite: the network has diverged")
     return Predictions(image_set.targets.cpu(), torch.cat(classes), confidence)

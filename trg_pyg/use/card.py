@@ -19,12 +19,28 @@ from trg_pyg.use.load import TrainedNetwork
 
 _SHOWN_CLASSES = 20
 _PACKAGES = ("torch", "torchvision", "timm")
+# What a program of Hugging Face's hub calls what they do.
+_TASKS = {"images": "image-classification", "clips": "video-classification", "pixels": "image-segmentation"}
 # What a program needs to read an image that this package prepares, and how it does.
 _FILES = (
     "from trg_pyg.data import read_images",
     """how = (about[name] for name in ("image_size", "resize", "interpolation", "background"))
 images, unreadable = read_images([Path("image.png")], *how)""",
 )
+_CLIPS = (
+    "from trg_pyg.data import read_clips",
+    """# A folder of frames, or a video file.
+images, unreadable = read_clips([Path("clip")], about["frames"], about["image_size"])""",
+)
+_PIXELS = (
+    "import torch\n\nfrom trg_pyg.data import read_image\nfrom trg_pyg.tasks import instances_of",
+    """# Of any size.
+images = torch.from_numpy(read_image(Path("image.png")).copy())[None]""",
+)
+_CLASSIFIED = """probabilities = classifier(images.float() / 255).softmax(dim=1)
+print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())"""
+_FOUND = """instances = instances_of(classifier(images.float() / 255))  # 0 of background
+print(instances.max().item())"""
 _TENSORS = (
     "import numpy as np\nimport torch\n",
     """# Channels, height and width, 0 to 255.
@@ -39,6 +55,28 @@ import numpy as np
 def prepare(file):
     return np.load(file)[None].astype(np.float32) / 255
 ```"""
+_TILES = """The other files take images of the size above, as they are; of larger ones a part:
+
+```python
+import numpy as np
+from PIL import Image
+
+
+def prepare(file, height={height}, width={width}):
+    image = Image.open(file).convert("RGB").crop((0, 0, width, height))
+    return np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255
+```"""
+_OF_FRAMES = """
+
+def in_order(file):
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\\d+)", file.name)]
+
+
+def prepare(folder, frames={frames}):
+    files = sorted(Path(folder).iterdir(), key=in_order)
+    chosen = [files[(2 * i + 1) * len(files) // (2 * frames)] for i in range(frames)]
+    return np.stack([prepare_frame(file)[0] for file in chosen], axis=1)[None]
+"""
 _WITH_TIMM = """timm alone, from this folder or, once it is there, from the hub (`hf-hub:USER/NAME`):
 
 ```python
@@ -66,8 +104,8 @@ def model_card(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance
     teacher = environment.get("teacher")
     title = f"# {trained.name} trained on {_data(trained)}" + (f", distilled by {trained.method}" if teacher else "")
     sections = [
-        f"{title}\n\nAn image classifier of {len(trained.facts.classes)} classes, trained with trg_pyg "
-        f"{trg_pyg.__version__}. `model.json` has what a program needs to know of it.",
+        f"{title}\n\n{_what(trained)}, trained with trg_pyg {trg_pyg.__version__}. "
+        "`model.json` has what a program needs to know of it.",
         _facts(trained),
         _accuracy(trained, teacher),
         _use(trained, formats),
@@ -77,43 +115,64 @@ def model_card(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance
     return _front(trained) + "\n\n".join(sections) + "\n"
 
 
+def _what(trained: TrainedNetwork) -> str:
+    if trained.kind == "pixels":
+        return "A network that finds the instances in an image"
+    return f"{'A clip' if trained.facts.frames else 'An image'} classifier of {len(trained.facts.classes)} classes"
+
+
 def _front(trained: TrainedNetwork) -> str:
     """Return what Hugging Face's hub reads of a card."""
     library = "timm" if trained.name.startswith("timm:") else "pytorch"
-    about = {"library_name": library, "pipeline_tag": "image-classification", "tags": ["image-classification", library]}
+    task = _TASKS[trained.kind]
+    about = {"library_name": library, "pipeline_tag": task, "tags": [task, library]}
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n"
 
 
 def _facts(trained: TrainedNetwork) -> str:
     facts = trained.expected
-    counted = cost(trained.network.model, facts.image_size, facts.channels)
+    counted = cost(trained.network.model, facts.example, facts.channels)
     height, width = sides(facts.image_size)
     kind = "RGB" if facts.channels == 3 else count(facts.channels, "channel")
-    square = isinstance(trained.resize, int)
-    resizing = (
-        f"shorter side resized to {trained.resize} pixels"
-        if square
-        else f"resized to cover {shown_size(trained.resize)}"
-    )
+    axes, frames = ("T, H, W", f"{facts.frames} frames of ") if facts.frames else ("H, W", "")
+    outputs = trained.network.describe(facts.example).num_classes
+    answer = f"logits `[N, {outputs}]`; their softmax is the probabilities"
+    if trained.kind == "pixels":
+        answer = f"`[N, {outputs}, H, W]`, of each pixel a logit of each class, then its embedding"
     arguments = f", arguments {_code(trained.config.args)}" if trained.config.args else ""
     names = few([f"`{name}`" for name in facts.classes], _SHOWN_CLASSES)
     rows = [
         ("network", f"`{trained.name}`{arguments}"),
         ("parameters", f"{counted.parameters:,}"),
-        ("operations", f"{counted.flops:,} FLOPs an image, a multiply-add counted as two"),
-        ("input", f"{kind}, {height} x {width} pixels, float in [0, 1], `[N, {facts.channels}, H, W]`"),
+        ("operations", f"{counted.flops:,} FLOPs of one input, a multiply-add counted as two"),
         (
-            "preparation",
-            f"{trained.background} where it is transparent, turned upright by EXIF data, {resizing} "
-            f"({trained.interpolation}, antialiased), centre of {height} x {width} cut out"
-            if facts.channels == 3
-            else "that of the data it was trained on",
+            "input",
+            f"{kind}, {frames}{height} x {width} pixels, float in [0, 1], `[N, {facts.channels}, {axes}]`",
         ),
+        ("preparation", _prepared(trained)),
         ("normalisation", f"(pixel - mean) / std, mean {_numbers(facts.mean)}, std {_numbers(facts.std)}"),
-        ("output", f"logits `[N, {len(facts.classes)}]`; their softmax is the probabilities"),
+        ("output", answer),
         ("classes", f"{names}, in the order of the logits"),
     ]
     return _about(rows)
+
+
+def _prepared(trained: TrainedNetwork) -> str:
+    facts = trained.facts
+    if facts.channels != 3:
+        return "that of the data it was trained on"
+    how = f"{trained.background} where it is transparent, turned upright by EXIF data"
+    if trained.kind == "pixels":
+        return f"{how}; not resized"
+    square = isinstance(trained.resize, int) and not facts.frames
+    resizing = (
+        f"shorter side resized to {trained.resize} pixels"
+        if square
+        else f"resized to cover {shown_size(trained.resize)}"
+    )
+    spaced = f"{facts.frames} frames, each in the middle of one of as many equal parts; " if facts.frames else ""
+    height, width = sides(facts.image_size)
+    return f"{spaced}{how}, {resizing} ({trained.interpolation}, antialiased), centre of {height} x {width} cut out"
 
 
 def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
@@ -121,31 +180,47 @@ def _accuracy(trained: TrainedNetwork, teacher: dict[str, Any] | None) -> str:
     if not metrics:
         return "## Accuracy\n\nNot known: the run has not kept it."
     validation = _data_options(trained).get("validation")
-    images = "the test images" if validation is None else f"training images that were held out ({validation:g} of each)"
+    item = trained.facts.item
+    images = f"the test {item}s"
+    if validation is not None:
+        images = f"training {item}s that were held out ({validation:g} of each)"
     # Percentages first.
     columns = sorted(metrics_of("score", "shots", "fit"), key=lambda metric: metric.unit != "%")
     shown = {metric.title: metrics[metric.name] for metric in columns if metric.name in metrics}
     table = markdown_table([list(shown), [f"{value:.2f}" for value in shown.values()]])
-    text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, the loss in nats:\n\n{table}"
+    others = [
+        f"{metric.title} in {metric.unit}" for metric in columns if metric.title in shown and metric.unit not in "%"
+    ]
+    text = f"## Accuracy\n\nOn {images}, after epoch {epoch}; percent, {', '.join(others)}:\n\n{table}"
+    text += "".join(
+        f"\n\n{metric.title}: {metric.about}." for metric in columns if metric.title in shown and metric.about
+    )
     if trained.weights.path.stem == "best" and _data_options(trained).get("heldout") is not None:
-        text += "\n\nThese weights are those of the best epoch, chosen on training images that were held out."
+        text += f"\n\nThese weights are those of the best epoch, chosen on training {item}s that were held out."
     elif trained.weights.path.stem == "best":
-        text += "\n\nThese weights are those of the best epoch on the same images, so that the figures are too good."
+        text += f"\n\nThese weights are those of the best epoch on the same {item}s, so that the figures are too good."
     if SHOTS.keys() & shown.keys():
         *others, last = SHOTS.values()
-        text += f"\n\n{', '.join(SHOTS).capitalize()}: classes with {', '.join(others)}, and {last} training images."
+        text += f"\n\n{', '.join(SHOTS).capitalize()}: classes with {', '.join(others)}, and {last} training {item}s."
     if teacher is not None:
-        measured = {name.removesuffix("_top1"): value for name, value in teacher.items() if name.endswith("_top1")}
-        of_teacher = ", ".join(f"{value:.2f} % top-1 on the {split} images" for split, value in measured.items())
+        score = score_of(read_history(trained.folder))
+        measured = {
+            name.removesuffix(f"_{score.name}"): value
+            for name, value in teacher.items()
+            if name.endswith(f"_{score.name}")
+        }
+        of_teacher = ", ".join(
+            f"{value:.2f} % {score.title} on the {split} {item}s" for split, value in measured.items()
+        )
         text += f"\n\nIts teacher, `{trained.settings['teacher']['name']}`, has {of_teacher}."
     return text
 
 
 def _use(trained: TrainedNetwork, formats: Sequence[FormatName]) -> str:
     rgb = trained.facts.channels == 3
-    file = "image.png" if rgb else "image.npy"
+    file = "clip" if trained.facts.frames else "image.png" if rgb else "image.npy"
     examples = {
-        "safetensors": _with_this_package(trained.facts.channels),
+        "safetensors": _with_this_package(trained, file),
         "onnx": _with_onnx(file),
         "torch_export": _with_torch_export(file),
     }
@@ -160,11 +235,12 @@ def _use(trained: TrainedNetwork, formats: Sequence[FormatName]) -> str:
     return "\n\n".join(["## Use", *used]) if used else "## Use\n\nOnly `model.json` was exported."
 
 
-def _with_this_package(channels: int) -> str:
+def _with_this_package(trained: TrainedNetwork, file: str) -> str:
+    kind, channels = trained.kind, trained.facts.channels
     rgb = channels == 3
-    same = " (`trg predict FOLDER image.png` does the same)" if rgb else ""
+    same = f" (`trg predict FOLDER {file}` does the same)" if rgb else ""
     told = "" if rgb else f", image_channels={channels}"
-    needed, images = _FILES if rgb else _TENSORS
+    needed, images = {"clips": _CLIPS, "pixels": _PIXELS}.get(kind, _FILES if rgb else _TENSORS)
     return f"""In this folder, with trg_pyg installed{same}:
 
 ```python
@@ -180,20 +256,26 @@ load_weights(network, "{FORMATS["safetensors"].file}")
 classifier = ImageClassifier(network, Normalize(tuple(about["mean"]), tuple(about["std"]))).eval()
 
 {images}
-probabilities = classifier(images.float() / 255).softmax(dim=1)
-print(about["classes"][probabilities[0].argmax()], probabilities[0].max().item())
+{_FOUND if kind == "pixels" else _CLASSIFIED}
 ```"""
 
 
 def _preparation(trained: TrainedNetwork) -> str:
-    return f"""The other files take images that were prepared so:
+    facts = trained.facts
+    if trained.kind == "pixels":
+        height, width = sides(facts.image_size)
+        return _TILES.format(height=height, width=width)
+    imports = "import re\nfrom pathlib import Path\n\n" if facts.frames else ""
+    name = "prepare_frame" if facts.frames else "prepare"
+    of_frames = _OF_FRAMES.format(frames=facts.frames) if facts.frames else ""
+    return f"""The other files take {facts.item}s that were prepared so:
 
 ```python
-import numpy as np
+{imports}import numpy as np
 from PIL import Image, ImageOps
 
 
-def prepare(file, size={sides(trained.facts.image_size)}, resize={sides(trained.resize)}):
+def {name}(file, size={sides(trained.facts.image_size)}, resize={sides(trained.resize)}):
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "{trained.background}"), image).convert("RGB")
     by, over = max((resize[0], image.height), (resize[1], image.width), key=lambda pair: pair[0] / pair[1])
@@ -202,7 +284,7 @@ def prepare(file, size={sides(trained.facts.image_size)}, resize={sides(trained.
     left, top = round((width - size[1]) / 2), round((height - size[0]) / 2)
     pixels = np.asarray(image.crop((left, top, left + size[1], top + size[0])), np.float32) / 255
     return pixels.transpose(2, 0, 1)[None]
-```"""
+{of_frames}```"""
 
 
 def _with_onnx(file: str) -> str:
@@ -260,11 +342,14 @@ def _training(trained: TrainedNetwork, environment: dict[str, Any], teacher: dic
 
 
 def _limits(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: float) -> str:
-    limits = [
-        "It knows the classes above and gives one of them to every image, also to one that shows none.",
-        "The accuracy is that of images like those it was trained on; on others it has not been measured.",
-        "Probabilities are the softmax of the logits: nothing was done to make them match how often they are right.",
-    ]
+    item = trained.facts.item
+    limits = [f"The accuracy is that of {item}s like those it was trained on; on others it has not been measured."]
+    if trained.kind != "pixels":
+        known = f"It knows the classes above and gives one of them to every {item}, also to one that shows none."
+        shares = (
+            "Probabilities are the softmax of the logits: nothing was done to make them match how often they are right."
+        )
+        limits = [known, *limits, shares]
     imbalance = _data_options(trained).get("imbalance")
     if imbalance is not None:
         limits.append(
@@ -274,7 +359,7 @@ def _limits(trained: TrainedNetwork, formats: Sequence[FormatName], tolerance: f
     if files:
         limits.append(
             f"{files}: loaded again after they were written, their logits were those of the original but for rounding "
-            f"({tolerance:.1e}), in batches of {', '.join(map(str, BATCHES))} images on a CPU."
+            f"({tolerance:.1e}), in batches of {', '.join(map(str, BATCHES))} {item}s on a CPU."
         )
     return "\n".join(["## Limits", "", *(f"* {limit}" for limit in limits)])
 

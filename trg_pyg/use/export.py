@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from trg_pyg._files import made_whole, write_text, written
 from trg_pyg._program import say
-from trg_pyg._size import Size, sides
+from trg_pyg._size import sides
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.image_classifier import ImageClassifier
@@ -55,7 +55,7 @@ def export(trained: TrainedNetwork, output: Path, formats: Sequence[FormatName])
     with written(output), made_whole(output) as folder:
         write_about(trained, folder)
         for name in names:
-            _write_verified(name, classifier, facts.image_size, about, folder, images, expected)
+            _write_verified(name, classifier, about, folder, images, expected)
         if is_timms(trained) and "safetensors" in names:
             _write_for_timm(trained, folder, images, expected)
         write_text(folder / "README.md", card)
@@ -145,14 +145,13 @@ def _write_for_timm(trained: TrainedNetwork, folder: Path, images: Tensor, expec
 def _write_verified(
     name: FormatName,
     classifier: ImageClassifier,
-    size: Size,
     about: dict[str, str],
     folder: Path,
     images: Tensor,
     expected: Tensor,
 ) -> None:
     file = FORMATS[name].file
-    write(name, classifier, size, about, folder)
+    write(name, classifier, images.shape[1:], about, folder)
     with torch.no_grad():
         try:
             gap = difference(FORMATS[name].read(folder), images.float() / 255, expected)
@@ -171,10 +170,11 @@ def _write_verified(
 
 
 def _images_like_those(facts: DataFacts) -> Tensor:
-    """Return smooth noise with the mean and deviation of the training images, uint8 ``[N, C, H, W]``."""
+    """Return smooth noise with the mean and deviation of the training images or clips, uint8 ``[N, *shape]``."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(max(BATCHES), facts.channels, 4, 4, generator=generator)
-    fine = torch.randn(max(BATCHES), facts.channels, *sides(facts.image_size), generator=generator)
-    smooth = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear") + 0.3 * fine
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (facts.mean, facts.std))
+    channels, *grid = facts.shape
+    coarse = torch.randn(max(BATCHES), channels, *[4] * len(grid), generator=generator)
+    fine = torch.randn(max(BATCHES), channels, *grid, generator=generator)
+    smooth = F.interpolate(coarse, size=grid, mode="trilinear" if facts.frames else "bilinear") + 0.3 * fine
+    mean, std = (torch.tensor(values).view(-1, *[1] * len(grid)) for values in (facts.mean, facts.std))
     return ((mean + std * smooth).clamp(0, 1) * 255).to(torch.uint8)

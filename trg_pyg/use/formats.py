@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from trg_pyg._files import replaced_whole
-from trg_pyg._size import Size, sides
 from trg_pyg.errors import InputError, require
 from trg_pyg.models.image_classifier import ImageClassifier
 from trg_pyg.models.weights import save_weights
-from trg_pyg.use.load import WEIGHTS, load
+from trg_pyg.use.load import KINDS, WEIGHTS, load
 
 FormatName = Literal["safetensors", "onnx", "torch_export"]
-# Images float [N, C, H, W] in [0, 1] to logits [N, classes].
+# Images float [N, C, H, W], or clips [N, C, T, H, W], in [0, 1] to logits.
 Classify = Callable[[Tensor], Tensor]
 BATCHES = (1, 2, 7)
 # Of the largest logit; rounding of float32 through some hundred layers stays far below it.
@@ -36,13 +35,13 @@ class Format:
     Attributes:
         file: its name.
         needs: packages that it takes, which are no requirement of this one.
-        write: writes a network, which takes images of a size, with strings about it, into a folder.
+        write: writes a network, which takes images or clips of a shape, with strings about it, into a folder.
         read: returns the network of a folder as a function.
     """
 
     file: str
     needs: tuple[str, ...]
-    write: Callable[[ImageClassifier, Size, dict[str, str], Path], None]
+    write: Callable[[ImageClassifier, Sequence[int], dict[str, str], Path], None]
     read: Callable[[Path], Classify]
 
 
@@ -66,8 +65,8 @@ def difference(classify: Classify, images: Tensor, expected: Tensor) -> float:
 
     Args:
         classify: the network that was read again.
-        images: float ``[N, C, H, W]`` in [0, 1], N at least the largest batch.
-        expected: the logits of the original, ``[N, classes]``.
+        images: float ``[N, C, H, W]``, or clips, in [0, 1], N at least the largest batch.
+        expected: the logits of the original, ``[N, classes]``, or of each pixel.
 
     Raises:
         InputError: the logits of a batch have another shape, or the network does not take such a batch.
@@ -93,18 +92,18 @@ def tolerance(expected: Tensor) -> float:
     return _RELATIVE * expected.abs().max().item() + _ABSOLUTE
 
 
-def _write_safetensors(classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
+def _write_safetensors(classifier: ImageClassifier, shape: Sequence[int], about: dict[str, str], folder: Path) -> None:
     save_weights(classifier.network, folder / WEIGHTS, about)
 
 
 def _read_safetensors(folder: Path) -> Classify:
-    network = load(folder, own_code=True).network  # what was trained here
+    network = load(folder, own_code=True, kinds=KINDS).network  # what was trained here
     return lambda images: network(images).logits
 
 
-def _write_torch_export(classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
+def _write_torch_export(classifier: ImageClassifier, shape: Sequence[int], about: dict[str, str], folder: Path) -> None:
     stream = io.BytesIO()
-    program = torch.export.export(classifier, (_example(classifier, size),), dynamic_shapes=(_any_batch(),))
+    program = torch.export.export(classifier, (_example(shape),), dynamic_shapes=(_any_batch(),))
     torch.export.save(program, stream)
     with replaced_whole(folder / "model.pt2") as temporary:
         temporary.write_bytes(stream.getvalue())
@@ -115,12 +114,12 @@ def _read_torch_export(folder: Path) -> Classify:
     return torch.export.load(folder / "model.pt2").module()
 
 
-def _write_onnx(classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
+def _write_onnx(classifier: ImageClassifier, shape: Sequence[int], about: dict[str, str], folder: Path) -> None:
     numbers = sum(tensor.numel() * tensor.element_size() for tensor in classifier.state_dict().values())
     require(numbers < _MOST_BYTES, f"a single .onnx file holds at most 2 GB, and the weights have {numbers:,} bytes")
     program = torch.onnx.export(
         classifier,
-        (_example(classifier, size),),
+        (_example(shape),),
         dynamo=True,
         dynamic_shapes=(_any_batch(),),
         input_names=["images"],
@@ -142,21 +141,23 @@ def _read_onnx(folder: Path) -> Classify:
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-def _example(classifier: ImageClassifier, size: Size) -> Tensor:
-    return torch.full((2, classifier.channels, *sides(size)), 0.5)
+def _example(shape: Sequence[int]) -> Tensor:
+    return torch.full((2, *shape), 0.5)
 
 
 def _any_batch() -> dict[int, Any]:
     return {0: torch.export.Dim("batch")}
 
 
-def write(name: FormatName, classifier: ImageClassifier, size: Size, about: dict[str, str], folder: Path) -> None:
+def write(
+    name: FormatName, classifier: ImageClassifier, shape: Sequence[int], about: dict[str, str], folder: Path
+) -> None:
     """Write a network in one format.
 
     Args:
         name: of the format.
         classifier: on the CPU, in evaluation mode.
-        size: side of its images, or height and width.
+        shape: of each of its images, ``(C, H, W)``, or clips, ``(C, T, H, W)``.
         about: strings that a file carries, where its format can.
         folder: that exists.
 
@@ -167,7 +168,7 @@ def write(name: FormatName, classifier: ImageClassifier, size: Size, about: dict
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch about its own exporters
-            FORMATS[name].write(classifier, size, about, folder)
+            FORMATS[name].write(classifier, shape, about, folder)
     except (InputError, OSError):
         raise
     except Exception as error:  # exporters raise what the network makes them raise

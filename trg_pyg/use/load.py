@@ -178,13 +178,15 @@ def load(
     path = Path(path)
     require(path.exists(), f"{path}: there is no such file or folder")
     folder = path.parent if path.is_file() else path
+    found = None
     if (folder / CONFIG).is_file():
         found = _of_run(path, folder, path if path.is_file() else path / f"{which}.safetensors", taps)
+    elif (folder / ABOUT).is_file():
+        found = _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)
+    if found is not None:
         wanted = " or ".join(kinds)
         require(found.kind in kinds, f"{path} is a network of {found.kind}, and this is for those of {wanted}")
         return found
-    if (folder / ABOUT).is_file():
-        return _exported(path, folder, path if path.is_file() else path / WEIGHTS, own_code)
     require(
         folder == path,
         f"{path} lies in no folder of a run; weights of other programs are evaluated by {program('evaluate')} "
@@ -247,6 +249,7 @@ def write_about(trained: TrainedNetwork, folder: Path) -> None:
         "args": trained.config.args,
         "classes": list(facts.classes),
         "image_size": facts.image_size,
+        **({"frames": facts.frames} if facts.frames else {}),
         "resize": trained.resize,
         "interpolation": trained.interpolation,
         "background": trained.background,
@@ -285,11 +288,11 @@ def _exported(path: Path, folder: Path, file: Path, own_code: bool) -> TrainedNe
 
 
 def _facts(stored: dict[str, Any]) -> DataFacts:
-    classes, size = stored["classes"], read_size(stored["image_size"])
+    classes, size, frames = stored["classes"], read_size(stored["image_size"]), stored.get("frames", 0)
     channels = [stored[name] for name in ("mean", "std")]
     named = isinstance(classes, list) and len(classes) > 0 and all(isinstance(name, str) for name in classes)
     sound = all(isinstance(each, list) and {type(value) for value in each} == {float} for each in channels)
-    if not (named and sound and len(channels[0]) == len(channels[1])):
+    if not (named and sound and len(channels[0]) == len(channels[1]) and type(frames) is int and frames >= 0):
         raise ValueError("a value of another kind")
     mean, std = (tuple(each) for each in channels)
-    return DataFacts(tuple(classes), size, mean, std)
+    return DataFacts(tuple(classes), size, mean, std, frames=frames)

@@ -10,7 +10,7 @@ import torch
 from trg_pyg.batch import Inputs, changed
 from trg_pyg.data.files.loose_images import read_images
 from trg_pyg.data.video.clips import read_clips
-from trg_pyg.errors import require
+from trg_pyg.errors import an, require
 from trg_pyg.use.load import TrainedNetwork
 
 
@@ -63,7 +63,7 @@ def predict(
         sound = [i for i in range(len(part)) if i not in errors]
         answers: dict[int, list[tuple[str, float]]] = {}
         if sound:
-            which = {"text": "a text", "clip": "a clip", "image": "an image"}[trained.facts.item]
+            which = an(trained.facts.item)
             which += "" if isinstance(part[0], str) else f" of {part[sound[0]]} to {part[sound[-1]]}"
             seen = _rows(inputs, sound, device)
             answers = dict(zip(sound, _classes(trained, seen, top, which), strict=True))

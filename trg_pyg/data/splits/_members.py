@@ -16,12 +16,12 @@ def members(targets: Tensor, num_classes: int) -> tuple[Tensor, ...]:
     return torch.argsort(targets, stable=True).split(sizes)
 
 
-def check_classes(classes: Sequence[str], place: object) -> None:
+def check_classes(classes: Sequence[str], place: object, item: str = "image") -> None:
     """Raise :class:`InputError` unless there are two classes or more."""
     require(
         len(classes) > 1,
-        f"{place}: one class, {few(classes)}, of which every network is right about all images; give images of two "
-        "classes or more, each in a folder of its own or with a label of its own",
+        f"{place}: one class, {few(classes)}, of which every network is right about all {item}s; give {item}s of "
+        "two classes or more, each in a folder of its own or with a label of its own",
     )
 
 

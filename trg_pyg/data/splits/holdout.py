@@ -34,7 +34,7 @@ def check_fraction(fraction: float, split: Held = "test") -> None:
 
 
 def holdout_indices(
-    targets: Tensor, classes: Sequence[str], fraction: float, seed: int, split: Held = "test"
+    targets: Tensor, classes: Sequence[str], fraction: float, seed: int, split: Held = "test", item: str = "image"
 ) -> Tensor:
     """Choose the images to hold out, the same share of each class.
 
@@ -45,6 +45,7 @@ def holdout_indices(
             has three, and at least one is left.
         seed: chooses the images; torch's global generator is neither read nor advanced.
         split: what they are held out for, for the error message.
+        item: what one of them is called, for the error message.
 
     Returns:
         Positions in ``targets``, int64 [M] on the CPU, ascending.
@@ -56,10 +57,10 @@ def holdout_indices(
     groups = members(targets, len(classes))
     small = [name for name, group in zip(classes, groups, strict=True) if len(group) < 2]
     if small:
-        images = "images" if split == "test" else "training images"
+        items = f"{item}s" if split == "test" else f"training {item}s"
         raise InputError(
             f"a {split} split cannot be held out: {few(small)} ha{'s' if len(small) == 1 else 've'} fewer than two "
-            f"{images}; add images or {_REMEDIES[split]}"
+            f"{items}; add {item}s or {_REMEDIES[split]}"
         )
     generator = torch.Generator().manual_seed(seed)
     held = []

@@ -45,8 +45,8 @@ def long_tail_counts(n_max: int, num_classes: int, imbalance: float) -> list[int
     counts = [_floor(n_max * (1 / imbalance) ** (i / last)) for i in range(num_classes)]
     if 0 in counts:
         raise InputError(
-            f"imbalance {imbalance:g} leaves {counts.count(0)} of {num_classes} classes without an image, the largest "
-            f"has {n_max}; choose an imbalance of at most {n_max}"
+            f"imbalance {imbalance:g} leaves {counts.count(0)} of {num_classes} classes empty, the largest has "
+            f"{n_max}; choose an imbalance of at most {n_max}"
         )
     return counts
 

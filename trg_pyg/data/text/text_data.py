@@ -20,9 +20,15 @@ from trg_pyg.tasks.text_classification import TextClassification
 
 @dataclass(frozen=True, eq=False)
 class TextSet(InputSet):
-    """Texts and their classes; ``inputs`` are what :meth:`~trg_pyg.data.text.vocabulary.Vocabulary.encode` gives."""
+    """Texts and their classes; ``inputs`` are what :meth:`~trg_pyg.data.text.vocabulary.Vocabulary.encode` gives.
+
+    Attributes:
+        vocabulary: how they became numbers.
+    """
 
     task: ClassVar[Task] = TextClassification()
+
+    vocabulary: Vocabulary | None = None
 
 
 class Texts(NamedTuple):
@@ -79,7 +85,7 @@ class TextData(Data):
         classes = tuple(sorted(set(train.labels)))
         if test is None:
             targets = _numbers(train.labels, classes, "training")
-            held = holdout_indices(targets, classes, self._test_share, self.subset_seed).tolist()
+            held = holdout_indices(targets, classes, self._test_share, self.subset_seed, item="text").tolist()
             left = sorted({*range(len(train.texts))} - {*held})
             train, test = _part(train, left), _part(train, held)
         vocabulary = self.vocabulary or self._vocabulary(train.texts)

@@ -83,7 +83,7 @@ class VideoData(ImageData):
         train = splits.train
         assert isinstance(train, VideoSet)
         kept = torch.zeros(len(train), dtype=torch.bool)
-        kept[holdout_indices(train.targets, splits.classes, self.labelled, self.subset_seed)] = True
+        kept[holdout_indices(train.targets, splits.classes, self.labelled, self.subset_seed, item="clip")] = True
         others = train.select(~kept)
         # Nobody may learn of the labels that were taken away.
         unlabelled = replace(others, targets=torch.zeros_like(others.targets))
