@@ -3,6 +3,7 @@
 from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
 from trg_pyg.data.corruption import Corruption
+from trg_pyg.data.detection.box_folder import Annotated, Box, BoxFolder, read_boxes
 from trg_pyg.data.detection.detection_data import DetectionData, DetectionSet, MirroredBoxes, padded
 from trg_pyg.data.detection.pasted_digits import PastedDigits
 from trg_pyg.data.digits import Digits
@@ -39,10 +40,13 @@ from trg_pyg.data.video.video_folder import VideoFolder
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "Annotated",
     "Augment",
     "BadImage",
     "BadImages",
     "BatchLoader",
+    "Box",
+    "BoxFolder",
     "Corruption",
     "Data",
     "DataFacts",
@@ -93,6 +97,7 @@ __all__ = [
     "long_tail_indices",
     "make_loader",
     "padded",
+    "read_boxes",
     "read_clips",
     "read_image",
     "read_images",

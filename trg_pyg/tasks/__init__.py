@@ -1,7 +1,7 @@
 """What is learnt of data: the loss of the labels, what logits are, and how a network is scored."""
 
 from trg_pyg.tasks.base import Task
-from trg_pyg.tasks.detection import Detection, average_precision, boxes_of, check_scorer
+from trg_pyg.tasks.detection import Detection, average_precision, boxes_of, check_scorer, counted_boxes
 from trg_pyg.tasks.image_classification import ImageClassification
 from trg_pyg.tasks.instance_segmentation import InstanceSegmentation, instances_of
 from trg_pyg.tasks.text_classification import TextClassification
@@ -17,5 +17,6 @@ __all__ = [
     "average_precision",
     "boxes_of",
     "check_scorer",
+    "counted_boxes",
     "instances_of",
 ]

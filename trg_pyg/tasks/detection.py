@@ -74,7 +74,7 @@ class Detection(Task):
     def check_set(self, outputs: "Outputs", targets: Tensor, groups: Groups) -> None:
         """Refuse labels that are no boxes of the images, and images that have none at all."""
         _check(outputs.logits, targets[: len(outputs.logits)])
-        require(bool(_counted(targets).any()), "the images to evaluate on have no box at all: choose others")
+        require(bool(counted_boxes(targets).any()), "the images to evaluate on have no box at all: choose others")
 
     def measure(self, outputs: "Outputs", batch: Batch) -> dict[str, Tensor]:
         """Return the loss of each image, and ``found``, see :func:`boxes_of`."""
@@ -163,7 +163,7 @@ def _boxes(rows: Tensor) -> list[dict[str, Any]]:
     return found
 
 
-def _counted(targets: Tensor) -> Tensor:
+def counted_boxes(targets: Tensor) -> Tensor:
     """Return which boxes are learnt, and count, bool ``[B, M]``."""
     return (targets[..., 4] >= 0) & (targets[..., 5] == 0)
 
@@ -176,7 +176,7 @@ def _parts(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _losses(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     scores, differences, anchors = _parts(logits)
-    counted = [boxes[there] for boxes, there in zip(targets, _counted(targets), strict=True)]
+    counted = [boxes[there] for boxes, there in zip(targets, counted_boxes(targets), strict=True)]
     told = [{"boxes": boxes[:, :4], "labels": boxes[:, 4].long()} for boxes in counted]
     answers = {"cls_logits": scores, "bbox_regression": differences}
     losses = _rules().compute_loss(told, answers, list(anchors.detach()))
