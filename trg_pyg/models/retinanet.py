@@ -29,7 +29,8 @@ def retinanet(num_classes: int = 2, backbone: str = "resnet8", stages: int = 2, 
     """RetinaNet (Lin et al., arXiv 1708.02002) with the pyramid, anchors and heads of torchvision.
 
     The pyramid has the last stages of another network, top-down, and two coarser levels. Each cell of a level has nine
-    anchors, of three sizes from 4 cells on and of three shapes. Images of any size.
+    anchors, of three sizes from 4 cells on and of three shapes. Ours: pyramid and heads have group norm, in groups of
+    8, so that they learn from scratch. Images of any size.
 
     Args:
         num_classes: classes of a box; background is none of them.
@@ -77,13 +78,12 @@ class RetinaNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.fpn = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(channels, channels))
+        norm = partial(nn.GroupNorm, _GROUPS)
+        self.fpn = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(channels, channels), norm)
         strides = [*strides, 2 * strides[-1], 4 * strides[-1]]
         sizes = tuple(tuple(_CELLS * stride * scale for scale in _SCALES) for stride in strides)
         self.anchors = AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
-        self.head = RetinaNetHead(
-            channels, len(_SCALES) * len(_RATIOS), num_classes, norm_layer=partial(nn.GroupNorm, _GROUPS)
-        )
+        self.head = RetinaNetHead(channels, len(_SCALES) * len(_RATIOS), num_classes, norm_layer=norm)
         fine = [f"fpn.layer_blocks.{level}" for level in range(len(widths))]
         self.default_taps = ("fpn.extra_blocks.p7", "fpn.extra_blocks.p6", *reversed(fine))
 
