@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from trg_pyg.distillers import FGD, Losses
 from trg_pyg.errors import InputError
 from trg_pyg.losses import focal_errors
+from trg_pyg.models import Networks, TappedModel, build_model
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.step import Step
 from trg_pyg.tasks import Detection
@@ -130,6 +131,20 @@ def test_features_in_half_precision_are_compared_in_full():
     assert all(
         value.dtype == torch.float32 and value.isfinite() for value in parts(made(), (student, teacher)).values()
     )
+
+
+@pytest.mark.parametrize("inherit", [True, False])
+def test_the_student_begins_with_the_pyramid_and_the_heads_of_its_teacher(inherit):
+    student, teacher = (TappedModel(build_model("retinanet", 2, channels=8), "stages") for _ in range(2))
+    distiller = FGD(student.describe(32), teacher.describe(32), inherit=inherit)
+    told = distiller.meet(Networks(student, teacher), lambda: [], torch.Generator())
+    same = {
+        name for name, each in student.named_parameters() if torch.equal(each, dict(teacher.named_parameters())[name])
+    }
+    drawn = {"model.fpn.inner_blocks.0.0.weight", "model.head.classification_head.conv.0.0.weight"}
+    assert (drawn <= same) == inherit
+    assert "model.backbone.conv1.weight" not in same
+    assert told == ({"inherited": 44} if inherit else {})
 
 
 def test_a_part_of_weight_zero_is_left_out():

@@ -1,17 +1,19 @@
 """Focal and global distillation for detectors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from trg_pyg.batch import Batch
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.map_term import stage_pairs
 from trg_pyg.distillers.terms import TermDistiller
 from trg_pyg.errors import require
 from trg_pyg.losses.focal import focal_errors
+from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nn.global_context import GlobalContext
 from trg_pyg.step import Step
@@ -33,7 +35,9 @@ class FGD(TermDistiller):
     over the levels l, paired from the last tap backwards. Objects, background and attention are
     :func:`~trg_pyg.losses.focal.focal_errors`, the last one of cells and channels together. Context is the squared
     error of both maps behind a :class:`~trg_pyg.nn.global_context.GlobalContext` each, which learn with the student.
-    Where channels differ, a 1x1 convolution brings the student's map to the teacher's.
+    Where channels differ, a 1x1 convolution brings the student's map to the teacher's. The student begins with the
+    teacher's pyramid and heads, as far as they have the same shapes; ``inherited`` of the first epoch says how many
+    tensors that are.
 
     The parts are sums, and the published weights, those of the authors' configuration, are for maps of 256 channels,
     the finest with 100 x 100 cells. Ours: a sum over C channels is multiplied by 256 / C, one over cells by 10,000 over
@@ -47,6 +51,7 @@ class FGD(TermDistiller):
         background_weight: weight of the background.
         attention_weight: weight of the attention.
         context_weight: weight of the context.
+        inherit: whether the student begins with the teacher's weights outside of its ``backbone``.
         **options: ce_weight, of the losses of the labels; kd_weight is refused.
 
     Raises:
@@ -66,9 +71,11 @@ class FGD(TermDistiller):
         background_weight: float = 5e-4,
         attention_weight: float = 5e-4,
         context_weight: float = 5e-6,
+        inherit: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(student, teacher, **options)
+        self.inherit = inherit
         self.weights = {
             "objects": objects_weight,
             "background": background_weight,
@@ -90,6 +97,15 @@ class FGD(TermDistiller):
         self.contexts = nn.ModuleList(GlobalContext(width) for width in widths)
         self.teacher_contexts = nn.ModuleList(GlobalContext(width) for width in widths)
         self.of_cells = _CELLS / max(math.prod(t.grid) for _, _, t in self.levels)
+
+    def meet(
+        self,
+        networks: Networks,
+        batches: Callable[[], Iterable[Batch]],
+        generator: torch.Generator,
+    ) -> dict[str, float]:
+        """Give the student the teacher's pyramid and heads."""
+        return {"inherited": networks.inherit("backbone")} if self.inherit else {}
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of each part."""
