@@ -3,7 +3,7 @@
 from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
 from trg_pyg.data.corruption import Corruption
-from trg_pyg.data.detection.box_folder import Annotated, Box, BoxFolder, read_boxes
+from trg_pyg.data.detection.box_folder import AnnotatedImage, Box, BoxFolder, read_boxes
 from trg_pyg.data.detection.detection_data import DetectionData, DetectionSet, MirroredBoxes, padded
 from trg_pyg.data.detection.pasted_digits import PastedDigits
 from trg_pyg.data.digits import Digits
@@ -40,7 +40,7 @@ from trg_pyg.data.video.video_folder import VideoFolder
 __all__ = [
     "CIFAR10",
     "CIFAR100",
-    "Annotated",
+    "AnnotatedImage",
     "Augment",
     "BadImage",
     "BadImages",

@@ -36,7 +36,7 @@ class Box(NamedTuple):
     passed_over: bool
 
 
-class Annotated(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """An image file and its boxes.
 
     Attributes:
@@ -112,11 +112,11 @@ class BoxFolder(DetectionData):
         parts = [[each for at, each in enumerate(found) if (at in held) == tested] for tested in (False, True)]
         return self._set(parts[0], classes), self._set(parts[1], classes), classes
 
-    def _set(self, found: list[Annotated], classes: tuple[str, ...]) -> DetectionSet:
+    def _set(self, found: list[AnnotatedImage], classes: tuple[str, ...]) -> DetectionSet:
         images, boxes = zip(*(self._item(each, classes) for each in found), strict=True)
         return DetectionSet(torch.from_numpy(np.stack(images)), padded(boxes))
 
-    def _item(self, each: Annotated, classes: tuple[str, ...]) -> tuple[np.ndarray, torch.Tensor]:
+    def _item(self, each: AnnotatedImage, classes: tuple[str, ...]) -> tuple[np.ndarray, torch.Tensor]:
         image = _opened(each.image)
         width, height = image.size
         require(
@@ -130,7 +130,7 @@ class BoxFolder(DetectionData):
         return pixels, torch.tensor(rows).reshape(-1, 6)
 
 
-def read_boxes(folder: Path) -> tuple[list[Annotated], tuple[str, ...]]:
+def read_boxes(folder: Path) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
     """Return the images of a folder with their boxes, by name, and the classes that there are.
 
     Args:
@@ -165,7 +165,7 @@ def _names(images: Path) -> list[Path]:
     return [each for each in images.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES and each.name[0] != "."]
 
 
-def _of_coco(file: Path, images: Path) -> tuple[list[Annotated], tuple[str, ...]]:
+def _of_coco(file: Path, images: Path) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         names = {each["id"]: str(each["name"]) for each in content["categories"]}
@@ -195,7 +195,7 @@ def _of_coco(file: Path, images: Path) -> tuple[list[Annotated], tuple[str, ...]
     for image, (name, said) in sorted(listed.items(), key=lambda each: each[1][0]):
         inside = not Path(name).is_absolute() and ".." not in Path(name).parts
         require(inside, f"{file} names the image {name!r}, which lies outside of {images}: name those below it")
-        found.append(Annotated(images / name, boxes[image], said, file))
+        found.append(AnnotatedImage(images / name, boxes[image], said, file))
     return found, tuple(name for _, name in sorted(names.items()))
 
 
@@ -203,7 +203,7 @@ def _said(image: dict[str, Any]) -> tuple[int, int] | None:
     return (int(image["width"]), int(image["height"])) if "width" in image and "height" in image else None
 
 
-def _of_voc(folder: Path, images: Path) -> list[Annotated]:
+def _of_voc(folder: Path, images: Path) -> list[AnnotatedImage]:
     by_stem: dict[str, Path] = {}
     for image in _names(images):
         other = by_stem.setdefault(image.stem, image)
@@ -219,7 +219,7 @@ def _of_voc(folder: Path, images: Path) -> list[Annotated]:
         except (OSError, xml.ParseError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{file} is no annotation as Pascal VOC has them ({reason}); write it again") from error
-        found.append(Annotated(by_stem[file.stem], boxes, said, file))
+        found.append(AnnotatedImage(by_stem[file.stem], boxes, said, file))
     return found
 
 
@@ -240,7 +240,7 @@ def _text(item: xml.Element, name: str) -> str:
     return text
 
 
-def _row(box: Box, of: Annotated, size: tuple[int, int], classes: tuple[str, ...]) -> list[float]:
+def _row(box: Box, of: AnnotatedImage, size: tuple[int, int], classes: tuple[str, ...]) -> list[float]:
     """Return the numbers of a box, as shares of the sides."""
     left, top, right, bottom = box.corners
     shown = f"{of.source}: the box ({left:g}, {top:g}) to ({right:g}, {bottom:g}) of {of.image.name}"
