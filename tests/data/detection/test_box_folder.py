@@ -76,7 +76,7 @@ def test_boxes_are_shares_of_the_sides_and_images_are_stretched(tmp_path, kind):
 
 
 def test_whole_images_are_held_out(tmp_path):
-    write_coco(tmp_path, [annotation()], number_of=10)
+    write_coco(tmp_path, [annotation(image_id=image) for image in range(1, 11)], number_of=10)
     splits = BoxFolder(str(tmp_path), size=32).load()
     assert (len(splits.train), len(splits.test)) == (8, 2)
     seeds = {BoxFolder(str(tmp_path), 32, subset_seed=seed).load().test.images.sum().item() for seed in range(3)}
@@ -84,8 +84,15 @@ def test_whole_images_are_held_out(tmp_path):
     assert len(BoxFolder(str(tmp_path), 32, heldout=0.25).load().heldout) == 2
 
 
+def test_images_without_any_box_that_counts_are_refused_before_a_training(tmp_path):
+    for split, annotations in (("train", [annotation()]), ("test", [annotation(iscrowd=1)])):
+        write_coco(tmp_path / split, annotations)
+    with pytest.raises(InputError, match="none of the 3 test images has a box that counts"):
+        BoxFolder(str(tmp_path), size=32).load()
+
+
 def test_one_class_is_enough(tmp_path):
-    write_coco(tmp_path, [annotation()], categories=CATEGORIES[:1])
+    write_coco(tmp_path, [annotation(image_id=image) for image in (1, 2, 3)], categories=CATEGORIES[:1])
     assert BoxFolder(str(tmp_path), size=32).load().classes == ("tree",)
 
 

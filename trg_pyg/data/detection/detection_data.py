@@ -11,8 +11,9 @@ from torch import Tensor
 from trg_pyg._transfer import to_device
 from trg_pyg.data.base import Data, ImageSet, Source, Splits, channel_statistics
 from trg_pyg.data.loading.augment import Augment
+from trg_pyg.errors import require
 from trg_pyg.tasks.base import Task
-from trg_pyg.tasks.detection import BOX_NUMBERS, Detection, check_scorer
+from trg_pyg.tasks.detection import BOX_NUMBERS, Detection, check_scorer, counted_boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class DetectionData(Data):
         heldout: as of :class:`~trg_pyg.data.base.Data`, a share of all training images.
 
     Raises:
-        InputError: when it is loaded, the package that scores boxes is not installed.
+        InputError: when it is loaded, the package that scores boxes is not installed, or no image has a box.
     """
 
     def __init__(
@@ -75,6 +76,9 @@ class DetectionData(Data):
         check_scorer()  # before a training that ends in an evaluation
         train = splits.train
         assert isinstance(train, ImageSet)
+        for split, part in (("training", train), (splits.evaluated, splits.test)):
+            there = bool(counted_boxes(part.targets).any())
+            require(there, f"none of the {len(part)} {split} images has a box that counts: add some that have one")
         mean, std = channel_statistics(train.images)
         return replace(splits, mean=mean, std=std)
 
