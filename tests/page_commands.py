@@ -5,6 +5,7 @@ no wandb, few digits, and photographs where the page takes data that have to be 
 here, such as Slurm's, has its own arguments checked and the program behind it run.
 """
 
+import json
 import re
 import runpy
 import shlex
@@ -14,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,12 +26,15 @@ from wandb.cli.cli import cli
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
 from trg_pyg.data import (
+    BoxFolder,
+    DetectionSet,
     Digits,
     ImageData,
     ImageSet,
     InstanceSet,
     LabelMaps,
     MovingDigits,
+    PastedDigits,
     Reviews,
     Texts,
     TouchingDigits,
@@ -114,15 +119,18 @@ def few_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave TouchingDigits few scenes."""
-    read = TouchingDigits._read
+    """Leave TouchingDigits and PastedDigits few scenes."""
+    for cls in (TouchingDigits, PastedDigits):
+        monkeypatch.setattr(cls, "_read", _fewer(cls._read))
 
-    def fewer(self: TouchingDigits) -> tuple[InstanceSet, InstanceSet, tuple[str, ...]]:
+
+def _fewer(read: Any) -> Any:
+    def fewer(self: Any) -> tuple[InstanceSet | DetectionSet, InstanceSet | DetectionSet, tuple[str, ...]]:
         *splits, classes = read(self)
         train, test = (split.select(torch.arange(8)) for split in splits)
         return train, test, classes
 
-    monkeypatch.setattr(TouchingDigits, "_read", fewer)
+    return fewer
 
 
 def write_cells(folder: Path) -> None:
@@ -136,6 +144,21 @@ def write_cells(folder: Path) -> None:
         Image.fromarray(labels.numpy()).save(folder / "cells" / "labels" / f"{number}.png")
         Image.fromarray(image.numpy()).save(folder / "cells" / "images" / f"{number}.png")
     Image.fromarray(image.numpy()).save(folder / "new.png")
+
+
+def write_trees(folder: Path) -> None:
+    """Write ``trees/images/<n>.png``, of squares, and ``trees/boxes.json``."""
+    place = folder / "trees"
+    (place / "images").mkdir(parents=True)
+    images, boxes = [], []
+    for number in range(5):
+        image = torch.zeros(64, 64, 3, dtype=torch.uint8)
+        image[8 : 24 + number, 8:40] = 200
+        Image.fromarray(image.numpy()).save(place / "images" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
+        boxes.append({"id": number, "image_id": number, "category_id": 1, "bbox": [8, 8, 32, 16 + number]})
+    listed = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "crown"}]}
+    (place / "boxes.json").write_text(json.dumps(listed))
 
 
 def write_texts(folder: Path) -> None:
@@ -183,6 +206,7 @@ class Place:
         write_photos(folder)
         write_texts(folder)
         write_cells(folder)
+        write_trees(folder)
         write_clips(folder)
         for page in GUIDES:
             for name, text in files(page.read_text()).items():
@@ -253,6 +277,8 @@ class Place:
         data = choices.config.data
         if isinstance(data, LabelMaps) and not data.root.exists():
             small += ["--data.root=cells", "--data.size=64"]
+        if isinstance(data, BoxFolder) and not data.root.exists():
+            small += ["--data.root=trees", "--data.size=64"]
         if isinstance(data, MovingDigits):
             small += ["--data.clips=24"]
         elif (

@@ -66,7 +66,23 @@ METRICS = (
     ),
     Metric("test/voi", "VOI", "bits", "lower", "score", about="variation of information, over true foreground"),
     Metric("test/arand", "ARAND", "%", "lower", "score", about="adapted Rand error, over true foreground"),
+    Metric(
+        "test/ap",
+        "AP",
+        "%",
+        "higher",
+        "score",
+        about="mean average precision over overlaps of 0.5, 0.55 to 0.95, of COCO",
+    ),
     Metric("test/ap50", "AP50", "%", "higher", "score"),
+    Metric("test/ap75", "AP75", "%", "higher", "score"),
+    Metric(
+        "test/ap_small", "AP small", "%", "higher", "score", about="of boxes with a side below a sixth of the image's"
+    ),
+    Metric("test/ap_medium", "AP medium", "%", "higher", "score"),
+    Metric(
+        "test/ap_large", "AP large", "%", "higher", "score", about="of boxes with a side from half of the image's on"
+    ),
     Metric("test/loss", "loss", "nats", "lower", "fit"),
     Metric("test/ece", "ECE", "%", "lower", "fit"),
     Metric("test/robust_top1", "robust", "%", "higher", "fit"),
@@ -85,6 +101,7 @@ METRICS = (
     Metric("test/corrupted_top1", "corrupted", "%", "higher", "score"),
     Metric("best/top1", "best epoch", "%", "higher", "best"),
     Metric("best/sbd", "best SBD", "%", "higher", "best"),
+    Metric("best/ap", "best AP", "%", "higher", "best"),
     Metric(
         "passes",
         "passes",

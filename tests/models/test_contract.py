@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from trg_pyg.models import TappedModel, build_model
+from trg_pyg.models.retinanet import ANCHOR_NUMBERS
 from trg_pyg.models.unet import PIXEL_EMBEDDING
 from trg_pyg.models.zoo import _zoo
 
@@ -77,8 +78,8 @@ TABLE = {
     "vit_tiny_patch4_32": Row(5_380_132, 152, "class_token", "heads.head.bias", VIT, 192),
 }
 OF_IMAGES = [name for name in _zoo() if name not in ("text_transformer", "c3d")]
-# Their logits are of the classes, and of what else a pixel has.
-OF_PIXELS = {"unet": PIXEL_EMBEDDING}
+# Their logits are of the classes, and of what else a pixel or an anchor has; and how many there are of these.
+OF_PARTS = {"unet": (PIXEL_EMBEDDING, (32, 32)), "retinanet": (ANCHOR_NUMBERS, (9 * (16**2 + 8**2 + 4**2 + 2**2),))}
 
 
 def test_every_row_is_a_network() -> None:
@@ -89,8 +90,7 @@ def test_every_row_is_a_network() -> None:
 def test_network(name: str) -> None:
     model = build_model(name, 100)
     info = TappedModel(model, "stages").describe(32)
-    assert info.num_classes == 100 + OF_PIXELS.get(name, 0)
-    assert info.pixels == ((32, 32) if name in OF_PIXELS else ())
+    assert (info.num_classes - 100, info.pixels) == OF_PARTS.get(name, (0, ()))
     assert info.features[-1:] == TappedModel(model).describe(32).features
     if name not in TABLE:  # a file is all that a new network takes
         return

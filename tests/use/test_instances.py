@@ -191,7 +191,7 @@ def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, cap
         (["--methods", "CRD"], "CRD is a method for ImageClassification, and the data are for InstanceSegmentation"),
         (
             ["--methods", "KD", "--train.mixup=0.2"],
-            "mixup = 0.2: it is for images of one class each, and these have a label",
+            "mixup = 0.2: it is for images of one class each, and these networks",
         ),
         (
             ["--methods", "KD", "--train.label_smoothing=0.1"],

@@ -15,6 +15,7 @@ from trg_pyg.data.files.loose_images import find_images
 from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
+from trg_pyg.use.boxes import FoundBoxes, predict_boxes
 from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict
@@ -29,7 +30,8 @@ _DESCRIPTION = """\
 Classify image files. Each is prepared as the test images were: made RGB, turned upright by its EXIF data, its
 shorter side resized, the centre cut out. Nothing else than the run's folder, or the exported one, is needed.
 
-A network that finds instances says how many each image has, and --output writes their label maps and contours.
+A network that finds instances says how many each image has, and --output writes their label maps and contours; one
+that finds boxes says where they are, in pixels, and --output draws them.
 
 A network that was trained on texts takes files with one text a line, or - for standard input. One that was trained on
 clips takes folders of frames and video files.
@@ -50,18 +52,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         require(chosen.top >= 1, f"--top {chosen.top}: give 1 or more")
         require(chosen.batch_size >= 1, f"--batch_size {chosen.batch_size}: give 1 or more")
         device = pick_device(chosen.device)
-        trained = load(chosen.source, chosen.which, chosen.own_code, kinds=("images", "texts", "clips", "pixels"))
+        trained = load(
+            chosen.source, chosen.which, chosen.own_code, kinds=("images", "texts", "clips", "pixels", "anchors")
+        )
         require(
             chosen.strips is None or trained.kind == "clips",
             f"--strips {chosen.strips}: {trained.path} is of {trained.kind}, and strips are of clips; leave it out",
         )
         files: list[Path] | list[str]
-        if trained.kind == "pixels":
+        if trained.kind in ("pixels", "anchors"):
             files = find_images(chosen.images)
-            unread = _show_instances(predict_instances(trained, files, chosen.output, device), chosen.json)
+            within: Iterator[FoundInstances] | Iterator[FoundBoxes] = (
+                predict_instances(trained, files, chosen.output, device)
+                if trained.kind == "pixels"
+                else predict_boxes(trained, files, chosen.least, chosen.output, device)
+            )
+            unread = _show_within(within, chosen.json)
             require(unread < len(files), f"none of {count(len(files), 'image')} can be read")
             return
-        require(chosen.output is None, f"--output {chosen.output}: {trained.path} finds no instances; leave it out")
+        require(
+            chosen.output is None,
+            f"--output {chosen.output}: {trained.path} finds neither instances nor boxes; leave it out",
+        )
         if trained.kind == "texts":
             files = _lines(chosen.images)
         else:
@@ -136,19 +148,29 @@ def _show(
     return unread
 
 
-def _show_instances(found: Iterator[FoundInstances], as_json: bool) -> int:
-    """Print how many instances each image has and return how many files could not be read."""
+def _show_within(found: Iterator[FoundInstances] | Iterator[FoundBoxes], as_json: bool) -> int:
+    """Print what was found in each image and return how many files could not be read."""
     unread = 0
     for each in found:
         if each.error is not None:
             unread += 1
             print(f"{program(_COMMAND)}: {each.error}", file=sys.stderr)
         if as_json:
-            told = {"instances": each.instances} if each.error is None else {"error": each.error}
+            told = {"error": each.error} if each.error is not None else _told(each)
             print(json.dumps({"file": str(each.file)} | told))
-        elif each.error is None:
+        elif isinstance(each, FoundInstances) and each.error is None:
             print(f"{_shown(each.file)}  {count(each.instances, 'instance')}")
+        elif isinstance(each, FoundBoxes) and each.error is None:
+            print(f"{_shown(each.file)}  {count(len(each.boxes), 'box')}")
+            for box in each.boxes:
+                print(f"  {box.name} {100 * box.score:.2f} %  {' '.join(f'{corner:.1f}' for corner in box.corners)}")
     return unread
+
+
+def _told(found: FoundInstances | FoundBoxes) -> dict[str, Any]:
+    if isinstance(found, FoundInstances):
+        return {"instances": found.instances}
+    return {"boxes": [{"box": box.corners, "class": box.name, "score": box.score} for box in found.boxes]}
 
 
 def _shown(file: Path | str) -> str:
@@ -178,7 +200,13 @@ def _parser() -> ArgumentParser:
         help='print a line of JSON for each image: {"file", "classes": [{"class", "probability"}, ...]}, or '
         '{"file", "error"}; of texts "text" in the place of "file"',
     )
-    add("--output", "FOLDER", "of instances: label maps of 16 bits, and pictures of their contours", type=Path)
+    add(
+        "--output",
+        "FOLDER",
+        "of instances: label maps of 16 bits and pictures of contours; pictures of boxes",
+        type=Path,
+    )
+    add("--least", "SCORE", "of boxes: those of a lower score are left out (default: 0.3)", type=float, default=0.3)
     add("--strips", "FILE", "PNG file with the frames that the network sees of each clip, at most 20", type=Path)
     parser.add_argument(
         "--which", choices=get_args(Which), default="last", help="weights of a run: last epoch (default) or best"

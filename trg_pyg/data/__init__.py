@@ -3,6 +3,9 @@
 from trg_pyg.data.base import Data, ImageData, ImageSet, Splits, channel_statistics
 from trg_pyg.data.cifar import CIFAR10, CIFAR100
 from trg_pyg.data.corruption import Corruption
+from trg_pyg.data.detection.box_folder import AnnotatedImage, Box, BoxFolder, read_boxes
+from trg_pyg.data.detection.detection_data import DetectionData, DetectionSet, MirroredBoxes, padded
+from trg_pyg.data.detection.pasted_digits import PastedDigits
 from trg_pyg.data.digits import Digits
 from trg_pyg.data.facts import DataFacts
 from trg_pyg.data.fashion_mnist import FashionMNIST
@@ -37,13 +40,18 @@ from trg_pyg.data.video.video_folder import VideoFolder
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "AnnotatedImage",
     "Augment",
     "BadImage",
     "BadImages",
     "BatchLoader",
+    "Box",
+    "BoxFolder",
     "Corruption",
     "Data",
     "DataFacts",
+    "DetectionData",
+    "DetectionSet",
     "Digits",
     "FashionMNIST",
     "FileLoader",
@@ -58,7 +66,9 @@ __all__ = [
     "InstanceSet",
     "LabelMaps",
     "Listing",
+    "MirroredBoxes",
     "MovingDigits",
+    "PastedDigits",
     "Pools",
     "RandomResizedCrop",
     "Reviews",
@@ -86,6 +96,8 @@ __all__ = [
     "long_tail_counts",
     "long_tail_indices",
     "make_loader",
+    "padded",
+    "read_boxes",
     "read_clips",
     "read_image",
     "read_images",

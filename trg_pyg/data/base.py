@@ -36,7 +36,7 @@ class ImageSet:
 
     Attributes:
         images: uint8 [N, channels, H, W].
-        targets: int64 [N], values in [0, C); of a label for each pixel, [N, H, W].
+        targets: int64 [N], values in [0, C); of a label for each pixel, [N, H, W]; of boxes, see :class:`DetectionSet`.
         digest: hash of the files that they are from, with their names and classes, where there are any.
         places: of a part of a data set: the position of each image in the whole, int64 [N] on the CPU.
         task: what is learnt of them.
@@ -251,7 +251,8 @@ class Data(ABC):
                 ``imbalance`` leaves a class without one; or what else a subclass refuses.
         """
         train, test, classes = self._read()
-        check_classes(classes, type(self).__name__, train.task.item)
+        if train.task.answers_for != "anchor":  # a box of one class is another thing than none
+            check_classes(classes, type(self).__name__, train.task.item)
         _check_split(train, "training", classes)
         _check_split(test, "test", classes)
         item = train.task.item
@@ -423,7 +424,7 @@ def _hold_out(
     # One seed serves the test split of one folder, these and the long tail. Each draws among what the one before has
     # left, so no image is in two of them, and since the sizes of the classes differ the draws do not repeat each other.
     held = torch.zeros(len(train), dtype=torch.bool)
-    if train.task.per_pixel:  # images of no class each
+    if train.task.answers_for:  # images of no class each
         held[holdout_indices(torch.zeros(len(train), dtype=torch.int64), ("all",), fraction, seed, split)] = True
     else:
         held[holdout_indices(train.targets, classes, fraction, seed, split, train.task.item)] = True
@@ -431,7 +432,7 @@ def _hold_out(
 
 
 def _class_counts(image_set: Source, num_classes: int) -> tuple[int, ...]:
-    if image_set.task.per_pixel:
+    if image_set.task.answers_for:
         return (len(image_set),) * num_classes
     return tuple(torch.bincount(image_set.targets, minlength=num_classes).tolist())
 
@@ -446,13 +447,14 @@ def _size(image_set: Source) -> str:
 def _check_split(image_set: Source, split: str, classes: tuple[str, ...]) -> None:
     if isinstance(image_set, ImageSet):
         _check_images(image_set, split)
-    targets, per_pixel = image_set.targets, image_set.task.per_pixel
+    targets, part = image_set.targets, image_set.task.answers_for
+    kind = torch.float32 if part == "anchor" else torch.int64
     images = len(image_set.files if isinstance(image_set, FileSet) else _tensors(image_set)[0])
     require(
-        targets.dtype == torch.int64 and targets.shape[: 1 if per_pixel else None] == (images,),
-        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be torch.int64 [{images}]",
+        targets.dtype == kind and targets.shape[: 1 if part else None] == (images,),
+        f"the {split} targets are {targets.dtype} {list(targets.shape)}; they must be {kind} [{images}]",
     )
-    if per_pixel:
+    if part:
         return
     outside = targets[(targets < 0) | (targets >= len(classes))]
     require(

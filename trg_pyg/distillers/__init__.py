@@ -15,12 +15,14 @@ from trg_pyg.distillers.dcd import DCD
 from trg_pyg.distillers.dist import DIST
 from trg_pyg.distillers.dive import DiVE
 from trg_pyg.distillers.dkd import DKD
+from trg_pyg.distillers.fgd import FGD
 from trg_pyg.distillers.fitnet import FitNet
 from trg_pyg.distillers.gradient_kd import GradientKD
 from trg_pyg.distillers.grd import GRD
 from trg_pyg.distillers.hint_dynamic import HintDynamic
 from trg_pyg.distillers.hkd import HKD
 from trg_pyg.distillers.ickd import ICKD
+from trg_pyg.distillers.ikd import IKD
 from trg_pyg.distillers.irg import IRG
 from trg_pyg.distillers.kd import KD
 from trg_pyg.distillers.lskd import LSKD
@@ -65,9 +67,11 @@ __all__ = [
     "DCD",
     "DIST",
     "DKD",
+    "FGD",
     "GRD",
     "HKD",
     "ICKD",
+    "IKD",
     "IRG",
     "KD",
     "LSKD",

@@ -14,6 +14,7 @@ from trg_pyg.losses.crd import CRDLoss
 from trg_pyg.losses.dcd import DCDLoss
 from trg_pyg.losses.dkd import DKDLoss, decouple
 from trg_pyg.losses.fisher import FisherFeatureLoss, FisherLogitLoss
+from trg_pyg.losses.focal import attention_masks, box_masks, focal_errors
 from trg_pyg.losses.gram import ProbabilityGram
 from trg_pyg.losses.graph_match import GraphMatch
 from trg_pyg.losses.hint import HintLoss
@@ -70,8 +71,10 @@ __all__ = [
     "WTTMLoss",
     "affinities",
     "affinity_loss",
+    "attention_masks",
     "bank_edge_error",
     "bank_pixel_error",
+    "box_masks",
     "check_logits",
     "check_maps",
     "check_rows",
@@ -79,6 +82,7 @@ __all__ = [
     "class_counts",
     "decouple",
     "edge_error",
+    "focal_errors",
     "instance_means",
     "label_affinities",
     "node_error",

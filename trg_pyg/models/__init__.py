@@ -37,6 +37,7 @@ from trg_pyg.models.published import (
     record,
     sha256_of,
 )
+from trg_pyg.models.retinanet import RetinaNet, retinanet
 from trg_pyg.models.reused import Projected, make_projector, restore_projector, widen
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.text_transformer import TextTransformer, text_transformer
@@ -69,6 +70,7 @@ __all__ = [
     "Pretrained",
     "Projected",
     "PublishedTeacher",
+    "RetinaNet",
     "ShuffleDownV2",
     "ShuffleUnitV1",
     "ShuffleUnitV2",
@@ -108,6 +110,7 @@ __all__ = [
     "resnet56",
     "resnet110",
     "restore_projector",
+    "retinanet",
     "save_weights",
     "sha256_of",
     "shufflenet_v1",

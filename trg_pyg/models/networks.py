@@ -17,8 +17,8 @@ from trg_pyg.models.taps import Outputs, TappedModel
 class Networks:
     """The two networks of a step, for a method that asks more of them than their outputs for its images.
 
-    Nothing that is asked here changes a network: running statistics, modes and the gradients of parameters that were
-    there before stay as they are.
+    Nothing that is asked here but :meth:`inherit` changes a network: running statistics, modes and the gradients of
+    parameters that were there before stay as they are.
 
     Args:
         student: the network that learns.
@@ -90,6 +90,23 @@ class Networks:
             name = type(network.model).__name__
             raise InputError(f"the classifier of the {owner} {name} is not known; declare classifier_path in its class")
         return network.model.get_submodule(network.classifier)
+
+    @torch.no_grad()
+    def inherit(self, but: str) -> int:
+        """Give the student the teacher's parameters and buffers of the same names and shapes, and return how many.
+
+        Args:
+            but: path of a module whose own ones stay.
+
+        Raises:
+            InputError: there is no teacher.
+        """
+        theirs, taken = self._need_teacher().model.state_dict(), 0
+        for name, own in self._student.model.state_dict().items():
+            if name in theirs and own.shape == theirs[name].shape and not name.startswith(f"{but}."):
+                own.copy_(theirs[name])
+                taken += 1
+        return taken
 
     def parameters(self, part: Literal["network", "last_stage", "head"]) -> dict[str, nn.Parameter]:
         """Return the parameters of the student that learn, by name.

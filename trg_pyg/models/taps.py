@@ -30,7 +30,8 @@ class Outputs(NamedTuple):
     """What one network gives for a batch of B images.
 
     Attributes:
-        logits: ``[B, classes]``; of a network that answers for each pixel, ``[B, channels, H, W]``.
+        logits: ``[B, classes]``; of a network that answers for each pixel, ``[B, channels, H, W]``, for each of
+            A anchors, ``[B, channels, A]``.
         features: one tensor per tap, in the order of the taps, as the tapped module returned it.
         embedding: ``[B, d]``, what the classifier takes; ``None`` where none is known or the call did not reach it.
     """
@@ -90,7 +91,8 @@ class NetworkInfo:
         num_classes: width of the logits.
         features: one per tap, in the order of the taps.
         embedding: d, the width of what the classifier takes; ``None`` where none is known.
-        pixels: height and width of the logits, of a network that answers for each pixel; else empty.
+        pixels: height and width of the logits, of a network that answers for each pixel; how many anchors, ``(A,)``,
+            of one that answers for these; else empty.
     """
 
     num_classes: int
@@ -122,8 +124,8 @@ class TappedModel(nn.Module):
 
     Args:
         model: the network; takes normalised images ``[B, C, H, W]``, or several tensors ``[B, ...]`` by their names,
-            and returns logits ``[B, classes]``, or of each pixel ``[B, channels, H, W]``, or a tuple that begins with
-            them.
+            and returns logits ``[B, classes]``, or of each pixel ``[B, channels, H, W]``, or of each anchor
+            ``[B, channels, A]``, or a tuple that begins with them.
         taps: module paths as in ``model.named_modules()``, in the order of the features; may be empty. Or
 
             * ``"last"``, as ``None``: the last of ``default_taps``. Without them, the last module to finish whose
@@ -205,8 +207,8 @@ class TappedModel(nn.Module):
         Raises:
             InputError: the network can't take such inputs; a tap has no spatial grid, or is a sequence that is not the
                 prefix tokens followed by others that make a grid of the images' shape; the logits are neither
-                ``[B, classes]`` nor a map of the images' size; the declared classifier does not take ``[B, d]``;
-                ``normalize`` has other channels.
+                ``[B, classes]`` nor ``[B, channels, anchors]`` nor a map of the images' size; the declared classifier
+                does not take ``[B, d]``; ``normalize`` has other channels.
         """
         if channels is not None:
             known = self.channels if isinstance(self.normalize, Normalize) else channels
@@ -218,10 +220,10 @@ class TappedModel(nn.Module):
         outputs = self._look(self, probe)
         shape = sides(example) if isinstance(example, int | tuple) else None
         pixels = tuple(outputs.logits.shape[2:])
-        if outputs.logits.ndim != 2 and pixels != shape:
+        if outputs.logits.ndim not in (2, 3) and pixels != shape:
             raise InputError(
                 f"{self._name} gives logits {list(outputs.logits.shape)}; [B, classes] is needed, or as many pixels as "
-                "the images have"
+                "the images have, or [B, channels, anchors]"
             )
         infos = [
             _feature_info(path, feature, self.prefix_tokens, self._channels_last, shape)

@@ -84,7 +84,7 @@ def _data(study: Study) -> str:
         heldout += f", {len(splits.unlabelled):,} unlabelled"
     each = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
     tested = count(len(splits.test), f"{splits.evaluated} {splits.item}")
-    classes = "" if splits.train.task.per_pixel else f", {count(len(splits.classes), 'class')} of {each}"
+    classes = "" if splits.train.task.answers_for else f", {count(len(splits.classes), 'class')} of {each}"
     return (
         f"{type(study.config.data).__name__}: {len(splits.train):,} training and {tested}{origin} "
         f"of {_shape(splits)}{heldout}{classes}"

@@ -465,10 +465,12 @@ def _noise(info: NetworkInfo, images: int, generator: torch.Generator) -> Output
 def _describe(network: TappedModel, config: NetworkConfig, taps: Taps, splits: Splits) -> NetworkInfo:
     info = tapped(network, config, taps).describe(splits.example)
     task, classes = splits.train.task, len(splits.classes)
+    parts = ("", "anchor", "pixel")
+    found, fits = parts[len(info.pixels)], dict(zip(parts, ("resnet20", "retinanet", "unet"), strict=True))
     require(
-        bool(info.pixels) == task.per_pixel,
-        f"{config.name} answers for {'each pixel' if info.pixels else 'an image'}, and the data are for "
-        f"{type(task).__name__}: choose another network, such as {'unet' if task.per_pixel else 'resnet20'}",
+        found == task.answers_for,
+        f"{config.name} answers for {f'each {found}' if found else 'an image'}, and the data are for "
+        f"{type(task).__name__}: choose another network, such as {fits[task.answers_for]}",
     )
     require(
         info.num_classes == task.width(classes),

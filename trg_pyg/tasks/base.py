@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
@@ -22,15 +22,17 @@ class Task(ABC):
         score: name of the metric that networks are compared by, as :meth:`metrics` has it and ``trg_pyg.metrics``
             lists it: the best epoch is chosen by it.
         item: what one of the things is called that labels belong to.
-        per_pixel: whether a network has to answer for each pixel, logits ``[B, channels, H, W]``.
+        answers_for: the part of an item that a network has to answer for, one by one: ``"pixel"``, with logits
+            ``[B, channels, H, W]``, or ``"anchor"``, with logits ``[B, channels, anchors]``; empty where items have a
+            class each.
     """
 
     score: ClassVar[str]
     item: ClassVar[str] = "image"
-    per_pixel: ClassVar[bool] = False
+    answers_for: ClassVar[Literal["", "pixel", "anchor"]] = ""
 
     def width(self, classes: int) -> int:
-        """Return how many logits, or channels of each pixel, a network has to give for so many classes."""
+        """Return how many logits, or channels of each pixel or anchor, a network has to give for so many classes."""
         return classes
 
     @abstractmethod

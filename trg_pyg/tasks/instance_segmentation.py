@@ -1,7 +1,7 @@
 """Images with the instances in them, a number for each pixel."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class InstanceSegmentation(Task):
     """
 
     score: ClassVar[str] = "sbd"
-    per_pixel: ClassVar[bool] = True
+    answers_for: ClassVar[Literal["", "pixel", "anchor"]] = "pixel"
 
     def width(self, classes: int) -> int:
         """Return the logits of the classes and the numbers of the embedding."""

@@ -149,8 +149,8 @@ def _box(images: Tensor, share: float, centres: Sequence[int]) -> list[tuple[int
 def check_mixing(config: TrainConfig, train_set: Source) -> None:
     """Raise :class:`~trg_pyg.errors.InputError` where a recipe changes images, or classes, that there are none of."""
     named: tuple[str, ...] = ("mixup", "cutmix", "randaugment", "trivialaugment", "erasing")
-    per_pixel = train_set.task.per_pixel
-    if per_pixel:
+    part = train_set.task.answers_for
+    if part:
         named += ("label_smoothing", "balanced_sampling", "logit_adjustment", "effective_number")
     found = [f"train.{name} = {value}" for name in named if (value := getattr(config, name))]
     require(
@@ -158,9 +158,9 @@ def check_mixing(config: TrainConfig, train_set: Source) -> None:
         f"{' and '.join(found)}: it changes images, and these data are none; leave it out",
     )
     require(
-        not found or not per_pixel,
-        f"{' and '.join(found)}: it is for images of one class each, and these have a label for each pixel; leave it "
-        "out",
+        not found or not part,
+        f"{' and '.join(found)}: it is for images of one class each, and these networks answer for each {part}; "
+        "leave it out",
     )
 
 

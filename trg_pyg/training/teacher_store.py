@@ -54,9 +54,9 @@ class Views(NamedTuple):
             "teacher_store keeps what a teacher says of images, and these data are none; set teacher_store to off",
         )
         require(
-            not train_set.task.per_pixel,
-            "teacher_store keeps a row for each view of an image, and these networks answer for each pixel; set "
-            "teacher_store to off",
+            not train_set.task.answers_for,
+            "teacher_store keeps a row for each view of an image, and these networks answer for each "
+            f"{train_set.task.answers_for}; set teacher_store to off",
         )
         names = ("randaugment", "trivialaugment", "erasing", "mixup", "cutmix")
         changes = [f"train.{name} = {value}" for name in names if (value := getattr(config, name))]

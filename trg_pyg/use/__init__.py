@@ -1,5 +1,6 @@
 """What a trained student is for: loading, evaluating, predicting, exporting, its cost."""
 
+from trg_pyg.use.boxes import FoundBox, FoundBoxes, predict_boxes
 from trg_pyg.use.card import model_card
 from trg_pyg.use.cost import compare_cost, cost_table, measure_cost
 from trg_pyg.use.evaluate import Evaluation, Images, check_fits, evaluate_on, evaluation_tables, read_images_of
@@ -10,6 +11,8 @@ from trg_pyg.use.predict import Prediction, predict
 
 __all__ = [
     "Evaluation",
+    "FoundBox",
+    "FoundBoxes",
     "FoundInstances",
     "Images",
     "Prediction",
@@ -24,6 +27,7 @@ __all__ = [
     "measure_cost",
     "model_card",
     "predict",
+    "predict_boxes",
     "predict_instances",
     "read_images_of",
 ]

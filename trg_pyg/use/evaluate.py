@@ -183,16 +183,16 @@ def evaluate_on(
         f"{trained.path}: corruptions and attacks are of images, and the data are {images.facts.item}s; leave them out",
     )
     require(
-        not (images.images.task.per_pixel and (corruptions or attack)),
+        not (images.images.task.answers_for and (corruptions or attack)),
         f"{trained.path}: corruptions and attacks are measured by classes of images, and this network answers for each "
-        "pixel; leave them out",
+        f"{images.images.task.answers_for}; leave them out",
     )
     network = trained.network.to(device)
     if isinstance(images.images, InputSet):
         network.describe(images.images.example)
 
     def measure() -> dict[str, float]:
-        if images.images.task.per_pixel:
+        if images.images.task.answers_for:
             return evaluate(network, images.images, batch_size, device=device)
         with _logits(network) as seen:
             metrics = evaluate(network, images.images, batch_size, images.shots, device=device)

@@ -25,7 +25,7 @@ from trg_pyg.runs import CONFIG, method_of, read_config
 from trg_pyg.study.study import build_network
 
 Which = Literal["last", "best"]
-Kind = Literal["images", "texts", "clips", "pixels", "other items"]
+Kind = Literal["images", "texts", "clips", "pixels", "anchors", "other items"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _Network = TypeVar("_Network", bound=NetworkConfig)
 
@@ -95,11 +95,12 @@ class TrainedNetwork:
 
     @cached_property
     def kind(self) -> Kind:
-        """What it is of; pixels where it answers for each one of an image, other items where the data alone know."""
+        """What it is of; pixels or anchors where it answers for each of an image, other items where the data know."""
         if self.facts.item == "image" and not self.facts.channels:
             return "other items"
         pixels = self.network.describe(self.facts.example).pixels
-        return "pixels" if pixels else cast(Kind, f"{self.facts.item}s")
+        kinds = (f"{self.facts.item}s", "anchors", "pixels")
+        return cast(Kind, kinds[len(pixels)])
 
     @property
     def expected(self) -> DataFacts:

@@ -1,0 +1,1 @@
+"""Images with boxes round the objects in them."""
