@@ -117,7 +117,7 @@ def test_a_second_pass_of_as_many_images_adds_to_the_gradient_of_the_leaf_and_an
     # A gradient of the images, which lie before the module.
     (seen,) = torch.autograd.grad(net(images).square().sum(), images, create_graph=True)
     assert torch.autograd.grad(seen.square().sum(), leaf.value)[0].norm() > 0
-    leaf.value = None
+    leaf.forget()
     with torch.no_grad():
         net(images[:1])
     assert len(leaf.value) == 1

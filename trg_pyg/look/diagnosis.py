@@ -74,13 +74,16 @@ class FeatureLeaf:
         module: a hook comes before those that it has.
 
     Attributes:
-        value: the leaf, of the shape and layout of what the module gave first; set to ``None``, the next call makes
-            another.
+        value: the leaf, of the shape and layout of what the module gave first.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.value: Tensor | None = None
         module.register_forward_hook(self._hook, prepend=True)
+
+    def forget(self) -> None:
+        """Let the next call make another leaf."""
+        self.value = None
 
     def _hook(self, module: nn.Module, args: Any, output: Any) -> Any:
         tensor = first_tensor(output)
@@ -262,7 +265,7 @@ class Diagnosis:
                 step = replace(step, rows=rows)
                 with torch.no_grad():
                     heard = teacher(inputs)
-                leaf.value = None  # a method may have asked the student while it made its views
+                leaf.forget()  # a method may have asked the student while it made its views
                 with torch.enable_grad():
                     said = model(inputs)
                     parts = distiller.weighted_parts(said, heard if distiller.needs_teacher else None, step)
