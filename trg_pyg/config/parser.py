@@ -198,7 +198,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _known(key: str) -> str:
     names = [cls.__name__ for cls in subclasses(BASES[key]) if cls.__module__.startswith("trg_pyg.")]
-    return f"known: {', '.join(names)}; or a dotted path of your own"
+    return f"known: {', '.join(names)}; or a dotted path"
 
 
 _NOTES = {

@@ -11,7 +11,7 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
 from trg_pyg._transfer import to_device
 from trg_pyg.distillers.base import check_weights
 from trg_pyg.distillers.fgd import FGD
-from trg_pyg.errors import InputError, require
+from trg_pyg.errors import InputError, check_choice, require
 from trg_pyg.models.networks import Networks
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
@@ -46,8 +46,8 @@ class IKD(FGD):
         student: the student's levels.
         teacher: the teacher's.
         adversarial_weight: weight of the misleading images, 0 leaves them out.
-        adversarial: what is learnt of them, the teacher's ``"features"``, or their ``"labels"``, with weight 1 times
-            ``adversarial_weight``: the control, in which the same images are plain data.
+        adversarial: what is learnt of them: the teacher's ``"features"``, or their ``"labels"``, with weight 1 whatever
+            ``adversarial_weight`` is, the control in which the same images are plain data.
         augment: whether x' is another image than x.
         attack_steps: of the attack, 1 or more.
         until: share of the training with misleading images, in [0, 1].
@@ -73,6 +73,7 @@ class IKD(FGD):
     ) -> None:
         super().__init__(student, teacher, **options)
         check_weights(adversarial_weight=adversarial_weight)
+        check_choice("adversarial", adversarial, ("features", "labels"))
         require(attack_steps >= 1, f"attack_steps={attack_steps}: an attack takes 1 step at least")
         require(0 <= until <= 1, f"until={until}: it is a share of the training, from 0 to 1")
         self.adversarial_weight, self.adversarial, self.augment = adversarial_weight, adversarial, augment
