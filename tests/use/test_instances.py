@@ -181,7 +181,8 @@ def test_what_is_for_classes_of_images_refuses_the_network(folder, tmp_path, cap
     assert "is a network of pixels, of which there are neighbours, token_graph" in capsys.readouterr().err
     assert trg(["visualize", str(folder), "--images", str(tmp_path)]) == 2
     assert "is a network of pixels; leave it out" in capsys.readouterr().err
-    assert trg(["evaluate", str(folder), "--attack_steps", "1"]) == 2
+    assert trg(["evaluate", str(folder), "--attack", "1"]) == 2
+    assert "attack" in capsys.readouterr().err
     assert trg(["evaluate", str(folder), "--data", "Digits"]) == 2
 
 
