@@ -200,7 +200,7 @@ def test_the_digits_configuration_is_what_runs_without_arguments():
         (["--Train.LR", "1"], "unknown key Train.LR; did you mean train.lr?"),
         (
             ["--data.root", "x"],
-            "unknown option root of Digits; CIFAR10, CIFAR100, FashionMNIST, ImageFolder, ImageList",
+            "unknown option root of Digits; BoxFolder, CIFAR10, CIFAR100, FashionMNIST, ImageFolder, ImageList",
         ),
         (
             ["--distiller", "KD", "--distiller.sigma", "1"],

@@ -36,7 +36,7 @@ class ImageSet:
 
     Attributes:
         images: uint8 [N, channels, H, W].
-        targets: int64 [N], values in [0, C); of a label for each pixel, [N, H, W]; of boxes, see :class:`DetectionSet`.
+        targets: int64 [N], values in [0, C); of a label for each pixel, [N, H, W]; of boxes, float32 [N, M, 6].
         digest: hash of the files that they are from, with their names and classes, where there are any.
         places: of a part of a data set: the position of each image in the whole, int64 [N] on the CPU.
         task: what is learnt of them.

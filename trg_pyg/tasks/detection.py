@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -128,7 +127,8 @@ def average_precision(found: Tensor, targets: Tensor) -> dict[str, float]:
         InputError: the package that computes them is not installed.
     """
     check_scorer()
-    coco: Any = import_module("faster_coco_eval")
+    from faster_coco_eval import COCO, COCOeval_faster  # an extra
+
     truth = [
         each | {"id": number, "area": each["bbox"][2] * each["bbox"][3], "iscrowd": int(each.pop("last"))}
         for number, each in enumerate(_boxes(targets), start=1)
@@ -136,8 +136,8 @@ def average_precision(found: Tensor, targets: Tensor) -> dict[str, float]:
     classes = {each["category_id"] for each in truth}
     results = [each | {"score": each.pop("last")} for each in _boxes(found) if each["category_id"] in classes]
     images = [{"id": image, "height": _SIDE, "width": _SIDE} for image in range(len(targets))]
-    known = coco.COCO({"images": images, "annotations": truth, "categories": [{"id": each} for each in classes]})
-    score = coco.COCOeval_faster(known, known.loadRes(results), "bbox")
+    known = COCO({"images": images, "annotations": truth, "categories": [{"id": each} for each in classes]})
+    score = COCOeval_faster(known, known.loadRes(results), "bbox")
     score.evaluate()
     score.accumulate()
     score.summarize()
