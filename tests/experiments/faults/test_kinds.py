@@ -140,7 +140,7 @@ class InPlace:
 @pytest.fixture
 def bench(finished, tmp_path):
     """For a trial of CRD in which no process is killed, and none started anew, as the first two of every eight are."""
-    number = next(n for n in range(2, 8) if RECIPES[n % len(RECIPES)] == "CRD")
+    number = next(n for n in range(99) if n % 8 >= 2 and RECIPES[n % len(RECIPES)] == "CRD")
     return Bench(tmp_path, number, random.Random(3), lambda recipe: Reference(finished, 8.0, 30.0), InPlace)
 
 
