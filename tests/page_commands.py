@@ -261,6 +261,8 @@ class Place:
             given = [*given, *self._small(given)]
         elif name == "evaluate" and "CIFAR100" in given:
             given = [*given, "--data=ImageFolder", "--data.root=photos"]
+        elif name == "evaluate" and "--attack" in given:
+            given = [*given, "--attack", "2"]
         elif name == "export":
             shutil.rmtree(given[given.index("--output") + 1], ignore_errors=True)  # another page's
         return [name, *given, *_OF_OTHERS.get(name, [])]
