@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from trg_pyg.cli import main as trg
-from trg_pyg.data import BoxFolder, PastedDigits
+from trg_pyg.data import BoxFolder
 from trg_pyg.errors import InputError
 from trg_pyg.tasks import boxes_of
 from trg_pyg.use.boxes import predict_boxes
@@ -25,19 +25,6 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def few_scenes():
-    with pytest.MonkeyPatch.context() as patch:
-        read = PastedDigits._read
-
-        def few(self: PastedDigits):
-            *both, classes = read(self)
-            return *(each.select(torch.arange(8)) for each in both), classes
-
-        patch.setattr(PastedDigits, "_read", few)
-        yield
-
-
-@pytest.fixture(scope="module")
 def folder(few_scenes, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("boxes")
     with pytest.MonkeyPatch.context() as patch:
@@ -45,17 +32,6 @@ def folder(few_scenes, tmp_path_factory) -> Path:
         assert trg([*SMALL, "--methods", "FGD", "IKD"]) == 0
     (found,) = place.glob("runs/PastedDigits/*/IKD-*/seed0")
     return found
-
-
-@pytest.fixture
-def scenes(tmp_path) -> Path:
-    """Images of two sizes, neither that of the training."""
-    place = tmp_path / "scenes"
-    place.mkdir()
-    noise = np.random.default_rng(0)
-    for name, height, width in (("wide", 40, 90), ("high", 71, 50)):
-        Image.fromarray(noise.integers(256, size=(height, width, 3)).astype(np.uint8)).save(place / f"{name}.png")
-    return place
 
 
 def test_boxes_are_in_pixels_of_the_file_and_drawn(folder, scenes, tmp_path, capsys):

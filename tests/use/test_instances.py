@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from trg_pyg.cli import main as trg
-from trg_pyg.data import LabelMaps, TouchingDigits, read_labels
+from trg_pyg.data import LabelMaps, read_labels
 from trg_pyg.errors import InputError
 from trg_pyg.look import Album
 from trg_pyg.look.diagnosis import read_lines
@@ -27,19 +27,6 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def few_scenes():
-    with pytest.MonkeyPatch.context() as patch:
-        read = TouchingDigits._read
-
-        def few(self: TouchingDigits):
-            *both, classes = read(self)
-            return *(each.select(torch.arange(8)) for each in both), classes
-
-        patch.setattr(TouchingDigits, "_read", few)
-        yield
-
-
-@pytest.fixture(scope="module")
 def folder(few_scenes, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("instances")
     with pytest.MonkeyPatch.context() as patch:
@@ -47,17 +34,6 @@ def folder(few_scenes, tmp_path_factory) -> Path:
         assert trg([*SMALL, "--methods", "GRD", "TRG"]) == 0
     (found,) = place.glob("runs/TouchingDigits/*/GRD-*/seed0")
     return found
-
-
-@pytest.fixture
-def scenes(tmp_path) -> Path:
-    """Images of two sizes, neither that of the training."""
-    place = tmp_path / "scenes"
-    place.mkdir()
-    noise = np.random.default_rng(0)
-    for name, height, width in (("wide", 40, 90), ("high", 71, 50)):
-        Image.fromarray(noise.integers(256, size=(height, width, 3)).astype(np.uint8)).save(place / f"{name}.png")
-    return place
 
 
 def test_label_maps_and_contours_are_written(folder, scenes, tmp_path, capsys):
