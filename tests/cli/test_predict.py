@@ -121,4 +121,4 @@ def test_outputs_that_are_not_finite_are_refused(finished_run, photos, tmp_path,
     next(trained.network.model.parameters()).fill_(torch.nan)
     monkeypatch.setattr("trg_pyg.cli.predict.load", lambda *_, **options: trained)
     assert main([str(finished_run), str(photos)]) == 2
-    assert "the network's outputs are not finite for an image of" in lines(capsys)[1][0]
+    assert "its outputs are not finite for an image of" in lines(capsys)[1][0]

@@ -13,9 +13,9 @@ from trg_pyg.cli import main as trg
 from trg_pyg.data import BoxFolder
 from trg_pyg.errors import InputError
 from trg_pyg.tasks import boxes_of
-from trg_pyg.use.boxes import predict_boxes
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
 from trg_pyg.use.load import load
+from trg_pyg.use.within import predict_boxes
 
 SMALL = [
     *("run", "--data", "PastedDigits", "--train.epochs=1", "--teacher.train.epochs=1", "--seeds", "0", "--quiet"),

@@ -16,8 +16,8 @@ from trg_pyg.look import Album
 from trg_pyg.look.diagnosis import read_lines
 from trg_pyg.tasks import instances_of
 from trg_pyg.use.evaluate import check_fits, evaluate_on, read_images_of
-from trg_pyg.use.instances import predict_instances
 from trg_pyg.use.load import load
+from trg_pyg.use.within import predict_instances
 
 SMALL = [
     *("run", "--data", "TouchingDigits", "--train.epochs=1", "--teacher.train.epochs=1", "--seeds", "0", "--quiet"),

@@ -1,6 +1,5 @@
 """Classify image files, clips or texts, by a trained student."""
 
-import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -15,10 +14,9 @@ from trg_pyg.data.files.loose_images import find_images
 from trg_pyg.data.video.clips import find_clips, read_clips
 from trg_pyg.errors import InputError, count, require
 from trg_pyg.study.study import pick_device
-from trg_pyg.use.boxes import FoundBoxes, predict_boxes
-from trg_pyg.use.instances import FoundInstances, predict_instances
 from trg_pyg.use.load import TrainedNetwork, Which, load
 from trg_pyg.use.predict import Prediction, predict
+from trg_pyg.use.within import FoundBoxes, FoundInstances, predict_boxes, predict_instances
 from trg_pyg.viz.figure import to_png
 from trg_pyg.viz.strips import plot_strips
 
@@ -156,21 +154,10 @@ def _show_within(found: Iterator[FoundInstances] | Iterator[FoundBoxes], as_json
             unread += 1
             print(f"{program(_COMMAND)}: {each.error}", file=sys.stderr)
         if as_json:
-            told = {"error": each.error} if each.error is not None else _told(each)
-            print(json.dumps({"file": str(each.file)} | told))
-        elif isinstance(each, FoundInstances) and each.error is None:
-            print(f"{_shown(each.file)}  {count(each.instances, 'instance')}")
-        elif isinstance(each, FoundBoxes) and each.error is None:
-            print(f"{_shown(each.file)}  {count(len(each.boxes), 'box')}")
-            for box in each.boxes:
-                print(f"  {box.name} {100 * box.score:.2f} %  {' '.join(f'{corner:.1f}' for corner in box.corners)}")
+            print(each.as_json())
+        elif each.error is None:
+            print(f"{_shown(each.file)}  {each.as_text()}")
     return unread
-
-
-def _told(found: FoundInstances | FoundBoxes) -> dict[str, Any]:
-    if isinstance(found, FoundInstances):
-        return {"instances": found.instances}
-    return {"boxes": [{"box": box.corners, "class": box.name, "score": box.score} for box in found.boxes]}
 
 
 def _shown(file: Path | str) -> str:

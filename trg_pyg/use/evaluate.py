@@ -199,11 +199,7 @@ def evaluate_on(
         return metrics | {"ece": answers(seen)["ece"]}
 
     def answers(seen: list[Tensor]) -> dict[str, float]:
-        logits = torch.cat(seen)
-        require(
-            bool(logits.isfinite().all()),
-            f"{trained.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
-        )
+        logits = trained.checked(torch.cat(seen))
         confidence, guess = logits.softmax(dim=1).max(dim=1)
         right = guess == images.images.targets.cpu()
         return {"top1": 100 * right.double().mean().item(), "ece": 100 * calibration(confidence, right).error}

@@ -39,11 +39,7 @@ def export(trained: TrainedNetwork, output: Path, formats: Sequence[FormatName])
     facts = trained.expected
     images = _images_like_those(facts)
     with torch.no_grad():
-        expected = trained.network(images).logits.float()
-    require(
-        bool(expected.isfinite().all()),
-        f"{trained.weights.path}: its outputs are not finite; the training diverged, or the file is damaged",
-    )
+        expected = trained.checked(trained.network(images).logits)
     assert trained.network.normalize is not None
     classifier = ImageClassifier(trained.network.model, trained.network.normalize).eval()
     # What a file of weights carries beside them, with accuracy and epoch.

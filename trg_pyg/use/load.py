@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
+from torch import Tensor
+
 from trg_pyg._files import write_text
 from trg_pyg._program import program
 from trg_pyg._size import Size, read_size, shown_clip
@@ -101,6 +103,23 @@ class TrainedNetwork:
         pixels = self.network.describe(self.facts.example).pixels
         kinds = (f"{self.facts.item}s", "anchors", "pixels")
         return cast(Kind, kinds[len(pixels)])
+
+    def checked(self, logits: Tensor, what: str = "") -> Tensor:
+        """Return its logits as float32, once they are known to be finite.
+
+        Args:
+            logits: of any shape.
+            what: they are of, for the message.
+
+        Raises:
+            InputError: they are not.
+        """
+        require(
+            bool(logits.isfinite().all()),
+            f"{self.weights.path}: its outputs are not finite{what and f' for {what}'}; the training diverged, or the "
+            "file is damaged",
+        )
+        return logits.float()
 
     @property
     def expected(self) -> DataFacts:

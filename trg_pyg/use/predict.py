@@ -95,12 +95,7 @@ def _rows(inputs: Inputs, rows: list[int], device: torch.device | str) -> Inputs
 
 def _classes(trained: TrainedNetwork, inputs: Inputs, top: int, which: str) -> list[list[tuple[str, float]]]:
     """Return the likeliest classes of each item, ``which`` for the message."""
-    logits = trained.network(inputs).logits.float()
-    require(
-        bool(logits.isfinite().all()),
-        f"{trained.weights.path}: the network's outputs are not finite for {which}; its training diverged, or the file "
-        "is damaged",
-    )
+    logits = trained.checked(trained.network(inputs).logits, which)
     shares, ids = logits.softmax(dim=1).topk(min(top, logits.shape[1]), dim=1)
     names = trained.facts.classes
     return [
