@@ -66,7 +66,9 @@ class Row:
     over_stored_KD: float
 
 
-def stepper(student: str, teacher: nn.Module, side: str, train: ImageSet, folder: Path, steps: int) -> tuple[Work, Any]:
+def stepper(
+    student: str, teacher: nn.Module, side: str, train: ImageSet, folder: Path, steps: int, compiled: bool
+) -> tuple[Work, Any]:
     """Return a function that takes a step of a side, the same batches in the same order as every other, and its end.
 
     Args:
@@ -76,9 +78,10 @@ def stepper(student: str, teacher: nn.Module, side: str, train: ImageSet, folder
         train: the images.
         folder: for what is stored.
         steps: that will be taken; where all is there already, these are stored here.
+        compiled: whether networks and losses are.
     """
     method, level, there = _SIDES[side]
-    config, stack = TrainConfig(), ExitStack()
+    config, stack = TrainConfig(compile=compiled), ExitStack()
     torch.manual_seed(0)
     cls = getattr(trg_pyg.distillers, method)
     network, tapped = (
@@ -117,6 +120,7 @@ def measure(
     images: int = 10_847,
     steps: int = 20,
     sides: tuple[str, ...] = tuple(_SIDES),
+    compiled: bool = False,
     device: str = "cpu",
 ) -> list[Row]:
     """Return milliseconds a step of each side, and their ratios.
@@ -126,6 +130,7 @@ def measure(
         images: of the training set, random, 32x32, of 100 classes.
         steps: counted steps of each side, after 3 that are not.
         sides: which of the sides; student and "KD, stored" are among them.
+        compiled: whether networks and losses are.
         device: cpu.
     """
     generator = torch.Generator().manual_seed(0)
@@ -139,7 +144,7 @@ def measure(
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             works = {}
             for side in sides:
-                works[side], end = stepper(student, network, side, train, Path(folder), steps + 3)
+                works[side], end = stepper(student, network, side, train, Path(folder), steps + 3, compiled)
                 stack.enter_context(end)
             taken = in_turn(works, steps, warm_up=3, clock=time.process_time)
         rows += [_row(pair, side, taken) for side in sides]
