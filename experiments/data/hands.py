@@ -8,12 +8,12 @@ movement, 24 tracks of each, where the middle of the hand was at 45 moments of a
 is drawn from its track: a soft spot on black in 15 frames of 32x32 pixels, of every third moment, without a trail. The
 file has numbers for classes; their names say what the tracks show.
 
-Thirty tracks come twice, and the second ones are left out. In every class the tracks come in four runs of six, which
-resemble one another within a run far more than across runs, as those of four people would. The third run, which has no
-track twice, is for testing, the others are for training: a split that mixes runs tells more of the person than of the
-movement.
+Of the 360 tracks 30 come twice, and the second ones are left out. In every class the tracks come in four runs of six,
+which resemble one another within a run far more than across runs, as those of four people would. The third run, which
+has no track twice, is for testing, the others are for training: in a split that mixes runs, networks would be tested on
+people whom they know.
 
-The set is small, pictures of a hand it has none, and part of the classes is told by the trail, without time. What the
+The set is small, it has no pictures of a hand, and part of the classes is told by the trail, without time. What the
 nearest training clip gives is printed: by its whole track, by the mean of its frames, which is the trail, and by the
 place of the hand in the middle of the clip. A network has these to beat.
 """
