@@ -26,13 +26,11 @@ from wandb.cli.cli import cli
 from trg_pyg.cli import main as trg
 from trg_pyg.config.choices import read_choices
 from trg_pyg.data import (
-    BoxFolder,
     DetectionSet,
     Digits,
     ImageData,
     ImageSet,
     InstanceSet,
-    LabelMaps,
     MovingDigits,
     PastedDigits,
     Reviews,
@@ -277,10 +275,6 @@ class Place:
         if choices.published:
             small += ["--teacher.weights=null"]
         data = choices.config.data
-        if isinstance(data, LabelMaps) and not data.root.exists():
-            small += ["--data.root=cells", "--data.size=64"]
-        if isinstance(data, BoxFolder) and not data.root.exists():
-            small += ["--data.root=trees", "--data.size=64"]
         if isinstance(data, MovingDigits):
             small += ["--data.clips=24"]
         elif (

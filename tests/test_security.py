@@ -69,7 +69,7 @@ ALLOWED = {
     ("trg_pyg/training/distributed.py", "torch.distributed.all_gather_object"): "between processes of one training",
     ("trg_pyg/models/published.py", "urllib.request.build_opener"): "published teachers, held to a hash",
     ("trg_pyg/use/formats.py", "torch.export.load"): "a file that it wrote a moment before",
-    ("experiments/studies/cifar_folder.py", "pickle.loads"): "bytes whose MD5 sum is that of CIFAR-100's authors",
+    ("experiments/data/cifar_folder.py", "pickle.loads"): "bytes whose MD5 sum is that of CIFAR-100's authors",
 }
 
 

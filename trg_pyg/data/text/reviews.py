@@ -10,7 +10,7 @@ class Reviews(TextData):
     """1,200 short reviews of a tea room in three classes, a fifth of each held out for testing.
 
     They were not written by guests: a script puts two opinions together out of parts written for it
-    (``experiments/text/reviews.py``). Two good opinions are praise, two bad ones a complaint, one of each is mixed, and
+    (``experiments/data/reviews.py``). Two good opinions are praise, two bad ones a complaint, one of each is mixed, and
     every fifth opinion is turned round by a negation. Test texts are of the same parts as training texts, so accuracies
     say nothing of other English.
 

@@ -13,7 +13,7 @@ from trg_pyg.errors import check_choice, require
 Order = Literal["time", "shuffled", "still"]
 
 # Where a digit goes, rows and columns a step; rows count downwards.
-_DIRECTIONS = {
+DIRECTIONS = {
     "down": (1, 0),
     "down-left": (1, -1),
     "down-right": (1, 1),
@@ -70,7 +70,7 @@ class MovingDigits(VideoData):
         heldout: float | None = None,
     ) -> None:
         super().__init__(labelled, imbalance, subset_seed, crop_padding, flip, validation, heldout)
-        classes = len(_DIRECTIONS)
+        classes = len(DIRECTIONS)
         require(clips >= classes and clips % classes == 0, f"clips {clips}: give a multiple of {classes}")
         require(math.isfinite(noise) and noise >= 0, f"noise {noise}: give 0 or more")
         check_choice("order", order, ("time", "shuffled", "still"))
@@ -84,15 +84,15 @@ class MovingDigits(VideoData):
         draws = torch.Generator().manual_seed(self.subset_seed)
         digits = digits[torch.randperm(len(digits), generator=draws)]
         train, test = digits.tensor_split([len(digits) * 4 // 5])
-        return self._moving(train, draws), self._moving(test, draws), tuple(_DIRECTIONS)
+        return self._moving(train, draws), self._moving(test, draws), tuple(DIRECTIONS)
 
     def _moving(self, digits: Tensor, draws: torch.Generator) -> VideoSet:
         def whole(most: int, *shape: int) -> Tensor:
             return torch.randint(most, shape, generator=draws)
 
         number, frames = self.clips, 8
-        targets = torch.arange(number) % len(_DIRECTIONS)
-        ways = torch.tensor(list(_DIRECTIONS.values()))[targets] * (1 + whole(_FASTEST, number, 1))
+        targets = torch.arange(number) % len(DIRECTIONS)
+        ways = torch.tensor(list(DIRECTIONS.values()))[targets] * (1 + whole(_FASTEST, number, 1))
         times = torch.arange(frames).expand(number, -1)
         if self.order == "shuffled":
             times = torch.rand(number, frames, generator=draws).argsort(dim=1)

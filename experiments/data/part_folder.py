@@ -1,7 +1,7 @@
 """A part of an image folder: fewer classes, fewer images, and others of its images without labels.
 
-    python experiments/studies/part_folder.py data/cifar100 data/cifar100_6000 60
-    python experiments/studies/part_folder.py data/cifar100 data/cifar100_open 200 --classes 10 --rest 1800
+    python experiments/data/part_folder.py data/cifar100 data/cifar100_6000 60
+    python experiments/data/part_folder.py data/cifar100 data/cifar100_open 200 --classes 10 --rest 1800
 
 Classes are the first ones by name. Images are chosen by a hash of their file names, the same ones everywhere.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
+from experiments.data._common import check_new
 from trg_pyg._files import made_whole
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import require
@@ -36,7 +37,7 @@ def write_part(source: Path, target: Path, images: int, classes: int | None = No
     Raises:
         InputError: the target is there, or the source lacks classes or images.
     """
-    require(not target.exists(), f"{target} is there already; give another folder, or remove it to write it again")
+    check_new(target)
     for split in ("train", "test"):
         require((source / split).is_dir(), f"{source} has no folder {split}; give the one that cifar_folder.py writes")
     names = sorted(folder.name for folder in (source / "train").iterdir())

@@ -1,6 +1,6 @@
 """CIFAR-100 as a folder of image files under their original names, for ``--data ImageFolder``.
 
-    python experiments/studies/cifar_folder.py data/cifar100
+    python experiments/data/cifar_folder.py data/cifar100
 
 A seed chooses images by their place in a data set, and a folder is read in the order of its names, not in that of the
 archive. A study that was made on the folder is therefore repeated on the folder, not on ``--data CIFAR100``. Labels are

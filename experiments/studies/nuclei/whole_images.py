@@ -1,7 +1,7 @@
 """Scores of label maps of whole images: those that ``trg predict --output`` wrote, or Otsu's threshold and components.
 
-    python experiments/instances/whole_images.py data/nuclei/test --least 50
-    python experiments/instances/whole_images.py data/nuclei/test --found found
+    python experiments/studies/nuclei/whole_images.py data/nuclei/test --least 50
+    python experiments/studies/nuclei/whole_images.py data/nuclei/test --found found
 
 Otsu's is the baseline without learning: the threshold that parts the levels of an image best in two, then connected
 components (of 4 neighbours), those below ``--least`` pixels left out.

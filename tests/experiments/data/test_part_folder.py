@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from experiments.studies.part_folder import main, write_part
+from experiments.data.part_folder import main, write_part
 from trg_pyg.errors import InputError
 
 

@@ -1,6 +1,6 @@
 """Write the embedded English set of ``trg_pyg.data.Reviews``, trg_pyg/data/reviews.tsv, out of parts written for it.
 
-    python experiments/text/reviews.py trg_pyg/data/reviews.tsv
+    python experiments/data/reviews.py trg_pyg/data/reviews.tsv
 
 A review has two opinions: two good ones are praise, two bad ones a complaint, one of each is mixed. One opinion in five
 is turned round by a negation, so that words alone do not tell. What joins them, and a sentence beside them, tell

@@ -1,7 +1,7 @@
 """The baseline of ``experiments/studies/text/r8.yaml``, and what its teacher begins with: logistic regression.
 
     STUDY=experiments/studies/text/r8.yaml
-    python experiments/text/frozen.py $STUDY data/r8/model.safetensors data/r8/probe.safetensors
+    python experiments/studies/text/frozen.py $STUDY data/r8/model.safetensors data/r8/probe.safetensors
 
 The features are those that the teacher's classifier takes of the network as it comes; scikit-learn fits the regression
 on all training texts, standardised, and all test texts are measured. The network is written with that classifier: one

@@ -1,18 +1,11 @@
-"""The scripts for nuclei: what they refuse, and the baseline without learning."""
+"""Scores of whole label maps, and the baseline without learning."""
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from experiments.instances.nuclei import write
-from experiments.instances.whole_images import otsu, scored
-
-
-def test_the_nuclei_of_other_files_are_refused(tmp_path):
-    with pytest.raises(SystemExit, match=r"Fluo_Hela_02_img.tif is missing or another file; the first lines of this"):
-        write(tmp_path, tmp_path / "out")
+from experiments.studies.nuclei.whole_images import otsu, scored
 
 
 def test_the_baseline_finds_what_is_bright():

@@ -3,7 +3,7 @@ import re
 import torch
 from safetensors.torch import load_file, save_file
 
-from experiments.text.frozen import features, main
+from experiments.studies.text.frozen import features, main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.data import Reviews, Texts
 from trg_pyg.models import load_weights

@@ -1,7 +1,7 @@
 """Write tree crowns from the air, which a package carries, as images and boxes in plain files.
 
     pip install --no-deps --target elsewhere deepforest==2.1.0
-    python experiments/detection/trees.py elsewhere data/trees
+    python experiments/data/trees.py elsewhere data/trees
 
 ``train`` and ``test`` are two images of Yellowstone by the NEON airborne platform, which deepforest carries (MIT), in
 tiles of 160 pixels; what is left at the right and below is cut off. The boxes were drawn by hand, and not all: some
@@ -12,9 +12,8 @@ A box is of the tile that its centre is in, cut at the border. Its parts in othe
 neither learnt nor counted.
 """
 
-import argparse
-import hashlib
 import json
+import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from experiments.data._common import check_files, check_new, run
 from trg_pyg._files import made_whole
 
 SIDE = 160
@@ -65,11 +65,12 @@ def write(packages: Path, target: Path) -> str:
     Args:
         packages: folder that the package was installed to.
         target: folder to make.
+
+    Raises:
+        InputError: the target is there, or a file of a package is missing or another one.
     """
-    for name, sha256 in SHA256.items():
-        file = packages / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            raise SystemExit(f"{file} is missing or another file; the first lines of this script say what to install")
+    check_new(target)
+    check_files(packages, SHA256)
     with made_whole(target) as folder:
         parts = {"train": TRAIN, "test": TEST}
         counts = {part: _write(folder / part, packages / name) for part, name in parts.items()}
@@ -96,13 +97,5 @@ def _write(folder: Path, source: Path) -> tuple[int, int]:
     return len(images), sum(not box["iscrowd"] for box in boxes)
 
 
-def main() -> None:
-    """Write the files of a command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("packages", type=Path, help="folder that the package was installed to")
-    parser.add_argument("target", type=Path, help="folder to make")
-    print(write(**vars(parser.parse_args())))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run(write, __doc__))

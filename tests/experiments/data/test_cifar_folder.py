@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from experiments.studies import cifar_folder
-from experiments.studies.cifar_folder import main, write_folder
+from experiments.data import cifar_folder
+from experiments.data.cifar_folder import main, write_folder
 from trg_pyg.data import CIFAR100, ImageFolder
 from trg_pyg.errors import InputError
 

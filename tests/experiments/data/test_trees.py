@@ -1,14 +1,8 @@
-"""The script for tree crowns: how boxes are cut, and what it refuses."""
+"""The script for tree crowns: how boxes are read and cut."""
 
 import numpy as np
-import pytest
 
-from experiments.detection.trees import SIDE, read_corners, tile, write
-
-
-def test_the_crowns_of_other_files_are_refused(tmp_path):
-    with pytest.raises(SystemExit, match=r"crop2.png is missing or another file; the first lines of this script"):
-        write(tmp_path, tmp_path / "out")
+from experiments.data.trees import SIDE, read_corners, tile
 
 
 def test_a_box_is_of_the_tile_of_its_centre_and_a_crowd_in_others():

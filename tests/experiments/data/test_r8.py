@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from experiments.text import r8
+from experiments.data import r8
 from trg_pyg.data import TextFiles
 
 ROWS = {
@@ -31,10 +31,3 @@ def test_it_writes_texts_that_are_read_and_counts_those_in_both_splits(packages,
     assert splits.classes == ("acq", "earn")
     assert splits.train.targets.tolist() == [1, 0, 1]
     assert (tmp_path / "r8" / "tokenizer.json").read_text() == f"{r8.MODEL}/tokenizer.json"
-
-
-def test_other_files_than_the_known_ones_are_refused(packages, tmp_path):
-    (packages / f"{r8.CORPUS}-test.tab").write_text("other")
-    with pytest.raises(SystemExit, match=r"r8-test\.tab is missing or another file"):
-        r8.write(packages, tmp_path / "r8")
-    assert not (tmp_path / "r8").exists()

@@ -1,0 +1,62 @@
+"""What the scripts here share: refusing a target and the files of packages, frames of a clip, and a command line."""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from trg_pyg.cli._exit import exit_code_of
+from trg_pyg.errors import require
+
+
+def check_new(target: Path) -> None:
+    """Refuse a target that is there already.
+
+    Raises:
+        InputError: it is.
+    """
+    require(not target.exists(), f"{target} is there already; give another folder, or remove it to write it again")
+
+
+def check_files(packages: Path, sha256: Mapping[str, str]) -> None:
+    """Refuse packages whose files are not those that a script was written for.
+
+    Args:
+        packages: folder that they were installed to.
+        sha256: hash of each file, by its path in that folder.
+
+    Raises:
+        InputError: a file is missing or has another hash.
+    """
+    for name, known in sha256.items():
+        file = packages / name
+        require(
+            file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == known,
+            f"{file} is missing or another file; the first lines of the script say what to install",
+        )
+
+
+def write_clip(folder: Path, frames: Iterable[np.ndarray[Any, Any]]) -> None:
+    """Write frames, uint8 ``[H, W]`` or ``[H, W, 3]``, as ``folder/00.png``, ``01.png`` and so on."""
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:02}.png")
+
+
+def run(write: Callable[[Path, Path], str], about: str) -> int:
+    """Write the data that a command line asks for, print what they are, and return its exit code.
+
+    Args:
+        write: takes the folder of the packages and the target, and returns a line.
+        about: docstring of the script, whose first line is its help.
+    """
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("packages", type=Path, help="folder that the packages were installed to")
+    parser.add_argument("target", type=Path, help="folder to make")
+    given = parser.parse_args()
+    return exit_code_of(lambda: print(write(given.packages, given.target)), Path(sys.argv[0]).name)
