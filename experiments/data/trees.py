@@ -12,16 +12,16 @@ A box is of the tile that its centre is in, cut at the border. Its parts in othe
 neither learnt nor counted.
 """
 
-import json
 import sys
 import xml.etree.ElementTree as xml
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from experiments.data._common import check_files, check_new, run
+from experiments.data._common import check_files, check_new, run, write_boxes
 from trg_pyg._files import made_whole
 
 SIDE = 160
@@ -73,28 +73,18 @@ def write(packages: Path, target: Path) -> str:
     check_files(packages, SHA256)
     with made_whole(target) as folder:
         parts = {"train": TRAIN, "test": TEST}
-        counts = {part: _write(folder / part, packages / name) for part, name in parts.items()}
+        counts = {part: write_boxes(folder / part, _tiles(packages / name), ["tree"]) for part, name in parts.items()}
     return ", ".join(f"{part}: {tiles} tiles with {trees} trees" for part, (tiles, trees) in counts.items())
 
 
-def _write(folder: Path, source: Path) -> tuple[int, int]:
-    """Write the tiles of an image and return how many there are, and trees in them."""
-    (folder / "images").mkdir(parents=True)
+def _tiles(source: Path) -> Iterator[tuple[str, Image.Image, list[dict[str, Any]]]]:
+    """Give the name, the image and the boxes of each tile of an image."""
     image = Image.open(source.with_name(f"{source.name}.png")).convert("RGB")
     corners = read_corners(source.with_name(f"{source.name}.xml"))
-    images: list[dict[str, Any]] = []
-    boxes: list[dict[str, Any]] = []
     for top in range(0, image.height - SIDE + 1, SIDE):
         for left in range(0, image.width - SIDE + 1, SIDE):
-            number, name = len(images), f"{top:04}_{left:04}.png"
-            image.crop((left, top, left + SIDE, top + SIDE)).save(folder / "images" / name)
-            images.append({"id": number, "file_name": name, "width": SIDE, "height": SIDE})
-            for box, other in tile(corners, left, top):
-                about = {"id": len(boxes), "image_id": number, "category_id": 0}
-                boxes.append(about | {"bbox": box, "iscrowd": int(other)})
-    content = {"images": images, "annotations": boxes, "categories": [{"id": 0, "name": "tree"}]}
-    (folder / "boxes.json").write_text(json.dumps(content) + "\n")
-    return len(images), sum(not box["iscrowd"] for box in boxes)
+            boxes = [{"category_id": 0, "bbox": box, "iscrowd": int(other)} for box, other in tile(corners, left, top)]
+            yield f"{top:04}_{left:04}.png", image.crop((left, top, left + SIDE, top + SIDE)), boxes
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The baseline of ``experiments/studies/text/r8.yaml``, and what its teacher begins with: logistic regression.
+"""The baseline of a study of this folder, and what its teacher begins with: logistic regression.
 
     STUDY=experiments/studies/text/r8.yaml
     python experiments/studies/text/frozen.py $STUDY data/r8/model.safetensors data/r8/probe.safetensors

@@ -4,12 +4,14 @@ import sys
 
 import pytest
 
-from experiments.data import hands, nuclei, r8, trees
+from experiments.data import hands, newsgroups, nuclei, r8, trees
 from experiments.data._common import run
 from trg_pyg.errors import InputError
 
 
-@pytest.mark.parametrize("script", [hands, nuclei, r8, trees], ids=lambda script: script.__name__.rpartition(".")[2])
+@pytest.mark.parametrize(
+    "script", [hands, newsgroups, nuclei, r8, trees], ids=lambda script: script.__name__.rpartition(".")[2]
+)
 def test_packages_with_other_files_and_a_target_that_is_there_are_refused(script, tmp_path):
     for name in script.SHA256:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
