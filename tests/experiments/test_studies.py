@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from trg_pyg.config.choices import Choices, read_choices
+from trg_pyg.metrics import score_of
 from trg_pyg.report.paired import paired_difference
 from trg_pyg.report.results import Results
 from trg_pyg.report.table import cell, last_epoch, shown_in_table
@@ -53,7 +54,7 @@ def test_results_are_those_of_the_configuration(file: Path) -> None:
         assert run.distiller["class_path"] == options[run.method]["class_path"]
         assert states(run.distiller.get("init_args", {}), options[run.method].get("init_args", {}))
         assert len(run.history) == choices.config.train.epochs
-        assert "test/top1" in run.history[-1]
+        assert score_of(run.history).key in run.history[-1]
     assert results.reference == choices.reference
 
 
@@ -83,7 +84,7 @@ def figures(text: str) -> set[str]:
 
 
 def figures_of_the_results() -> set[str]:
-    """Every mean over the seeds of a row, and every difference of top-1 between two rows of one pair of networks."""
+    """Every mean over the seeds of a row, and every difference of the score between two rows of one study."""
     rows: dict[tuple[str, tuple[int, ...]], list[list[dict[str, float]]]] = {}
     for results in map(Results.read, RESULTS):
         methods = {run.method: [other for other in results.runs if other.method == run.method] for run in results.runs}
@@ -93,8 +94,9 @@ def figures_of_the_results() -> set[str]:
     known = set()
     for (_, seeds), group in rows.items():
         known |= {cell(row, key) for row in group for key in row[0] if shown_in_table(key)}
-        tops = [[last["test/top1"] for last in row] for row in group]
-        known |= {str(paired_difference(a, b)).lstrip("+") for a in tops for b in tops if len(seeds) > 1}
+        score = score_of(group[0]).key
+        scores = [[last[score] for last in row] for row in group]
+        known |= {str(paired_difference(a, b)).lstrip("+") for a in scores for b in scores if len(seeds) > 1}
     return known
 
 
@@ -103,7 +105,10 @@ def figures_of_the_results() -> set[str]:
     [
         ("README.md", "## Does it help?", "\n## "),
         ("experiments/guide/long_tail.md", "## What our study found", "\n## "),
-        *((f"experiments/studies/{page}README.md", "# ", "no end") for page in ("", "further/", "systems/", "fair/")),
+        *(
+            (f"experiments/studies/{page}README.md", "# ", "no end")
+            for page in ("", "further/", "systems/", "fair/", "clips/")
+        ),
     ],
 )
 def test_what_a_page_says_is_what_the_results_give(page: str, heading: str, end: str) -> None:
