@@ -118,12 +118,10 @@ def predict_instances(
             continue
         labels = instances_of(logits)[0].numpy()
         if output is not None:
-            name = output / file.stem
-            require(
-                labels.max() <= _MOST, f"{name}: {labels.max()} instances, and a label map has {_MOST} numbers; cut it"
-            )
-            _save(labels.astype(np.uint16), name.with_name(f"{file.stem}.png"))
-            _save(contours(pixels.transpose(1, 2, 0), labels), name.with_name(f"{file.stem}_contours.png"))
+            found = labels.max()
+            require(found <= _MOST, f"{file}: {found} instances, and a label map has {_MOST} numbers; cut it")
+            _save(labels.astype(np.uint16), output / f"{file.stem}.png")
+            _save(contours(pixels.transpose(1, 2, 0), labels), output / f"{file.stem}_contours.png")
         yield FoundInstances(file, int(labels.max()))
 
 
