@@ -4,16 +4,16 @@
 
 Losses of made-up maps, 256 wide as those of resnet8x4 and resnet32x4, forward and backward, without the networks. By
 rows, each process computes those of its own images; ``whole`` is what methods do that cannot be cut: each process
-computes the losses of all images. A process has one thread. All take turns in one run, and ratios are medians of the
-turns.
+computes the losses of all images. ``sent`` is what the processes send one another by rows, with nothing computed: 1 and
+this is the floor. A process has one thread. All take turns in one run, and ratios are medians of the turns.
 """
 
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import cast
 
@@ -38,7 +38,7 @@ class Row:
 
     Attributes:
         processes: that share it.
-        way: how: by rows or whole.
+        way: how: by rows, whole or sent.
         ms: CPU time of all processes, median milliseconds.
         over_one: over that of one process.
     """
@@ -49,7 +49,19 @@ class Row:
     over_one: float
 
 
-_WAYS = ("rows", "whole")
+_WAYS = ("rows", "whole", "sent")
+
+
+@dataclass(frozen=True)
+class _Noting(World):
+    """A world that notes what is gathered: each share, the rows of all of them, and whether all compute alike."""
+
+    seen: list[tuple[Tensor, Sequence[int], bool]] = field(default_factory=list)
+
+    def gather(self, tensor: Tensor, sizes: Sequence[int], *, alike: bool = True) -> Tensor:
+        """Gather, as the world does."""
+        self.seen.append((tensor.detach().requires_grad_(tensor.requires_grad), sizes, alike))
+        return super().gather(tensor, sizes, alike=alike)
 
 
 class _Maps(nn.Module):
@@ -137,7 +149,18 @@ def _work(method: str, rank: int, size: int, images: int, folder: str, orders: C
 
 
 def prepare(method: str, way: str, images: int, world: World) -> Work:
-    """Return a function that computes the losses of this process's share, forward and backward."""
+    """Return a function that computes the losses of this process's share, forward and backward, or sends what they do."""
+    if way == "sent":
+        noting = _Noting(world.rank, world.size)
+        prepare(method, "rows", images, noting)()
+
+        def send() -> None:
+            for share, sizes, alike in noting.seen:
+                gathered = world.gather(share, sizes, alike=alike)
+                if share.requires_grad:
+                    gathered.backward(gathered.detach())
+
+        return send
     own = world.part(images)[world.rank]
     network = NetworkInfo(_CLASSES, (FeatureInfo("layer", "map", _WIDTH, _GRID),))
     torch.manual_seed(0)
