@@ -381,7 +381,7 @@ class Mimicry(TRG):
     def __init__(
         self, student: NetworkInfo, teacher: NetworkInfo | None, *, gamma: float = 2.0, **options: Any
     ) -> None:
-        super().__init__(student, teacher, **{"alpha": 0.0, "beta": 0.0, "gamma": gamma, "delta": 0.0} | options)
+        super().__init__(student, teacher, alpha=0.0, beta=0.0, gamma=gamma, delta=0.0, **options)
         self.contrast = cast(Any, TokenMimicry(self.tokenize.student_dim, self.tokenize.teacher_dim))
 
 
@@ -394,6 +394,8 @@ class Semantic(TRG):
             last = replace(info.features[-1], channels=info.num_classes)
             infos.append(replace(info, features=(*info.features[:-1], last)))
         super().__init__(*infos, **options)
+        # What comes in is of the widths that the networks have.
+        self._described = {"student": student, "teacher": teacher}
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
         """Return the parts of the scores."""
