@@ -149,7 +149,7 @@ def _work(method: str, rank: int, size: int, images: int, folder: str, orders: C
 
 
 def prepare(method: str, way: str, images: int, world: World) -> Work:
-    """Return a function that computes the losses of this process's share, forward and backward, or sends what they do."""
+    """Return a function that computes the losses of this process's share, forward and backward, or sends as much."""
     if way == "sent":
         noting = _Noting(world.rank, world.size)
         prepare(method, "rows", images, noting)()
