@@ -4,8 +4,8 @@
 
 Losses of made-up maps, 256 wide as those of resnet8x4 and resnet32x4, forward and backward, without the networks. By
 rows, each process computes those of its own images; ``whole`` is what methods do that cannot be cut: each process
-computes the losses of all images. ``sent`` is what the processes send one another by rows, with nothing computed: 1 and
-this is the floor. A process has one thread. All take turns in one run, and ratios are medians of the turns.
+computes the losses of all images. ``sent`` is what the processes send one another by rows, with nothing computed: the
+floor is 1 plus this. A process has one thread. All take turns in one run, and ratios are medians of the turns.
 """
 
 import multiprocessing

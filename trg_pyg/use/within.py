@@ -117,12 +117,12 @@ def predict_instances(
             yield FoundInstances(file, error=pixels)
             continue
         labels = instances_of(logits)[0].numpy()
+        found = int(labels.max())
         if output is not None:
-            found = labels.max()
             require(found <= _MOST, f"{file}: {found} instances, and a label map has {_MOST} numbers; cut it")
             _save(labels.astype(np.uint16), output / f"{file.stem}.png")
             _save(contours(pixels.transpose(1, 2, 0), labels), output / f"{file.stem}_contours.png")
-        yield FoundInstances(file, int(labels.max()))
+        yield FoundInstances(file, found)
 
 
 @torch.inference_mode()
