@@ -31,7 +31,7 @@ LATER = (
     *("balanced_sampling", "logit_adjustment", "adjust_after", "effective_number", "deferred_epochs"),
 )
 # Options of methods that came later: False or 0, a method is what it was before, and known without them.
-LATER_OF_METHODS = ("standardize", "softness")
+LATER_OF_METHODS = ("standardize", "decoupled", "softness")
 # These, and options that say when and how a training is measured, or that change results by rounding only.
 _SAME_RESULT = {
     *(f"data.init_args.{name}" for name in READING),

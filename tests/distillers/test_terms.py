@@ -1,10 +1,12 @@
+import baseline_equations
 import pytest
 import torch
 from torch import nn
 
-from trg_pyg.distillers import KD, Term, TermDistiller
+from trg_pyg.distillers import KD, RRD, TRG, Term, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.models.taps import NetworkInfo
+from trg_pyg.tasks import InstanceSegmentation
 
 
 class Squares(Term):
@@ -49,6 +51,25 @@ def test_what_all_methods_share_is_what_kd_computes(networks, outputs, step):
 
 def test_logit_distillation_of_weight_0_is_no_part(networks, outputs, step):
     assert list(Method(*networks)(*outputs(), step()).parts) == ["ce"]
+
+
+@pytest.mark.parametrize("method", [RRD, TRG])
+def test_decoupled_logit_distillation_is_that_of_dkd_beside_any_term(method, networks, outputs, step, close):
+    student, teacher = outputs(dtype=torch.float64)
+    options = {"tau": 2.0, "decoupled": 3.0}
+    with_kd, without = (method(*networks, kd_weight=weight, **options).double() for weight in (1.5, 0.0))
+    without.load_state_dict(with_kd.state_dict())
+    dkd = baseline_equations.dkd(student.logits, teacher.logits.detach(), step().target, 1, 3, 2)
+    both = with_kd(student, teacher, step())
+    assert both.parts["kd"].item() == pytest.approx(dkd.item(), rel=1e-6)
+    close(both.total, without(student, teacher, step()).total + 1.5 * dkd, [student.logits, *student.features])
+
+
+def test_decoupled_logit_distillation_needs_one_class_an_item(networks):
+    method = TRG(*networks, decoupled=2.0)
+    assert (method.labels, TRG(*networks, kd_weight=0.0, decoupled=2.0).labels) == ("smooth", "mixed")
+    with pytest.raises(InputError, match=r"^TRG: decoupled .* InstanceSegmentation: leave it at 0"):
+        method.learn(InstanceSegmentation())
 
 
 def test_a_term_of_weight_0_is_not_kept_nor_are_its_parameters(networks, outputs, step):

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from trg_pyg.distillers.base import Distiller, GraphSize, check_networks, check_weights
 from trg_pyg.errors import require
 from trg_pyg.graphs.token_graphs import TokenGraphs
+from trg_pyg.losses.dkd import DKDLoss
 from trg_pyg.losses.logit import LogitKD
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.step import Step
+from trg_pyg.tasks.base import Task
+from trg_pyg.tasks.image_classification import ImageClassification
 
 
 class Term(nn.Module, ABC):
@@ -71,6 +74,8 @@ class TermDistiller(Distiller):
         tau: temperature of logit distillation.
         standardize: z-score each row of both networks' logits for logit distillation, see
             :func:`~trg_pyg.losses.logit.standardized`.
+        decoupled: beta of :class:`~trg_pyg.losses.dkd.DKDLoss`, of alpha 1, which then is the logit distillation and
+            needs one class an item; 0 leaves it the plain one.
         terms: weight and term by name.
 
     Raises:
@@ -88,20 +93,32 @@ class TermDistiller(Distiller):
         kd_weight: float = 0.0,
         tau: float = 4.0,
         standardize: bool = False,
+        decoupled: float = 0.0,
         terms: Mapping[str, tuple[float, Term]] = MappingProxyType({}),
     ) -> None:
         super().__init__(student, teacher)
         check_networks(student, teacher)
-        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, **{name: weight for name, (weight, _) in terms.items()})
+        check_weights(ce_weight=ce_weight, kd_weight=kd_weight, decoupled=decoupled)
+        check_weights(**{name: weight for name, (weight, _) in terms.items()})
         taken = sorted(terms.keys() & {"ce", "kd"})
         require(not taken, f"a term named {' and '.join(taken)}: ce and kd are the parts of every method; rename it")
         unfit = sorted(name for name in terms if not name or "." in name or hasattr(nn.ModuleDict(), name))
         require(not unfit, f"a term named {' and '.join(map(repr, unfit))}: PyTorch names no module so; rename it")
         self.ce_weight, self.kd_weight = ce_weight, kd_weight
-        self.logit = LogitKD(tau, standardize)
+        self.logit = DKDLoss(1.0, decoupled, tau, standardize) if decoupled else LogitKD(tau, standardize)
         self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
         self.term_weights = {name: weight for name, (weight, _) in terms.items() if weight}
-        self.labels = "smooth" if any(map(_needs_one_class, self.terms.modules())) else "mixed"
+        computed = (*self.terms.modules(), *([self.logit] if kd_weight else []))
+        self.labels = "smooth" if any(map(_needs_one_class, computed)) else "mixed"
+
+    def learn(self, task: Task) -> None:
+        """Be told what the labels of the data are; those of decoupled distillation are one class an item."""
+        super().learn(task)
+        require(
+            not (self.kd_weight and isinstance(self.logit, DKDLoss)) or isinstance(task, ImageClassification),
+            f"{type(self).__name__}: decoupled logit distillation needs one class an item, and the data are for "
+            f"{type(task).__name__}: leave it at 0",
+        )
 
     def bind(self, targets: Tensor, generator: torch.Generator) -> None:
         """Let every term see the training set's labels."""
@@ -138,7 +155,8 @@ class TermDistiller(Distiller):
         parts = {name: (self.ce_weight, value) for name, value in self.supervised(student, step).items()}
         if self.kd_weight:
             rows = self.task.rows(student, step), self.task.rows(teacher, step)
-            parts["kd"] = (self.kd_weight, self.logit(*rows))
+            labels = (step.target,) if isinstance(self.logit, DKDLoss) else ()
+            parts["kd"] = (self.kd_weight, self.logit(*rows, *labels))
         return parts | self.others(student, teacher, step)
 
     def supervised(self, student: Outputs, step: Step) -> dict[str, Tensor]:

@@ -47,6 +47,7 @@ class TRG(TermDistiller):
         kd_weight: lambda, weight of logit distillation.
         tau: temperature of the logits.
         standardize: z-score the logits for logit distillation, see TermDistiller.
+        decoupled: beta of decoupled logit distillation, see TermDistiller; 0 is the plain one.
         alpha: weight of L_inner, contextual similarity within an image.
         beta: weight of L_local, neighbours of each token in the graph.
         gamma: weight of L_global, contrast of tokens across the batch.
@@ -99,6 +100,7 @@ class TRG(TermDistiller):
         kd_weight: float = 1.0,
         tau: float = 4.0,
         standardize: bool = False,
+        decoupled: float = 0.0,
         alpha: float = 8.0,
         beta: float = 1.0,
         gamma: float = 2.0,
@@ -130,7 +132,15 @@ class TRG(TermDistiller):
         graph_temperature: float = 0.1,
     ) -> None:
         # Its terms share samples and graphs, so they are computed together and not one by one.
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, standardize=standardize)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            standardize=standardize,
+            decoupled=decoupled,
+        )
         teacher = check_networks(student, teacher)
         check_weights(alpha=alpha, beta=beta, gamma=gamma, delta=delta)
         check_choice("local_edges", local_edges, ("own", "teacher"))
