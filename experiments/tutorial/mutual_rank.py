@@ -53,7 +53,7 @@ class MutualRank(TermDistiller):
         k: nearest tokens among which both ends of an edge are.
         temperature: distance that makes a clear difference.
         tokens_per_image: tokens sampled of each image in each step; null for all.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import torch
 import trg_pyg.distillers
 from experiments.benchmarks.losses import METHODS
 from trg_pyg._discover import subclasses
-from trg_pyg.distillers import ADKD, KD, LSKD, RKD, TRG, Distiller, Losses, SimKD, TermDistiller
+from trg_pyg.distillers import ADKD, KD, LSKD, RKD, SRD, TRG, Distiller, Losses, SimKD, TermDistiller
 from trg_pyg.errors import InputError
 from trg_pyg.graphs import GraphBuilder
 from trg_pyg.models.taps import NetworkInfo, Outputs
@@ -307,13 +307,17 @@ def test_impossible_weights_and_temperatures_are_named(cls, networks):
 
 
 @OF_TERMS
-@pytest.mark.parametrize("standardize", [False, True])
-def test_logit_distillation_is_that_of_kd(cls, standardize, networks, outputs, step):
-    always = cls is LSKD
-    distiller = made(cls, networks, kd_weight=2.0, tau=3.0, **({} if always else {"standardize": standardize}))
+@pytest.mark.parametrize("form", [{}, {"standardize": True}, {"decoupled": 2.0}], ids=str)
+def test_logit_distillation_is_that_of_kd(cls, form, networks, outputs, step):
+    if cls is SRD and "decoupled" in form:
+        with pytest.raises(InputError, match=r"^decoupled=2\.0: the logit distillation of SRD is of images without"):
+            made(cls, networks, **form)
+        return
+    form = {"standardize": True} if cls is LSKD else form
+    distiller = made(cls, networks, kd_weight=2.0, tau=3.0, **({} if cls is LSKD else form))
     images = max(3, distiller.min_images)
     parts = distiller(*outputs(images), step(images)).parts
-    kd = KD(*networks, tau=3.0, standardize=standardize or always)
+    kd = KD(*networks, tau=3.0, **form)
     assert torch.equal(parts["kd"], kd(*outputs(images), step(images)).parts["kd"])
 
 

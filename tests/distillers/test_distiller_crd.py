@@ -98,5 +98,5 @@ def test_the_published_defaults():
     options = {**inspect.signature(TermDistiller).parameters, **inspect.signature(CRD).parameters}
     assert {name: p.default for name, p in options.items() if p.default is not p.empty and name != "terms"} == {
         **{"ce_weight": 1, "kd_weight": 0, "tau": 4, "weight": 0.8, "dim": 128, "negatives": "auto"},
-        **{"temperature": 0.07, "momentum": 0.5, "standardize": False},
+        **{"temperature": 0.07, "momentum": 0.5, "standardize": False, "decoupled": 0},
     }

@@ -213,5 +213,6 @@ def test_the_published_defaults():
     options = {**inspect.signature(TermDistiller).parameters, **inspect.signature(HKD).parameters}
     assert {name: p.default for name, p in options.items() if p.default is not p.empty and name != "terms"} == {
         **{"ce_weight": 1, "kd_weight": 1, "tau": 4, "weight": 3, "dim": 128, "k": 8, "negatives": "auto"},
-        **{"bank": "own", "temperature": 0.07, "momentum": 0.9, "smoothing": 0.75, "standardize": False},
+        **{"bank": "own", "temperature": 0.07, "momentum": 0.9, "smoothing": 0.75},
+        **{"standardize": False, "decoupled": 0},
     }

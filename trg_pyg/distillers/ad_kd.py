@@ -1,6 +1,6 @@
 """Attribution-driven distillation."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class ADKD(TermDistiller):
         ce_weight: weight of the cross-entropy.
         kd_weight: weight of logit distillation.
         tau: its temperature.
-        standardize: z-score its logits, see TermDistiller.
+        **options: standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, ``top`` or ``steps`` is below 1, tau is not positive, or the networks have
@@ -77,7 +77,7 @@ class ADKD(TermDistiller):
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
         tau: float = 1.0,
-        standardize: bool = False,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         check_choice("attributed", attributed, ("auto", "classes", "label"))
@@ -90,8 +90,8 @@ class ADKD(TermDistiller):
             ce_weight=ce_weight,
             kd_weight=kd_weight,
             tau=tau,
-            standardize=standardize,
             terms={"attribution": (weight, Attribution(by_label, top, steps, normalize))},
+            **options,
         )
 
 

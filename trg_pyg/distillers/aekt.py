@@ -36,7 +36,7 @@ class AEKT(TermDistiller):
         most: largest ratio.
         serial: add the layer, when :meth:`extend` is called; False classifies what is distilled.
         warmup: share of the training in which ``weight`` grows from 0.
-        **options: ce_weight, kd_weight and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: as :class:`~trg_pyg.losses.aekt.ExplicitKnowledgeLoss`, a weight is negative, ``warmup`` is not in

@@ -20,7 +20,7 @@ class AT(TermDistiller):
         student: the student's classes and features.
         teacher: the teacher's.
         weight: weight of each stage.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.

@@ -32,7 +32,7 @@ class BKD(TermDistiller):
         beta: of the effective number, in [0, 1); 0 weighs all classes alike.
         start: share of the training from which the classes are weighed; the public code has 0 for CIFAR-100 and 0.8
             for CIFAR-10.
-        **options: ce_weight, kd_weight and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, ``beta`` is not in [0, 1), ``start`` is not in [0, 1], or

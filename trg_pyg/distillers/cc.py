@@ -33,7 +33,7 @@ class CC(TermDistiller):
         dim: width of the embeddings.
         gamma: of the Gaussian kernel.
         order: last power of its Taylor series.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an

@@ -26,7 +26,7 @@ class CRD(TermDistiller):
         negatives: images of other classes for each image, or auto: 16384, or as many as the training set has.
         temperature: of the contrast.
         momentum: share of its old embedding that an image keeps in memory.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes; when

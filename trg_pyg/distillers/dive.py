@@ -32,7 +32,7 @@ class DiVE(TermDistiller):
         weight: weight of the distillation.
         tau: temperature of the logits.
         gamma: exponent of the teacher's probabilities; 1 leaves them.
-        **options: kd_weight and standardize of TermDistiller.
+        **options: kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau or gamma is not positive, or the networks have different numbers of

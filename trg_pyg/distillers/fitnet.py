@@ -23,7 +23,7 @@ class FitNet(TermDistiller):
         teacher: the teacher's.
         weight: weight of the hint.
         hint: stage of both networks that is compared, from 1 for the first tap; negative counts from the last.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or a

@@ -28,7 +28,7 @@ class GradientKD(TermDistiller):
         feature_form: of features: ``"fisher"``, or ``"plain"``, the control without weights.
         logit_form: of logits: ``"full"``, ``"diagonal"`` or ``"plain"``.
         tau: temperature of the teacher's softmax.
-        **options: ce_weight, kd_weight and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or of

@@ -41,7 +41,7 @@ class HKD(TermDistiller):
         temperature: of the contrast.
         momentum: share of its old embedding that an image keeps in memory.
         smoothing: share of the memory in the positive of g.
-        **options: ce_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, an option is impossible, or the networks have different numbers of classes;

@@ -40,7 +40,7 @@ class IRG(TermDistiller):
         transform_weight: lambda_3, weight of the change between layers.
         layers: the student's chosen layers, as indices of its taps, none twice; the change is between the last two
             (ours).
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, a

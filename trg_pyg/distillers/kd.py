@@ -22,6 +22,7 @@ class KD(TermDistiller):
         tau: temperature of the logits.
         standardize: z-score each row of both networks' logits first, see
             :func:`~trg_pyg.losses.logit.standardized`; ``LSKD`` has the options published for it.
+        decoupled: beta of decoupled distillation, see TermDistiller; 0 is the plain one.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
@@ -40,5 +41,14 @@ class KD(TermDistiller):
         kd_weight: float = 0.9,
         tau: float = 4.0,
         standardize: bool = False,
+        decoupled: float = 0.0,
     ) -> None:
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, tau=tau, standardize=standardize)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            standardize=standardize,
+            decoupled=decoupled,
+        )

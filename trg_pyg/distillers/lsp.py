@@ -33,7 +33,7 @@ class LSP(TermDistiller):
         edges: neighbours in the image (grid, eight around a token), or the teacher's nearest tokens of the image (knn).
         k: neighbours of a token with knn, or all others of its image where they are fewer.
         scale: of the kernel, in units of the distance.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or an

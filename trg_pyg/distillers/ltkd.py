@@ -24,7 +24,7 @@ class LTKD(TermDistiller):
         alpha: weight of what is between groups.
         beta: weight of what is within them.
         tau: temperature of the logits.
-        **options: ce_weight, kd_weight and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or less

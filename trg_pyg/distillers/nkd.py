@@ -23,7 +23,7 @@ class NKD(TermDistiller):
         weight: weight of the loss.
         gamma: weight of the other classes within it.
         tau: temperature of the other classes, and of logit distillation.
-        **options: ce_weight, kd_weight and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.

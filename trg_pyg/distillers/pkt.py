@@ -23,7 +23,7 @@ class PKT(TermDistiller):
         student: the student's classes and features.
         teacher: the teacher's.
         weight: weight of the divergence.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.

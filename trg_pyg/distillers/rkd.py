@@ -25,7 +25,7 @@ class RKD(TermDistiller):
         teacher: the teacher's.
         distance_weight: weight of the distance term.
         angle_weight: weight of the angle term.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.

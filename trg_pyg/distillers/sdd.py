@@ -42,7 +42,7 @@ class SDD(TermDistiller):
         alpha: of DKD, weight of the target class against the rest.
         beta: of DKD, weight of the distribution among the others.
         warmup: share of the training in which ``weight`` grows from 0.
-        **options: kd_weight and standardize of TermDistiller.
+        **options: kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: an option is impossible, the networks have different numbers of classes, or a map has no such

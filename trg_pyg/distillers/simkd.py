@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class SimKD(TermDistiller):
         ce_weight: weight of the cross-entropy of the projected student.
         kd_weight: weight of logit distillation of the projected student.
         tau: temperature of logit distillation.
-        standardize: z-score its logits, see TermDistiller.
+        **options: standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, one has
@@ -66,7 +66,7 @@ class SimKD(TermDistiller):
         ce_weight: float = 0.0,
         kd_weight: float = 0.0,
         tau: float = 4.0,
-        standardize: bool = False,
+        **options: Any,
     ) -> None:
         check_weights(weight=weight)
         s, t = at_stage(student, -1, "student"), at_stage(check_networks(student, teacher), -1, "teacher")
@@ -84,8 +84,8 @@ class SimKD(TermDistiller):
             ce_weight=ce_weight,
             kd_weight=kd_weight,
             tau=tau,
-            standardize=standardize,
             terms={"projected": (weight, _Projection(s, t, factor))},
+            **options,
         )
 
     def extend(self, student: TappedModel) -> None:

@@ -8,6 +8,8 @@ from torch.nn.functional import adaptive_avg_pool2d, mse_loss
 
 from trg_pyg.distillers.base import Taps, check_networks, check_weights
 from trg_pyg.distillers.terms import TermDistiller
+from trg_pyg.errors import require
+from trg_pyg.losses.dkd import DKDLoss
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs
 from trg_pyg.nodes.stages import at_stage
 from trg_pyg.step import Step
@@ -41,8 +43,8 @@ class SRD(TermDistiller):
         **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
 
     Raises:
-        InputError: a weight is negative, tau is not positive, the networks have different numbers of classes, or one
-            has no tap.
+        InputError: a weight is negative, tau is not positive, logit distillation is to be decoupled, the networks have
+            different numbers of classes, or one has no tap.
     """
 
     taps: ClassVar[Taps] = "last"
@@ -62,6 +64,11 @@ class SRD(TermDistiller):
     ) -> None:
         check_weights(weight=weight, cross_weight=cross_weight, feature_weight=feature_weight)
         super().__init__(student, teacher, **options)
+        require(
+            not isinstance(self.logit, DKDLoss),
+            f"decoupled={options.get('decoupled')}: the logit distillation of SRD is of images without a label too; "
+            "leave it at 0",
+        )
         self.student = at_stage(student, -1, "student")
         self.teacher = at_stage(check_networks(student, teacher), -1, "teacher")
         self.weights = {"cross": weight * cross_weight, "feature": weight * feature_weight}

@@ -1,7 +1,7 @@
 """Self-supervision as knowledge."""
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,6 @@ class SSKD(TermDistiller):
         ce_weight: weight of the cross-entropy on the labels.
         kd_weight: weight of logit distillation.
         tau: temperature of logits, upright and turned.
-        standardize: z-score the logits for logit distillation, see TermDistiller.
         turned_weight: weight of L_r.
         turned_share: of the rows that the teacher answers wrong, in L_r.
         similarity_weight: weight of the last term.
@@ -53,6 +52,7 @@ class SSKD(TermDistiller):
         similarity_tau: temperature of similarities.
         head_epochs: that the teacher's head learns for, before the training, >= 0; the public code has 60.
         head_batch: images of a step of that.
+        **options: standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, a temperature is not positive, a share is not in [0, 1], the networks have
@@ -69,7 +69,6 @@ class SSKD(TermDistiller):
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
         tau: float = 4.0,
-        standardize: bool = False,
         turned_weight: float = 2.7,
         turned_share: float = 1.0,
         similarity_weight: float = 10.0,
@@ -77,6 +76,7 @@ class SSKD(TermDistiller):
         similarity_tau: float = 0.5,
         head_epochs: int = 3,
         head_batch: int = 64,
+        **options: Any,
     ) -> None:
         check_weights(turned_weight=turned_weight, similarity_weight=similarity_weight)
         for name, number, least in (("head_epochs", head_epochs, 0), ("head_batch", head_batch, 1)):
@@ -96,8 +96,8 @@ class SSKD(TermDistiller):
             ce_weight=ce_weight,
             kd_weight=kd_weight,
             tau=tau,
-            standardize=standardize,
             terms=terms,
+            **options,
         )
         self.head_epochs, self.head_batch = head_epochs, head_batch
 

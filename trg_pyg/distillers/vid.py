@@ -21,7 +21,7 @@ class VID(TermDistiller):
         teacher: the teacher's.
         weight: weight of each stage.
         init_variance: variance of the guess before training.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau or the variance is not positive, or the networks have different numbers

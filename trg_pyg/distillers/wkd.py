@@ -31,7 +31,7 @@ class WKD(TermDistiller):
         iterations: of the transport.
         fade: share of the training from which the weight of the transport falls to 0 along a cosine; 1 keeps it.
             Published: 150 of 240 epochs.
-        **options: ce_weight, kd_weight and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: an option is impossible, or the networks have different numbers of classes; in a step, the

@@ -19,7 +19,7 @@ class WTTM(TermDistiller):
         teacher: the teacher's.
         weight: weight of the loss; published per pair, 45 for vgg13 -> vgg8 on CIFAR-100.
         gamma: exponent of the teacher's probabilities, in (0, 1]; 0.1 for the same pair.
-        **options: ce_weight, kd_weight, tau and standardize of TermDistiller.
+        **options: ce_weight, kd_weight, tau, standardize and decoupled of TermDistiller.
 
     Raises:
         InputError: a weight is negative, gamma is not in (0, 1], or the networks have different numbers of classes.
