@@ -53,7 +53,7 @@ class GRD(TermDistiller):
         bank_pixel_weight: weight of bank_pixels.
         bank: images that are kept, a batch or more.
         drawn: of these, that a step compares with, or as many as there are.
-        **options: ce_weight, of the losses of the labels, and kd_weight, tau, standardize and decoupled of TermDistiller.
+        **options: ce_weight, of the losses of the labels, and kd_weight, tau and standardize of TermDistiller.
 
     Raises:
         InputError: a weight is negative, tau is not positive, ``drawn`` is not from 1 to ``bank``, or the networks
