@@ -68,10 +68,11 @@ def test_what_is_less_than_was_asked_for_is_said(small, capsys):
 
 def test_the_graphs_are_those_of_a_part_where_a_step_is_computed_in_parts(small, capsys):
     recipe = ["--train.accumulate=2", "--train.schedule=multistep", "--train.milestones=[1]", "--train.compile=true"]
-    _, lines = announced([*small, "--methods", "RKD", *recipe], capsys)
+    changes = ["--train.randaugment=9", "--train.views=20"]
+    _, lines = announced([*small, "--methods", "RKD", *recipe, *changes], capsys)
     assert "graphs    RKD: distance, angle: 1 CompleteGraph of 9 nodes, 81 edges, of 9 images" in lines
     (training,) = (line for line in lines if line.startswith("training"))
-    assert training.endswith("; multistep x 0.1 at 1; fp32; 2 parts a step; compile")
+    assert training.endswith("; multistep x 0.1 at 1; fp32; 2 parts a step; randaugment 9; views 20; compile")
 
 
 def test_a_batch_of_more_images_than_there_are_is_said_to_have_them_all(small, capsys):

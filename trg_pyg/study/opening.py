@@ -199,7 +199,7 @@ def _recipe(recipe: TrainConfig, images: int, item: str) -> str:
     ]
     if recipe.accumulate > 1:
         pieces.append(f"{recipe.accumulate} parts a step")
-    named = ("mixup", "cutmix", "randaugment", "erasing", "label_smoothing", "ema")
+    named = ("mixup", "cutmix", "randaugment", "erasing", "views", "label_smoothing", "ema")
     balancing = ("balanced_sampling", "logit_adjustment", "effective_number", "deferred_epochs")
     for name in (*named, *balancing):
         value = getattr(recipe, name)
