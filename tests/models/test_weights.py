@@ -210,6 +210,12 @@ def test_truncated_file(tmp_path: Path, whole: Path, name: str, part: float) -> 
     assert "damaged" in refusal(resnet8(), path)
 
 
+def test_an_archive_whose_list_of_members_is_no_text(tmp_path: Path, whole: Path) -> None:
+    head, member, tail = (whole / "net.pth").read_bytes().rpartition(b"net/data/1")
+    (tmp_path / "net.pth").write_bytes(head + b"\x80" + member[1:] + tail)
+    assert "damaged" in refusal(resnet8(), tmp_path / "net.pth")
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", ["junk.safetensors", "junk.pth"])
 @settings(max_examples=50)

@@ -197,7 +197,7 @@ def _program(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # no archive, or a damaged one, which fails in any way too; what reads it next says so
         return None
     known = {"constants.pkl": "TorchScript", "archive_format": "torch.export"}
     return next((kind for member, kind in known.items() if member in members), None)
