@@ -1,6 +1,6 @@
 """Logit distillation."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from trg_pyg.distillers.base import Taps
 from trg_pyg.distillers.terms import TermDistiller
@@ -19,7 +19,10 @@ class KD(TermDistiller):
         teacher: the teacher's.
         ce_weight: weight of the cross-entropy on the labels.
         kd_weight: weight of the distillation term.
-        **options: tau, standardize (``LSKD`` has the options published for it) and decoupled of TermDistiller.
+        tau: temperature of the logits.
+        standardize: z-score each row of both networks' logits first, see
+            :func:`~trg_pyg.losses.logit.standardized`; ``LSKD`` has the options published for it.
+        decoupled: beta of decoupled distillation, see TermDistiller; 0 is the plain one.
 
     Raises:
         InputError: a weight is negative, tau is not positive, or the networks have different numbers of classes.
@@ -36,6 +39,16 @@ class KD(TermDistiller):
         *,
         ce_weight: float = 0.1,
         kd_weight: float = 0.9,
-        **options: Any,
+        tau: float = 4.0,
+        standardize: bool = False,
+        decoupled: float = 0.0,
     ) -> None:
-        super().__init__(student, teacher, ce_weight=ce_weight, kd_weight=kd_weight, **options)
+        super().__init__(
+            student,
+            teacher,
+            ce_weight=ce_weight,
+            kd_weight=kd_weight,
+            tau=tau,
+            standardize=standardize,
+            decoupled=decoupled,
+        )
