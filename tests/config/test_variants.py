@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from trg_pyg.cli.run import main
 from trg_pyg.config.choices import read_choices
 from trg_pyg.config.variants import check_variants, folder_name
+from trg_pyg.distillers.kd import KD
 from trg_pyg.errors import InputError
 from trg_pyg.study.progress import Display
 from trg_pyg.study.study import prepare
@@ -107,6 +108,13 @@ def test_a_name_that_is_too_long_for_a_file_system_is_refused():
 )
 def test_a_folder_has_the_name_in_letters_that_a_path_may_have(name, folder):
     assert folder_name(name) == folder
+
+
+def test_a_row_may_have_the_name_of_a_class_of_ones_own():
+    class OwnMethod(KD):
+        pass
+
+    check_variants({OwnMethod.__name__: "TRG"})
 
 
 K4 = "{class_path: TRG, init_args: {k: 4}}"
