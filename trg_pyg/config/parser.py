@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from jsonargparse import ArgumentParser
 
-from trg_pyg._discover import subclasses
+from trg_pyg._discover import own_names, subclasses
 from trg_pyg._program import program
 from trg_pyg.config.messages import BASES, NETWORKS, class_at
 from trg_pyg.config.recipes import RECIPES
@@ -197,8 +197,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _known(key: str) -> str:
-    names = [cls.__name__ for cls in subclasses(BASES[key]) if cls.__module__.startswith("trg_pyg.")]
-    return f"known: {', '.join(names)}; or a dotted path"
+    return f"known: {', '.join(own_names(BASES[key]))}; or a dotted path"
 
 
 _NOTES = {

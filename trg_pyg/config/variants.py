@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from trg_pyg._discover import subclasses
+from trg_pyg._discover import own_names, subclasses
 from trg_pyg.distillers.base import Distiller
 from trg_pyg.errors import near, require
 
@@ -64,10 +64,9 @@ def _check_name(name: Any) -> None:
         f"variants.{name}: {WITH_KD} stands for a class joined with KD; give the row another name, and kd_weight: 1 in "
         "its init_args",
     )
-    # Of the package's own: which other classes have been imported must not decide what a configuration may say.
-    own = [cls.__name__ for cls in subclasses(Distiller) if cls.__module__.startswith("trg_pyg.")]
+    # Which other classes have been imported must not decide what a configuration may say.
     require(
-        folder not in own and not is_dotted_path(name),
+        folder not in own_names(Distiller) and not is_dotted_path(name),
         f"variants.{name}: that is the name of a class; give the row another name, such as {name.split('.')[-1]} 2",
     )
 
