@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import warnings
 
@@ -8,6 +9,12 @@ import trg_pyg
 from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import InputError
 from trg_pyg.training.loop import TrainingDiverged, TrainingStopped
+
+CHATTY = """
+import sys
+from trg_pyg.cli._exit import exit_code_of
+sys.exit(exit_code_of(lambda: print("a line\\n" * 100_000), "x"))
+"""
 
 
 @pytest.mark.parametrize(
@@ -31,6 +38,20 @@ def test_what_went_wrong_is_one_line_and_a_code(error, code, line, capsys):
 
     assert exit_code_of(work, "x") == code
     assert capsys.readouterr().err == line
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_a_word():
+    process = subprocess.Popen([sys.executable, "-c", CHATTY], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
+def test_another_broken_pipe_is_an_error_of_the_program():
+    def work():
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        exit_code_of(work, "x")
 
 
 def test_what_went_well_is_silent(capsys):

@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -106,14 +104,6 @@ def test_a_mistake_ends_in_one_line(finished_run, photos, capsys, arguments, mes
     out, err = lines(capsys)
     assert out == []
     assert err[-1].startswith(message.format(**places))
-
-
-def test_a_reader_that_has_enough_is_no_error(finished_run, photos):
-    command = [sys.executable, "-m", "trg_pyg", "predict", str(finished_run), str(photos)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait() == 0
 
 
 def test_outputs_that_are_not_finite_are_refused(finished_run, photos, tmp_path, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """How a command ends."""
 
+import os
 import re
 import sys
 import warnings
@@ -15,6 +16,8 @@ from trg_pyg.errors import InputError, near
 
 # That of sysexits.h for what works when it is tried again.
 STOPPED = 75
+# As a shell reports a program that was ended since nobody reads on: 128 and the number of SIGPIPE.
+_UNREAD = 141
 
 
 class CommandParser(ArgumentParser):
@@ -46,7 +49,7 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
     A warning of this project is one line too; those of others say where in the program they come from.
 
     0: finished; 1: a training diverged; 2: the input is at fault, or a process that decodes images was killed; 75:
-    stopped by a signal, saved, ready to be resumed.
+    stopped by a signal, saved, ready to be resumed; 141, without a line: whoever reads has enough, as head has.
 
     Args:
         work: what it does.
@@ -60,6 +63,8 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
         print(f"{named}: error: {error}", file=sys.stderr)
         return 2
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return _UNREAD
         ending = _of_training(error)
         if ending is None:
             raise
@@ -67,6 +72,16 @@ def exit_code_of(work: Callable[[], None], command: str) -> int:
         print(f"{named}: {line}", file=sys.stderr)
         return code
     return 0
+
+
+def _unread() -> bool:
+    """Whether it is standard output that nobody reads; if so, what is left of it does not fail once more at the end."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _of_training(error: Exception) -> tuple[int, str] | None:

@@ -1,6 +1,5 @@
 """Classify image files, clips or texts, by a trained student."""
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
@@ -81,12 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = list(predictions)
             _draw_strips(found, trained, chosen.strips)
             predictions = iter(found)
-        try:
-            unread = _show(predictions, files, trained, chosen)
-        except BrokenPipeError:
-            # Whoever reads has enough, as head has; what is left in the buffer must not fail once more at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
+        unread = _show(predictions, files, trained, chosen)
         if unread == len(files):
             item = trained.facts.item
             raise InputError(
