@@ -2,7 +2,8 @@
 
     python experiments/studies/lasting/why.py RUN [RUN ...]
 
-Folders of runs of data that fit. Of both kinds there are as many images of each class, so that chance is the same.
+Folders of runs, as ``trg run`` writes them. There are as many images of each class, so that chance is the same for
+both; of a long tail, others also of the classes with many, medium and few training images alone.
 """
 
 import sys
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 
 from trg_pyg._program import markdown_table
-from trg_pyg.data import ImageSet
+from trg_pyg.data import ImageSet, shots
 from trg_pyg.graphs.token_graphs import Measures
 from trg_pyg.look.networks import RunNetworks, load_run_networks
 
-OF_A_CLASS, BATCH, SEED = 4, 64, 0
+OF_A_CLASS, BATCH, SEED = 4, 60, 0
 COLUMNS = {
     "cross/same_class": "teacher's edges to the same class",
     "recall/batch_corrected": "recall, batch",
@@ -37,8 +38,8 @@ def measure(networks: RunNetworks, source: ImageSet, of_a_class: int = OF_A_CLAS
     found = []
     for part in balanced(source.targets, of_a_class, generator).split(batch):
         if len(part) == batch:
-            maps = [each(source.images[part]).features[-1] for each in (networks.after, networks.teacher)]
-            tokens = networks.graphs.tokenize(*maps, generator)
+            student, teacher = (each(source.images[part]) for each in (networks.after, networks.teacher))
+            tokens = networks.graphs.tokenize(student.features[-1], teacher.features[-1], generator)
             found.append(networks.graphs.measure(*tokens, source.targets[part], None))
     return {name: sum(each[name] or 0.0 for each in found) / len(found) for name in COLUMNS}
 
@@ -50,10 +51,15 @@ def main(runs: list[str]) -> None:
     for run in runs:
         networks = load_run_networks(run)
         splits = networks.trained.read_data()
-        for images, source in (("of the training", splits.train), ("others", splits.test)):
-            assert isinstance(source, ImageSet)
+        train, test = splits.train, splits.test
+        assert isinstance(train, ImageSet)
+        assert isinstance(test, ImageSet)
+        shown = {"of the training": train, "others": test}
+        for group, classes in shots(splits.class_counts).items() if networks.trained.data.long_tailed else ():
+            shown[f"others, {group}"] = test.select(torch.isin(test.targets, torch.tensor(classes)))
+        name = f"{networks.trained.settings['teacher']['name']}, {networks.trained.method}"
+        for images, source in shown.items():
             found = measure(networks, source)
-            name = f"{networks.trained.settings['teacher']['name']}, {networks.trained.method}"
             rows.append([name, images, *(f"{found[column]:.3f}" for column in COLUMNS)])
     print(markdown_table(rows))
 
