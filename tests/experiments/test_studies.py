@@ -107,7 +107,7 @@ def figures_of_the_results() -> set[str]:
         ("experiments/guide/long_tail.md", "## What our study found", "\n## "),
         *(
             (f"experiments/studies/{page}README.md", "# ", "no end")
-            for page in ("", "further/", "systems/", "fair/", "clips/")
+            for page in ("", "further/", "systems/", "fair/", "lasting/", "clips/")
         ),
     ],
 )
