@@ -47,7 +47,7 @@ def test_networks_methods_graphs_recipe_and_runs_are_said_in_about_ten_lines(sma
         "methods   Vanilla  1 pass    1 ce",
         "          KD       2 passes  0.1 ce + 0.9 kd",
         "          TRG      2 passes  "
-        "1 ce + 1 kd + 0 to 1 local (beta) + 0 to 2 global (gamma) + 0 to 0.1 graph (delta)",
+        "1 ce + 1 kd + 0 to 4 local (beta) + 0 to 8 global (gamma) + 0 to 0.4 graph (delta)",
         "          SP+KD    2 passes  1 ce + 1 kd + 3000 similarity",
         f"          passes: {PASSES.about}",
         "graphs    TRG: 16 tokens an image, 18 images a batch",
