@@ -1,6 +1,7 @@
 """What the README and the guides show works: links, Python, and commands, which are run (see page_commands)."""
 
 import re
+import shutil
 import unicodedata
 from importlib import import_module
 from pathlib import Path
@@ -53,6 +54,7 @@ def place(tmp_path_factory, one_thread):
         few_reviews(patch)
         few_scenes(patch)
         yield Place()
+    shutil.rmtree(folder)  # gigabytes of runs, which would stay until all tests are done
 
 
 @pytest.mark.parametrize(("command", "page"), ONCE, ids=title)
