@@ -27,7 +27,7 @@ NETWORKS = {  # title: network and its weights below runs/
     "student, resnet8, by TRG": ("resnet8", "Digits/resnet20-resnet8/TRG-*/seed0/last.safetensors"),
 }
 IMAGES, NEAREST = 60, 6
-IMAGE, TOKEN = 8, 6  # a patch of which students find about as many neighbours as of all patches on average
+IMAGE, TOKEN = 14, 10  # a patch of which students find about as many neighbours as of all patches on average
 
 
 def graphs_of(images: torch.Tensor, runs: Path) -> tuple[list[Data], tuple[int, int]]:
