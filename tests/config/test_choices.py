@@ -66,7 +66,7 @@ def test_one_file_holds_the_options_of_a_whole_table(tmp_path):
     choices = read_choices([f"--config={file}"])
     given = options(choices)
     assert names(choices) == ["Vanilla", "KD", "TRG", "TRGPaper"]
-    assert (given["TRG"]["alpha"], given["TRG"]["beta"]) == (3.0, 1.0)
+    assert (given["TRG"]["alpha"], given["TRG"]["beta"]) == (3.0, 4.0)
     assert (given["TRGPaper"]["alpha"], given["TRGPaper"]["beta"]) == (16.0, 7.0)
     assert given["KD"]["tau"] == 2.0
     assert "method_options" not in choices.settings
