@@ -1,6 +1,5 @@
 """What the scripts here share: refusing a target and the files of packages, clips, boxes, and a command line."""
 
-import argparse
 import hashlib
 import json
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonargparse import auto_cli
 from PIL import Image
 
 from trg_pyg.cli._exit import exit_code_of
@@ -73,15 +73,10 @@ def write_boxes(
     return len(listed), sum(not box["iscrowd"] for box in boxes)
 
 
-def run(write: Callable[[Path, Path], str], about: str) -> int:
-    """Write the data that a command line asks for, print what they are, and return its exit code.
+def run(write: Callable[..., str]) -> int:
+    """Call a function with what a command line gives, print the line that it returns, and return the exit code.
 
     Args:
-        write: takes the folder of the packages and the target, and returns a line.
-        about: docstring of the script, whose first line is its help.
+        write: its parameters and their descriptions are those of the command line.
     """
-    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
-    parser.add_argument("packages", type=Path, help="folder that the packages were installed to")
-    parser.add_argument("target", type=Path, help="folder to make")
-    given = parser.parse_args()
-    return exit_code_of(lambda: print(write(given.packages, given.target)), Path(sys.argv[0]).name)
+    return exit_code_of(lambda: print(auto_cli(write)), Path(sys.argv[0]).name)

@@ -14,21 +14,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli
 from PIL import Image
 from torchvision import datasets
 from tqdm import tqdm
 
+from experiments.data._common import run
 from trg_pyg._files import made_whole
-from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.data._torchvision import read_splits
 from trg_pyg.errors import few, require
 
 _SPLITS = ("train", "test")
 
 
-def write_folder(target: Path, root: Path = Path("data"), quiet: bool = False) -> int:
-    """Write ``target/train/<class>/<file name>.png`` and ``target/test/...``, and return how many images there are.
+def write(target: Path, root: Path = Path("data"), quiet: bool = False) -> str:
+    """Write ``target/train/<class>/<file name>.png`` and ``target/test/...``, and return how many images.
 
     The pixels are those of the archive, since PNG loses none. An interruption leaves no target.
 
@@ -41,6 +40,7 @@ def write_folder(target: Path, root: Path = Path("data"), quiet: bool = False) -
         InputError: the target is not empty, or the archive cannot be had, is damaged, names an image twice, or has a
             name that is that of no file in the target.
     """
+    target, root = target.expanduser(), root.expanduser()
     if target.exists():
         free = target.is_dir() and not any(target.iterdir())
         require(free, f"{target} is not an empty folder; give another one, or remove it to write it again")
@@ -58,7 +58,7 @@ def write_folder(target: Path, root: Path = Path("data"), quiet: bool = False) -
                 Image.fromarray(pixels).save(folder / split / name)
         if target.exists():
             target.rmdir()
-    return sum(map(len, names.values()))
+    return f"{sum(map(len, names.values())):,} images in {target}"
 
 
 def _names(split: str, dataset: Any) -> list[str]:
@@ -95,19 +95,5 @@ def _verified(file: Path, md5: str) -> Any:
     return pickle.loads(content, encoding="latin1")
 
 
-def main(target: Path, root: Path = Path("data")) -> int:
-    """Write CIFAR-100 as an image folder.
-
-    Args:
-        target: folder to make, train/<class>/*.png and test/<class>/*.png.
-        root: folder that holds cifar-100-python, or where it is downloaded to (169 MB).
-    """
-
-    def work() -> None:
-        print(f"{write_folder(target.expanduser(), root.expanduser()):,} images in {target}")
-
-    return exit_code_of(work, "cifar_folder.py")
-
-
 if __name__ == "__main__":
-    sys.exit(auto_cli(main))
+    sys.exit(run(write))

@@ -98,4 +98,4 @@ def _nearest(look: Array, classes: Array, tested: Array) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(run(write, __doc__))
+    sys.exit(run(write))

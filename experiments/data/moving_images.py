@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import auto_cli
 from PIL import Image
 
-from experiments.data._common import check_new, write_clip
+from experiments.data._common import check_new, run, write_clip
 from trg_pyg._files import made_whole
-from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.data.video.moving_digits import DIRECTIONS
 from trg_pyg.errors import require
 
@@ -29,7 +27,7 @@ FRAMES, SIDE, SMALL, FASTEST = 8, 32, 16, 3
 Array = np.ndarray[Any, Any]
 
 
-def write_clips(source: Path, target: Path, train: int = 1600, test: int = 800, seed: int = 0) -> int:
+def write(source: Path, target: Path, train: int = 1600, test: int = 800, seed: int = 0) -> str:
     """Write ``target/train/<direction>/<clip>/<frame>.png`` and ``target/test/...``, and return how many clips.
 
     Args:
@@ -61,7 +59,7 @@ def write_clips(source: Path, target: Path, train: int = 1600, test: int = 800, 
                 over, below = draws.sample(files[split], 2)
                 frames = moving(_photograph(over, SMALL), _photograph(below, SIDE), DIRECTIONS[name], draws)
                 write_clip(folder / split / name / f"{clip:04}", frames)
-    return train + test
+    return f"{train + test:,} clips in {target}"
 
 
 def moving(over: Array, below: Array, way: tuple[int, int], draws: random.Random) -> Iterator[Array]:
@@ -81,22 +79,5 @@ def _photograph(file: Path, side: int) -> Array:
         return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BOX))
 
 
-def main(source: Path, target: Path, train: int = 1600, test: int = 800, seed: int = 0) -> int:
-    """Write clips of photographs that move over others.
-
-    Args:
-        source: folder with train/<class> and test/<class>, such as cifar_folder.py writes.
-        target: folder to make.
-        train: training clips, a multiple of 8.
-        test: test clips, a multiple of 8.
-        seed: chooses images, places and speeds.
-    """
-
-    def work() -> None:
-        print(f"{write_clips(source, target, train, test, seed):,} clips in {target}")
-
-    return exit_code_of(work, "moving_images.py")
-
-
 if __name__ == "__main__":
-    sys.exit(auto_cli(main))
+    sys.exit(run(write))

@@ -22,9 +22,14 @@ SHA256 = MINILM_SHA256 | {
 
 
 def write(packages: Path, target: Path) -> str:
-    """Write 20 Newsgroups and MiniLM, see :func:`~experiments.data.r8.write_corpus`."""
+    """Write 20 Newsgroups and MiniLM, see :func:`~experiments.data.r8.write_corpus`.
+
+    Args:
+        packages: folder that the packages were installed to.
+        target: folder to make.
+    """
     return write_corpus(CORPUS, SHA256, packages, target)
 
 
 if __name__ == "__main__":
-    sys.exit(run(write, __doc__))
+    sys.exit(run(write))

@@ -87,4 +87,4 @@ def _write(folder: Path, pairs: dict[str, tuple[Array, Array]], low: float, high
 
 
 if __name__ == "__main__":
-    sys.exit(run(write, __doc__))
+    sys.exit(run(write))

@@ -11,16 +11,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from jsonargparse import auto_cli
-
-from experiments.data._common import check_new
+from experiments.data._common import check_new, run
 from trg_pyg._files import made_whole
-from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import require
 
 
-def write_part(source: Path, target: Path, images: int, classes: int | None = None, rest: int = 0) -> int:
-    """Write ``target/train/<class>/*``, ``target/test/<class>/*`` and, where asked for, ``target/rest``.
+def write(source: Path, target: Path, images: int, classes: int | None = None, rest: int = 0) -> str:
+    """Write ``target/train/<class>/*``, ``target/test/<class>/*`` and, where asked for, ``target/rest``; count images.
 
     Args:
         source: folder with ``train/<class>`` and ``test/<class>``.
@@ -30,9 +27,6 @@ def write_part(source: Path, target: Path, images: int, classes: int | None = No
         rest: further training images, without labels: so many of the part's classes, ``rest/known``, and so many of the
             others, ``rest/others``, where there are any; of each class as many, rounded down, and none whose file is
             that of a test image.
-
-    Returns:
-        The number of images.
 
     Raises:
         InputError: the target is there, or the source lacks classes or images.
@@ -64,29 +58,12 @@ def write_part(source: Path, target: Path, images: int, classes: int | None = No
         for file, place_of_copy in copies:
             (folder / place_of_copy).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / place_of_copy)
-    return len(copies)
+    return f"{len(copies):,} images in {target}"
 
 
 def _hash_of_name(file: Path) -> str:
     return hashlib.sha256(file.name.encode()).hexdigest()
 
 
-def main(source: Path, target: Path, images: int, classes: int | None = None, rest: int = 0) -> int:
-    """Write a part of an image folder.
-
-    Args:
-        source: folder with train/<class> and test/<class>.
-        target: folder to make.
-        images: training images of each class.
-        classes: how many, the first ones by name; all where it is not given.
-        rest: further training images, without labels: so many in rest/known and, of other classes, in rest/others.
-    """
-
-    def work() -> None:
-        print(f"{write_part(source, target, images, classes, rest):,} images in {target}")
-
-    return exit_code_of(work, "part_folder.py")
-
-
 if __name__ == "__main__":
-    sys.exit(auto_cli(main))
+    sys.exit(run(write))

@@ -59,9 +59,14 @@ def write_corpus(corpus: str, sha256: Mapping[str, str], packages: Path, target:
 
 
 def write(packages: Path, target: Path) -> str:
-    """Write R8 and MiniLM, see :func:`write_corpus`."""
+    """Write R8 and MiniLM, see :func:`write_corpus`.
+
+    Args:
+        packages: folder that the packages were installed to.
+        target: folder to make.
+    """
     return write_corpus(CORPUS, SHA256, packages, target)
 
 
 if __name__ == "__main__":
-    sys.exit(run(write, __doc__))
+    sys.exit(run(write))

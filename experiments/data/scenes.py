@@ -14,12 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli
 from PIL import Image
 
-from experiments.data._common import check_new, write_boxes
+from experiments.data._common import check_new, run, write_boxes
 from trg_pyg._files import made_whole
-from trg_pyg.cli._exit import exit_code_of
 from trg_pyg.errors import require
 
 CLASSES = ("keyboard", "motorcycle", "orange", "sunflower", "wardrobe")  # unlike one another
@@ -30,7 +28,7 @@ SHARED = 0.2  # of the smaller of two objects, at most
 TRIES = 20  # places that are tried for an object
 
 
-def write_scenes(source: Path, target: Path, train: int = 400, test: int = 150, seed: int = 0) -> tuple[int, int]:
+def write(source: Path, target: Path, train: int = 400, test: int = 150, seed: int = 0) -> str:
     """Write ``train`` and ``test``, each with ``images`` and ``boxes.json``, and return how many scenes and objects.
 
     Args:
@@ -65,7 +63,7 @@ def write_scenes(source: Path, target: Path, train: int = 400, test: int = 150, 
             for split, number in numbers.items()
         ]
     scenes, objects = map(sum, zip(*counts, strict=True))
-    return scenes, objects
+    return f"{scenes:,} scenes with {objects:,} objects in {target}"
 
 
 def _scenes(
@@ -113,23 +111,5 @@ def _photograph(file: Path, side: int) -> Image.Image:
         return image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
 
 
-def main(source: Path, target: Path, train: int = 400, test: int = 150, seed: int = 0) -> int:
-    """Write scenes of photographs with boxes.
-
-    Args:
-        source: folder with train/<class> and test/<class>, such as cifar_folder.py writes.
-        target: folder to make.
-        train: training scenes.
-        test: test scenes.
-        seed: chooses images, places and sizes.
-    """
-
-    def work() -> None:
-        scenes, objects = write_scenes(source, target, train, test, seed)
-        print(f"{scenes:,} scenes with {objects:,} objects in {target}")
-
-    return exit_code_of(work, "scenes.py")
-
-
 if __name__ == "__main__":
-    sys.exit(auto_cli(main))
+    sys.exit(run(write))

@@ -88,4 +88,4 @@ def _tiles(source: Path) -> Iterator[tuple[str, Image.Image, list[dict[str, Any]
 
 
 if __name__ == "__main__":
-    sys.exit(run(write, __doc__))
+    sys.exit(run(write))

@@ -7,7 +7,7 @@ import torch
 from torchvision import datasets
 
 from experiments.data import cifar_folder
-from experiments.data.cifar_folder import main, write_folder
+from experiments.data.cifar_folder import write
 from trg_pyg.data import CIFAR100, ImageFolder
 from trg_pyg.errors import InputError
 
@@ -44,7 +44,7 @@ def files(folder) -> list[str]:
 
 
 def test_each_image_lies_in_its_class_under_its_original_name(root, tmp_path):
-    assert write_folder(tmp_path / "new" / "cifar100", root, quiet=True) == 6
+    assert write(tmp_path / "new" / "cifar100", root, quiet=True).startswith("6 images in ")
     assert files(tmp_path / "new") == [
         "cifar100/test/apple/apple_s_000001.png",
         "cifar100/test/maple_tree/maple_s_000003.png",
@@ -57,7 +57,7 @@ def test_each_image_lies_in_its_class_under_its_original_name(root, tmp_path):
 
 
 def test_the_folder_has_the_pixels_and_labels_of_the_archive(root, tmp_path):
-    write_folder(tmp_path / "cifar100", root, quiet=True)
+    write(tmp_path / "cifar100", root, quiet=True)
     ours = ImageFolder(str(tmp_path / "cifar100"), cache=False).load()
     theirs = CIFAR100(str(root), download=False).load()
     assert ours.classes == theirs.classes
@@ -71,13 +71,13 @@ def test_the_folder_has_the_pixels_and_labels_of_the_archive(root, tmp_path):
 def test_an_empty_folder_is_filled_and_another_one_refused_before_reading(root, tmp_path, monkeypatch):
     target = tmp_path / "cifar100"
     target.mkdir()
-    write_folder(target, root, quiet=True)
+    write(target, root, quiet=True)
     before = files(target)
     monkeypatch.setattr(cifar_folder, "read_splits", lambda *args: pytest.fail("read"))
     (tmp_path / "file").touch()
     for taken in (target, tmp_path / "file"):
         with pytest.raises(InputError, match=f"{taken} is not an empty folder; give another one"):
-            write_folder(taken, root, quiet=True)
+            write(taken, root, quiet=True)
     assert files(target) == before
 
 
@@ -87,7 +87,7 @@ def test_an_interruption_leaves_nothing(root, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cifar_folder.Image, "fromarray", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_folder(tmp_path / "cifar100", root, quiet=True)
+        write(tmp_path / "cifar100", root, quiet=True)
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
 
@@ -103,7 +103,7 @@ def test_a_damaged_archive_is_never_unpickled(root, tmp_path, monkeypatch):
     # torchvision fetches a damaged archive again.
     monkeypatch.setattr(datasets.CIFAR100, "download", lambda self: None)
     with pytest.raises(InputError, match=r"CIFAR100 cannot be read .* corrupted"):
-        write_folder(tmp_path / "cifar100", root, quiet=True)
+        write(tmp_path / "cifar100", root, quiet=True)
 
 
 def test_a_file_that_is_exchanged_after_the_check_is_never_unpickled(root, tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_a_file_that_is_exchanged_after_the_check_is_never_unpickled(root, tmp_p
     read_splits = cifar_folder.read_splits
     monkeypatch.setattr(cifar_folder, "read_splits", read_and_exchange)
     with pytest.raises(InputError, match=r"cifar-100-python/test: its md5 is .*, torchvision has .*: it was not read"):
-        write_folder(tmp_path / "cifar100", root, quiet=True)
+        write(tmp_path / "cifar100", root, quiet=True)
     assert not (tmp_path / "cifar100").exists()
 
 
@@ -124,7 +124,7 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(root, tmp_path, monkeypa
     names = part(TRAIN, 0) | {"filenames": ["a.png", "b.png", member, "c.png"]}
     monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", dump(root / "cifar-100-python" / "train", names)]])
     with pytest.raises(InputError, match=r"the train split names '.*', which would be written elsewhere") as error:
-        write_folder(tmp_path / "new" / "cifar100", root, quiet=True)
+        write(tmp_path / "new" / "cifar100", root, quiet=True)
     assert repr(f"apple/{member}") in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
     assert not list(tmp_path.rglob("outside.png"))
@@ -134,11 +134,4 @@ def test_an_image_that_is_named_twice_is_refused(root, tmp_path, monkeypatch):
     twice = part(TRAIN, 0) | {"filenames": ["a.png", "b.png", "b.png", "c.png"]}
     monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", dump(root / "cifar-100-python" / "train", twice)]])
     with pytest.raises(InputError, match=r"the train split names apple/b\.png twice"):
-        write_folder(tmp_path / "cifar100", root, quiet=True)
-
-
-def test_the_command_reports_and_refuses_in_one_line(root, tmp_path, capsys):
-    assert main(tmp_path / "cifar100", root) == 0
-    assert f"6 images in {tmp_path / 'cifar100'}" in capsys.readouterr().out
-    assert main(tmp_path / "cifar100", root) == 2
-    assert capsys.readouterr().err.startswith(f"cifar_folder.py: error: {tmp_path / 'cifar100'} is not an empty folder")
+        write(tmp_path / "cifar100", root, quiet=True)

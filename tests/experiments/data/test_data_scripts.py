@@ -1,6 +1,7 @@
-"""What the scripts that read packages have in common."""
+"""What the scripts have in common."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,11 @@ def test_packages_with_other_files_and_a_target_that_is_there_are_refused(script
 
 def test_a_command_line_prints_what_was_written_or_one_line_of_what_is_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["experiments/data/trees.py", str(tmp_path), str(tmp_path / "out")])
-    assert run(lambda packages, target: f"{packages} to {target}", "About.") == 0
+
+    def write(packages: Path, target: Path) -> str:
+        return f"{packages} to {target}"
+
+    assert run(write) == 0
     assert capsys.readouterr().out == f"{tmp_path} to {tmp_path / 'out'}\n"
-    assert run(trees.write, "About.") == 2
+    assert run(trees.write) == 2
     assert capsys.readouterr().err.startswith(f"trees.py: error: {tmp_path}/deepforest/")

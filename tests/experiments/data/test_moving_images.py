@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.moving_images import main, moving, write_clips
+from experiments.data.moving_images import moving, write
 from trg_pyg.data import VideoFolder
 from trg_pyg.data.video.moving_digits import DIRECTIONS
 from trg_pyg.errors import InputError
@@ -25,7 +25,7 @@ def source(tmp_path):
 
 
 def test_training_clips_are_of_training_images_and_test_clips_of_test_images(source, tmp_path):
-    assert write_clips(source, tmp_path / "clips", train=16, test=8) == 24
+    assert write(source, tmp_path / "clips", train=16, test=8).startswith("24 clips")
     splits = VideoFolder(str(tmp_path / "clips"), 32, 8).load()
     assert splits.classes == tuple(sorted(DIRECTIONS))
     assert splits.class_counts == (2,) * 8
@@ -48,20 +48,20 @@ def test_an_image_goes_its_way_and_comes_in_again_at_the_other_side(name):
 
 def test_a_seed_gives_the_same_clips_and_another_one_others(source, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        write_clips(source, tmp_path / name, train=8, test=8, seed=seed)
+        write(source, tmp_path / name, train=8, test=8, seed=seed)
     a, b, c = ([file.read_bytes() for file in sorted((tmp_path / name).rglob("*.png"))] for name in ("a", "b", "c"))
     assert a == b != c
 
 
-def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path, capsys):
+def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path):
     for folder, options, message in (
         (source, {"train": 12}, "train=12: give a multiple of 8"),
         (source, {"test": 0}, "test=0: give a multiple of 8"),
         (tmp_path / "nothing", {}, "nothing/train has 0 images in folders of classes and a clip takes two"),
     ):
         with pytest.raises(InputError, match=message):
-            write_clips(folder, tmp_path / "clips", **{"train": 8, "test": 8} | options)
+            write(folder, tmp_path / "clips", **{"train": 8, "test": 8} | options)
     assert not (tmp_path / "clips").exists()
-    assert main(source, tmp_path / "clips", 8, 8) == 0
-    assert main(source, tmp_path / "clips", 8, 8) == 2
-    assert "clips is there already" in capsys.readouterr().err
+    (tmp_path / "clips").mkdir()
+    with pytest.raises(InputError, match="clips is there already"):
+        write(source, tmp_path / "clips", train=8, test=8)

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from experiments.data.part_folder import main, write_part
+from experiments.data.part_folder import write
 from trg_pyg.errors import InputError
 
 
@@ -25,7 +25,7 @@ def files(folder, pattern) -> set[str]:
 
 
 def test_a_part_has_the_first_classes_and_the_rest_has_no_image_of_it(source, tmp_path):
-    assert write_part(source, tmp_path / "part", images=2, classes=2, rest=4) == 4 + 2 + 8
+    assert write(source, tmp_path / "part", images=2, classes=2, rest=4).startswith(f"{4 + 2 + 8} images in")
     part = tmp_path / "part"
     assert {name.split("/")[1] for name in files(part, "train/*/*")} == {"a", "b"}
     assert files(part, "test/*/*") == {"test/a/a_0.png", "test/b/b_0.png"}
@@ -38,7 +38,7 @@ def test_a_part_has_the_first_classes_and_the_rest_has_no_image_of_it(source, tm
     assert len(files(part, "rest/others/*/*")) == 4
 
 
-def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path, capsys):
+def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path):
     for options, message in (
         ({"classes": 4}, "classes=4: .* has 3; give 1 to 3"),
         ({"images": 6}, "has 5 images, 6 are asked for"),
@@ -46,9 +46,10 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path, cap
         ({"rest": 15}, "has 5 images, 6 are asked for: lower images or rest"),
     ):
         with pytest.raises(InputError, match=message):
-            write_part(source, tmp_path / "part", **{"images": 1} | options)
+            write(source, tmp_path / "part", **{"images": 1} | options)
     assert not (tmp_path / "part").exists()
-    assert main(source, tmp_path / "part", 1) == 0
-    assert main(source, tmp_path / "part", 1) == 2
-    assert main(tmp_path / "nothing", tmp_path / "other", 1) == 2
-    assert "nothing has no folder train" in capsys.readouterr().err
+    with pytest.raises(InputError, match="nothing has no folder train"):
+        write(tmp_path / "nothing", tmp_path / "part", images=1)
+    (tmp_path / "part").mkdir()
+    with pytest.raises(InputError, match="part is there already"):
+        write(source, tmp_path / "part", images=1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.data.scenes import CLASSES, LARGEST, SIDE, SMALLEST, main, place, write_scenes
+from experiments.data.scenes import CLASSES, LARGEST, SIDE, SMALLEST, place, write
 from trg_pyg.data import BoxFolder
 from trg_pyg.errors import InputError
 
@@ -23,12 +23,12 @@ def source(tmp_path):
 
 
 def test_boxes_go_round_photographs_of_their_class_and_of_their_split(source, tmp_path):
-    scenes, objects = write_scenes(source, tmp_path / "scenes", train=12, test=6)
+    line = write(source, tmp_path / "scenes", train=12, test=6)
     splits = BoxFolder(str(tmp_path / "scenes"), SIDE).load()
     assert splits.classes == CLASSES
     assert (len(splits.train), len(splits.test)) == (12, 6)
-    assert scenes == 18
-    assert sum(int((part.targets[..., 4] >= 0).sum()) for part in (splits.train, splits.test)) == objects
+    objects = sum(int((part.targets[..., 4] >= 0).sum()) for part in (splits.train, splits.test))
+    assert line == f"18 scenes with {objects} objects in {tmp_path / 'scenes'}"
     for part, channel in ((splits.train, 0), (splits.test, 2)):
         others = [other for other in range(3) if other != channel]
         assert part.images[:, others].max() == 0
@@ -61,20 +61,20 @@ def test_objects_cover_little_of_one_another_and_one_without_a_place_is_left_out
 
 def test_a_seed_gives_the_same_scenes_and_another_one_others(source, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        write_scenes(source, tmp_path / name, train=3, test=3, seed=seed)
+        write(source, tmp_path / name, train=3, test=3, seed=seed)
     a, b, c = ([file.read_bytes() for file in sorted((tmp_path / name).rglob("*.*"))] for name in ("a", "b", "c"))
     assert a == b != c
 
 
-def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path, capsys):
+def test_what_cannot_be_made_is_refused_and_leaves_nothing(source, tmp_path):
     with pytest.raises(InputError, match="test=0: give 1 or more"):
-        write_scenes(source, tmp_path / "scenes", test=0)
+        write(source, tmp_path / "scenes", test=0)
     for name, missing in (("bear", "another class"), ("orange", "orange")):
         (source / "test" / name).rename(tmp_path / name)
         with pytest.raises(InputError, match=f"images/test has no images of {missing}, and scenes are"):
-            write_scenes(source, tmp_path / "scenes")
+            write(source, tmp_path / "scenes")
         (tmp_path / name).rename(source / "test" / name)
     assert not (tmp_path / "scenes").exists()
-    assert main(source, tmp_path / "scenes", 1, 1) == 0
-    assert main(source, tmp_path / "scenes", 1, 1) == 2
-    assert "scenes is there already" in capsys.readouterr().err
+    (tmp_path / "scenes").mkdir()
+    with pytest.raises(InputError, match="scenes is there already"):
+        write(source, tmp_path / "scenes", train=1, test=1)
