@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from trg_pyg.cli import main as trg
 from trg_pyg.data import LabelMaps, read_labels
@@ -86,30 +85,8 @@ def test_it_is_evaluated_on_its_own_data_and_on_others(folder, tmp_path, capsys)
     assert set(evaluate_on(trained, images).metrics) == {"sbd", "dic", "voi", "arand", "ap50", "loss"}
 
 
-def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(few_scenes, tmp_path, monkeypatch):
-    class Stopped(Exception):
-        pass
-
-    def stop(display, metrics):
-        if display.title.startswith("GRD"):
-            raise Stopped
-
-    def weights(place: Path) -> dict[str, torch.Tensor]:
-        (run,) = place.glob("runs/**/GRD-*/seed0")
-        return load_file(run / "last.safetensors")
-
-    given = [*SMALL, "--train.epochs=2", "--methods", "GRD"]
-    for name in ("whole", "stopped"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "whole")
-    assert trg(given) == 0
-    monkeypatch.chdir(tmp_path / "stopped")
-    with monkeypatch.context() as patch:
-        patch.setattr("trg_pyg.study.progress.Display.epoch", stop)
-        with pytest.raises(Stopped):
-            trg(given)
-    assert trg([*given, "--resume"]) == 0
-    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(few_scenes, stopped_and_whole):
+    resumed, whole = stopped_and_whole([*SMALL, "--train.epochs=2", "--methods", "GRD"], "GRD")
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
 
 
