@@ -27,7 +27,7 @@ _SPLITS = ("train", "test")
 
 
 def write(target: Path, root: Path = Path("data"), quiet: bool = False) -> str:
-    """Write ``target/train/<class>/<file name>.png`` and ``target/test/...``, and return how many images.
+    """Write ``target/train/<class>/<file name>.png`` and ``target/test/...``, and return what was written.
 
     The pixels are those of the archive, since PNG loses none. An interruption leaves no target.
 

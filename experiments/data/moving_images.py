@@ -28,7 +28,7 @@ Array = np.ndarray[Any, Any]
 
 
 def write(source: Path, target: Path, train: int = 1600, test: int = 800, seed: int = 0) -> str:
-    """Write ``target/train/<direction>/<clip>/<frame>.png`` and ``target/test/...``, and return how many clips.
+    """Write ``target/train/<direction>/<clip>/<frame>.png`` and ``target/test/...``, and return what was written.
 
     Args:
         source: folder with images, ``train/<class>/*.png`` and ``test/<class>/*.png``.

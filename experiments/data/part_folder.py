@@ -17,7 +17,7 @@ from trg_pyg.errors import require
 
 
 def write(source: Path, target: Path, images: int, classes: int | None = None, rest: int = 0) -> str:
-    """Write ``target/train/<class>/*``, ``target/test/<class>/*`` and, where asked for, ``target/rest``; count images.
+    """Write a part of an image folder: ``target/train``, ``target/test`` and, where asked for, ``target/rest``.
 
     Args:
         source: folder with ``train/<class>`` and ``test/<class>``.

@@ -29,7 +29,7 @@ TRIES = 20  # places that are tried for an object
 
 
 def write(source: Path, target: Path, train: int = 400, test: int = 150, seed: int = 0) -> str:
-    """Write ``train`` and ``test``, each with ``images`` and ``boxes.json``, and return how many scenes and objects.
+    """Write ``train`` and ``test``, each with ``images`` and ``boxes.json``, and return what was written.
 
     Args:
         source: folder with images, ``train/<class>/*.png`` and ``test/<class>/*.png``.
