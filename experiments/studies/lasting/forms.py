@@ -10,6 +10,7 @@ from torch.nn.functional import linear, relu
 from torch_geometric.data import Data
 
 from trg_pyg.distillers.base import Taps, check_networks
+from trg_pyg.distillers.rrd import RRD
 from trg_pyg.distillers.trg import TRG
 from trg_pyg.divergences.info_nce import info_nce_of_cosines
 from trg_pyg.errors import check_choice, check_positive, require
@@ -189,6 +190,27 @@ class Layered(TRG):
         lower_s, lower_t = (each._replace(features=each.features[-2:-1]) for each in (student, teacher))
         more = self.lower.others(lower_s, lower_t, step)
         return parts | {f"{name}-2": (self.earlier * weight, value) for name, (weight, value) in more.items()}
+
+
+class Remembered(TRG):
+    """Whole images too, among those of the last batches, by the term of RRD.
+
+    Args:
+        student: as for TRG.
+        teacher: the same.
+        images: weight of that term.
+        **options: of TRG.
+    """
+
+    def __init__(
+        self, student: NetworkInfo, teacher: NetworkInfo | None, *, images: float = 4.0, **options: Any
+    ) -> None:
+        super().__init__(student, teacher, **options)
+        self.among_images = RRD(student, teacher, weight=images)
+
+    def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
+        """Return the parts of TRG and ``queue``, that of RRD."""
+        return super().others(student, teacher, step) | self.among_images.others(student, teacher, step)
 
 
 class Pruned(TRG):

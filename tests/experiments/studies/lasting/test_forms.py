@@ -1,5 +1,7 @@
 """Each form of TRG that a study tries changes what it says, and nothing else."""
 
+from copy import deepcopy
+
 import loss_equations as equations
 import pytest
 import torch
@@ -15,6 +17,7 @@ from experiments.studies.lasting.forms import (
     Pruned,
     Queued,
     QueuedContrast,
+    Remembered,
     Semantic,
     Weighed,
     Whitened,
@@ -128,6 +131,14 @@ def test_layers_are_two_of_trg(pair):
     assert parts.keys() == {*last, *(f"{name}-2" for name in before)}
     for name, (weight, value) in before.items():
         torch.testing.assert_close(parts[f"{name}-2"], (0.5 * weight, value))
+
+
+def test_images_of_the_last_batches_are_those_of_rrd(pair):
+    form, trg = same_weights(Remembered, images=3.0)
+    pair = [each._replace(embedding=each.features[-1].mean((2, 3))) for each in pair]
+    rrd = deepcopy(form.among_images)
+    assert form.others(*pair, step()) == trg.others(*pair, step()) | rrd.others(*pair, step())
+    assert rrd.term_weights == {"queue": 3.0}
 
 
 @pytest.mark.parametrize("keep", ["mutual", "agreeing"])
