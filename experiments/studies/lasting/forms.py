@@ -18,6 +18,9 @@ from trg_pyg.losses.base import DistillationLoss
 from trg_pyg.losses.contrast import TokenContrast
 from trg_pyg.models.taps import NetworkInfo, Outputs
 from trg_pyg.nn.projection import Projection
+from trg_pyg.nodes.base import NodePair
+from trg_pyg.nodes.derived import Embedded, UnitLength
+from trg_pyg.nodes.tokens import Tokens
 from trg_pyg.step import Share, Step
 from trg_pyg.tokens.normalize import full_precision, l2_normalize
 
@@ -192,25 +195,53 @@ class Layered(TRG):
         return parts | {f"{name}-2": (self.earlier * weight, value) for name, (weight, value) in more.items()}
 
 
+class JointTokens(Tokens):
+    """The tokens of all images of a batch as the nodes of one graph."""
+
+    per_image = False
+
+    def forward(self, student: Outputs, teacher: Outputs, step: Step) -> NodePair:
+        """Return ``[1, B * n, D_S]`` and ``[1, B * n, D_T]``."""
+        s, t = super().forward(student, teacher, step)
+        return NodePair(s.flatten(0, 1)[None], t.flatten(0, 1)[None])
+
+
 class Remembered(TRG):
-    """Whole images too, among those of the last batches, by the term of RRD.
+    """Whole images too, or some tokens of each, among those of the last batches, by the term of RRD.
 
     Args:
         student: as for TRG.
         teacher: the same.
-        images: weight of that term.
+        images: weight of that term of images.
+        tokens: of tokens, four of each image.
         **options: of TRG.
     """
 
     def __init__(
-        self, student: NetworkInfo, teacher: NetworkInfo | None, *, images: float = 4.0, **options: Any
+        self,
+        student: NetworkInfo,
+        teacher: NetworkInfo | None,
+        *,
+        images: float = 4.0,
+        tokens: float = 0.0,
+        **options: Any,
     ) -> None:
         super().__init__(student, teacher, **options)
-        self.among_images = RRD(student, teacher, weight=images)
+        self.among_images = RRD(student, teacher, weight=images) if images else None
+        self.among_tokens = RRD(student, teacher, weight=tokens) if tokens else None
+        if self.among_tokens is not None:
+            nodes = JointTokens(student, check_networks(student, teacher), tokens_per_image=4)
+            term = cast(Any, self.among_tokens.terms["queue"])
+            term.images = UnitLength(Embedded(nodes, term.images.student_dim, learn_teacher=False))
 
     def others(self, student: Outputs, teacher: Outputs, step: Step) -> dict[str, tuple[float, Tensor]]:
-        """Return the parts of TRG and ``queue``, that of RRD."""
-        return super().others(student, teacher, step) | self.among_images.others(student, teacher, step)
+        """Return the parts of TRG, ``queue`` of images and ``tokens`` of tokens."""
+        parts = super().others(student, teacher, step)
+        if self.among_images is not None:
+            parts |= self.among_images.others(student, teacher, step)
+        if self.among_tokens is not None:
+            parts["tokens"] = self.among_tokens.others(student, teacher, step)["queue"]
+        return parts
 
 
 class Pruned(TRG):

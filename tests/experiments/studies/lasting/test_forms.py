@@ -5,7 +5,7 @@ from copy import deepcopy
 import loss_equations as equations
 import pytest
 import torch
-from torch.nn.functional import linear
+from torch.nn.functional import linear, normalize
 
 from experiments.studies.lasting.forms import (
     Faded,
@@ -29,6 +29,7 @@ from trg_pyg.models import Networks
 from trg_pyg.models.taps import FeatureInfo, NetworkInfo, Outputs, TappedModel
 from trg_pyg.models.zoo import build_model
 from trg_pyg.step import Step
+from trg_pyg.tokens.tokenizer import Tokenizer
 
 CLASSES, IMAGES = 4, 5
 OPTIONS = {"tokens_per_image": 6, "k": 3, "projection_dim": 4}
@@ -139,6 +140,25 @@ def test_images_of_the_last_batches_are_those_of_rrd(pair):
     rrd = deepcopy(form.among_images)
     assert form.others(*pair, step()) == trg.others(*pair, step()) | rrd.others(*pair, step())
     assert rrd.term_weights == {"queue": 3.0}
+
+
+def test_tokens_of_the_last_batches_are_compared_as_rrd_compares_images(pair):
+    form, trg = same_weights(Remembered, images=0.0, tokens=3.0)
+    weight, value = form.others(*pair, step())["tokens"]
+    again = step()
+    trg.others(*pair, again)  # draws what TRG draws
+    tokens = Tokenizer(INFOS[0].features[-1], INFOS[1].features[-1], tokens_per_image=4)(
+        pair[0].features[-1], pair[1].features[-1].detach(), again.generator
+    )
+    nodes = form.among_tokens.terms["queue"].images.nodes
+    s, t = (
+        normalize(embed(x.flatten(0, 1)))
+        for embed, x in zip((nodes.embed_student, nodes.embed_teacher), tokens, strict=True)
+    )
+    # The queue holds nothing but this batch: 4 tokens of 5 images.
+    wanted = -((t @ t.T / 0.02).softmax(1) * (s @ t.T / 0.1).log_softmax(1)).sum(1).mean()
+    assert weight == 3.0
+    torch.testing.assert_close(value, wanted)
 
 
 @pytest.mark.parametrize("keep", ["mutual", "agreeing"])
